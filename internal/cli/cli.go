@@ -1,0 +1,7 @@
+// Package cli is the command line: commands, flags, rendering and all wiring.
+package cli
+
+import "io"
+
+// Main runs the command line and returns the exit status.
+func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int { return 0 }

@@ -1,0 +1,69 @@
+package event
+
+import "time"
+
+// WitnessState says how much a witness sees from Time on.
+type WitnessState struct {
+	Header
+	Up bool `json:"up"`
+	// From is the moment from which on the witness has seen everything: after
+	// a reconnect that resumed without loss it lies before Time. Between the
+	// last down and From there is a gap.
+	From time.Time `json:"from,omitzero"`
+	// Level is the kernel sensor's level, "L0" to "L3"; absent for others.
+	Level string `json:"level,omitempty"`
+	// Peers and Requests say what the kernel sensor sees of service clients
+	// from now on: who connects, and what they ask.
+	Peers    bool `json:"peers,omitempty"`
+	Requests bool `json:"requests,omitempty"`
+	// OpenDoors lists ways into the service that this witness cannot see, for
+	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
+	OpenDoors []string `json:"open_doors,omitempty"`
+	// Reason says why it is down or limited, for a person.
+	Reason string `json:"reason,omitempty"`
+}
+
+// Loss says that a witness lost records between From and Time.
+type Loss struct {
+	Header
+	From  time.Time `json:"from"`
+	Count uint64    `json:"count"` // 0: unknown
+	CPU   *int      `json:"cpu,omitempty"`
+	// What names the stream that lost: "process", "requests", "events".
+	What string `json:"what"`
+}
+
+// Tick carries time itself: everything that any witness saw up to Time minus
+// the delivery delay has been delivered.
+type Tick struct {
+	Header
+}
+
+// Host describes the machine that the observations come from.
+type Host struct {
+	Header
+	Hostname string `json:"hostname,omitempty"`
+	BootID   BootID `json:"boot_id,omitempty"`
+	Kernel   string `json:"kernel,omitempty"`
+	// Users names the uids of the host, so that replay elsewhere shows the
+	// names that were true here. Each may be repeated; the last one holds.
+	Users map[uint32]string `json:"users,omitempty"`
+}
+
+func (SessionEntry) observation()    {}
+func (ProcessExec) observation()     {}
+func (ProcessFork) observation()     {}
+func (ProcessExit) observation()     {}
+func (ClientConnect) observation()   {}
+func (ClientClose) observation()     {}
+func (DockerEvent) observation()     {}
+func (DockerContainer) observation() {}
+func (DockerExec) observation()      {}
+func (DockerRequest) observation()   {}
+func (DockerAnswer) observation()    {}
+func (RuntimeEvent) observation()    {}
+func (RuntimeTask) observation()     {}
+func (WitnessState) observation()    {}
+func (Loss) observation()            {}
+func (Tick) observation()            {}
+func (Host) observation()            {}

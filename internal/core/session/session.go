@@ -1,0 +1,224 @@
+// Package session holds what correlation produces: one container administration
+// command from end to end, and its revisions.
+//
+// The JSON form of Session is the product's public, stable output (`--json`,
+// HTTP API, exports); docs/reference holds its generated schema. Absent is
+// absent: a field without a value is left out, never empty. The package is
+// pure.
+package session
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// ID names a session. It is derived from what the session is (runtime exec id
+// and container, or root process and boot), so the same evidence gives the same
+// id on every run: 16 lower-case base32 characters.
+type ID string
+
+// Kind says what a session is.
+type Kind string
+
+// The kinds of session.
+const (
+	KindStart       Kind = "start"       // a container's own first process: entrypoint and command
+	KindExec        Kind = "exec"        // exec through a service door
+	KindAttach      Kind = "attach"      // streams joined to a running process; no process of its own
+	KindHealthcheck Kind = "healthcheck" // run by the daemon from the container's own specification
+	KindEnter       Kind = "enter"       // went in beside every service: nsenter, setns, chroot into a container's root
+	KindRuntime     Kind = "runtime"     // ctr or runc beside Docker
+	KindCopy        Kind = "copy"        // files in or out
+)
+
+// State is how far a session has come.
+type State string
+
+// The states of a session.
+const (
+	StateRunning State = "running"
+	StateEnded   State = "ended"
+	StateFailed  State = "failed" // asked for, but no command ran
+)
+
+// Session is one container administration command from end to end.
+type Session struct {
+	ID       ID            `json:"id"`
+	Revision uint32        `json:"revision"`
+	Kind     Kind          `json:"kind"`
+	Channel  event.Channel `json:"channel"`
+	State    State         `json:"state"`
+
+	Started  time.Time  `json:"started"`
+	Ended    *time.Time `json:"ended,omitempty"`
+	ExitCode *int       `json:"exit_code,omitempty"`
+
+	Attribution Attribution `json:"attribution"`
+	// Actor is who asked, when exactly one is known; Kind ActorNone otherwise.
+	Actor  Actor  `json:"actor"`
+	Target Target `json:"target"`
+
+	// Argv is the command as asked for; absent where none is (attach) or when
+	// only what ran is known (then the first of Processes shows it).
+	Argv       []string `json:"-"`
+	ArgvSource string   `json:"argv_source,omitempty"` // "request", "inspect", "process" or "event" (joined with blanks, quoting lost)
+	TTY        bool     `json:"tty"`
+	User       string   `json:"user,omitempty"`       // user asked for inside the container
+	Privileged bool     `json:"privileged,omitempty"` // asked for by the request
+	Path       string   `json:"path,omitempty"`       // of a copy, inside the container
+	Direction  string   `json:"direction,omitempty"`  // of a copy: "in" or "out"
+
+	// Processes is the tree as it ran, in order of start, the root first. At
+	// most MaxProcesses are kept here; ProcessesTotal counts all.
+	Processes      []Process `json:"processes,omitempty"`
+	ProcessesTotal int       `json:"processes_total,omitempty"`
+
+	Unexplained Unexplained `json:"unexplained"`
+	// LostRecords counts kernel records lost while the session ran, on any
+	// CPU: some of them may have been its own.
+	LostRecords uint64 `json:"lost_records"`
+	// Gaps says in words what could not be seen of this session.
+	Gaps []string `json:"gaps,omitempty"`
+	// ExecID is the runtime's id of the exec.
+	ExecID event.ExecID `json:"exec_id,omitempty"`
+	// SupersededBy names the session that this one turned out to be part of.
+	SupersededBy ID `json:"superseded_by,omitempty"`
+
+	Evidence []Evidence `json:"evidence,omitempty"`
+}
+
+// MaxProcesses bounds Session.Processes. What lies beyond stays in the store's
+// observations.
+const MaxProcesses = 256
+
+// Attribution says how the actor is known.
+type Attribution struct {
+	Level Level `json:"level"`
+	// Via names the keys that led there, strongest first, for example
+	// "docker-request", "exec-id".
+	Via []string `json:"via,omitempty"`
+	// Candidates lists everybody who fits, when Level is set.
+	Candidates []Actor `json:"candidates,omitempty"`
+}
+
+// Level is the strength of an attribution.
+type Level string
+
+// The levels of attribution, strongest first.
+const (
+	LevelExact  Level = "exact"  // tied by an id
+	LevelStrong Level = "strong" // only one candidate fits
+	LevelSet    Level = "set"    // several fit: all are listed, none is picked
+	LevelNone   Level = "none"   // nobody known
+)
+
+// ActorKind says what kind of identity an actor has.
+type ActorKind string
+
+// The kinds of actor.
+const (
+	ActorUnix       ActorKind = "unix"
+	ActorKubernetes ActorKind = "kubernetes"
+	ActorTLS        ActorKind = "tls"
+	// ActorDaemon is the service itself, acting on a specification: a health
+	// check, a restart policy. No person asked at that moment.
+	ActorDaemon ActorKind = "daemon"
+	// ActorNone has no identity; Address may still say from where it came.
+	ActorNone ActorKind = "none"
+)
+
+// Actor is who asked.
+type Actor struct {
+	Kind     ActorKind `json:"kind"`
+	User     string    `json:"user,omitempty"`
+	UID      *uint32   `json:"uid,omitempty"`
+	LoginUID *uint32   `json:"login_uid,omitempty"`
+	// LoginUser is the name of LoginUID, when it differs from User.
+	LoginUser string          `json:"login_user,omitempty"`
+	PID       uint32          `json:"pid,omitempty"`
+	Exe       string          `json:"exe,omitempty"`
+	Argv      []string        `json:"-"`
+	Address   string          `json:"address,omitempty"`
+	UserAgent string          `json:"user_agent,omitempty"`
+	Process   event.ProcessID `json:"process,omitzero"`
+	// Container is where the actor's own process runs, when in a container.
+	Container event.ContainerID `json:"container,omitempty"`
+	// Session is the session that the actor's process belongs to: somebody who
+	// came in that way asked for this one.
+	Session ID `json:"session,omitempty"`
+}
+
+// Target is the container.
+type Target struct {
+	ContainerID   event.ContainerID `json:"container_id,omitempty"`
+	ContainerName string            `json:"container_name,omitempty"`
+	Image         string            `json:"image,omitempty"`
+	ImageID       string            `json:"image_id,omitempty"`
+	Runtime       string            `json:"runtime,omitempty"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	Pod           string            `json:"pod,omitempty"`
+	Namespace     string            `json:"namespace,omitempty"`
+	Node          string            `json:"node,omitempty"`
+}
+
+// Process is one process of a session. A program that was replaced by execve
+// in the same process is a further entry in Execs.
+type Process struct {
+	PID   uint32          `json:"pid"`
+	PPID  uint32          `json:"ppid,omitempty"`
+	NSPID uint32          `json:"ns_pid,omitempty"`
+	ID    event.ProcessID `json:"-"` // (pid, start in ns since boot): see start_boot
+	// Start is when the process was born; for the first exec'd program of an
+	// injected root, when it entered.
+	Start time.Time  `json:"start"`
+	End   *time.Time `json:"end,omitempty"`
+	Argv  []string   `json:"-"`
+	// ArgvBytes and ArgvHash (FNV-1a 64, hex) describe the whole list when Argv
+	// holds only its beginning.
+	ArgvBytes  uint32 `json:"argv_bytes,omitempty"`
+	ArgvHash   string `json:"argv_hash,omitempty"`
+	Exe        string `json:"exe,omitempty"`
+	Filename   string `json:"filename,omitempty"` // as passed to execve, when it differs from Exe
+	Inode      uint64 `json:"inode,omitempty"`
+	UpperLayer bool   `json:"upper_layer,omitempty"`
+	Memfd      bool   `json:"memfd,omitempty"`
+	UID        uint32 `json:"uid"`
+	GID        uint32 `json:"gid"`
+	TTY        string `json:"tty,omitempty"`
+	ExitCode   *int   `json:"exit_code,omitempty"`
+	Signal     int    `json:"signal,omitempty"`
+	// Forked says that no execve was seen: the process runs its parent's
+	// program (a subshell, a busybox applet).
+	Forked bool `json:"forked,omitempty"`
+	// Execs lists earlier programs of the same process, oldest first.
+	Execs []Program `json:"execs,omitempty"`
+}
+
+// Program is one execve of a process that was later replaced by another.
+type Program struct {
+	Time time.Time `json:"time"`
+	Argv []string  `json:"-"`
+	Exe  string    `json:"exe,omitempty"`
+}
+
+// Unexplained says whether a session lacks its other half.
+type Unexplained struct {
+	Is     bool   `json:"is"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Evidence is one observation that a session rests on, in a person's words.
+type Evidence struct {
+	Time    time.Time     `json:"time"`
+	Witness event.Witness `json:"witness"`
+	What    string        `json:"what"` // observation and action, for example "docker_event exec_create"
+	Detail  string        `json:"detail,omitempty"`
+}
+
+// Revision is one published state of a session and what changed since the one
+// before.
+type Revision struct {
+	Session Session  `json:"session"`
+	Changed []string `json:"changed"`
+}
