@@ -121,10 +121,8 @@ const (
 	ActorUnix       ActorKind = "unix"
 	ActorKubernetes ActorKind = "kubernetes"
 	ActorTLS        ActorKind = "tls"
-	// ActorDaemon is the service itself, acting on a specification: a health
-	// check, a restart policy. No person asked at that moment.
-	ActorDaemon ActorKind = "daemon"
-	// ActorNone has no identity; Address may still say from where it came.
+	// ActorNone has no identity; Address may still say from where it came, and
+	// Service that it was no person at all.
 	ActorNone ActorKind = "none"
 )
 
@@ -135,11 +133,14 @@ type Actor struct {
 	UID      *uint32   `json:"uid,omitempty"`
 	LoginUID *uint32   `json:"login_uid,omitempty"`
 	// LoginUser is the name of LoginUID, when it differs from User.
-	LoginUser string          `json:"login_user,omitempty"`
-	PID       uint32          `json:"pid,omitempty"`
-	Exe       string          `json:"exe,omitempty"`
-	Argv      []string        `json:"-"`
-	Address   string          `json:"address,omitempty"`
+	LoginUser string   `json:"login_user,omitempty"`
+	PID       uint32   `json:"pid,omitempty"`
+	Exe       string   `json:"exe,omitempty"`
+	Argv      []string `json:"-"`
+	Address   string   `json:"address,omitempty"`
+	// Service names the daemon that acted by itself, on a specification: a
+	// health check, a restart policy. No person asked at that moment.
+	Service   event.Service   `json:"service,omitempty"`
 	UserAgent string          `json:"user_agent,omitempty"`
 	Process   event.ProcessID `json:"process,omitzero"`
 	// Container is where the actor's own process runs, when in a container.
