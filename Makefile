@@ -1,0 +1,100 @@
+# Everything a person or a CI machine does with this repository.
+# Two commands do all set-up on a fresh Debian or Ubuntu machine that has git,
+# make and Go: `make demo` and `make test`.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+OS      := $(shell uname -s)
+ROOT    := $(shell [ "$$(id -u)" = 0 ] && echo yes)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSION)
+
+# What tests may not skip. On Linux as root this is everything; override with
+# `make test SALLYPORT_REQUIRE=` to let tests skip what the machine lacks.
+ifeq ($(OS)$(ROOT),Linuxyes)
+SALLYPORT_REQUIRE ?= root,docker,containerd,bpf
+endif
+export SALLYPORT_REQUIRE
+
+# Test packages that start daemons run one at a time: each has an engine of its
+# own, but they share two cores and one kernel.
+TESTFLAGS ?= -count=1 -timeout=15m
+FUZZTIME  ?= 10s
+
+# The compiler that made the committed BPF objects. Another version gives
+# other bytes, so it is pinned; Debian 12, Ubuntu 22.04 and 24.04 have it.
+export BPF2GO_CC    ?= clang-14
+export BPF2GO_STRIP ?= llvm-strip-14
+
+export CGO_ENABLED = 0
+# Debian keeps dockerd and runc where only root looks.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build bin/sallyport (static, no cgo)
+	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/sallyport ./cmd/sallyport
+
+.PHONY: install-deps
+install-deps: ## install what tests, demo and generation need (Debian, Ubuntu; as root)
+	@tools/install-deps
+
+.PHONY: generate
+generate: install-deps ## regenerate BPF objects, Go code and reference docs
+	$(GO) generate ./...
+
+.PHONY: check-generated
+check-generated: ## fail when generated files are not what their sources give
+	@tools/check-generated
+
+.PHONY: demo
+demo: build ## watch three people enter a container, in two minutes
+	@$(GO) run ./testbed/demo -sallyport bin/sallyport
+
+.PHONY: test
+test: install-deps build ## everything CI checks: format, vet, all tests, cross builds, drift
+	@tools/check-format
+	$(GO) vet ./...
+	$(GO) test $(TESTFLAGS) -p 1 ./...
+	@$(MAKE) --no-print-directory cross
+	@$(MAKE) --no-print-directory check-generated
+
+.PHONY: cross
+cross: ## compile for the other systems
+	GOOS=darwin GOARCH=arm64 $(GO) build ./...
+	GOOS=windows GOARCH=amd64 $(GO) build ./...
+	GOOS=linux GOARCH=arm64 $(GO) build ./...
+
+.PHONY: truth
+truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
+	@mkdir -p build
+	$(GO) run ./testbed/truth/run -sallyport bin/sallyport -o build/truth.json
+
+.PHONY: bench
+bench: install-deps build ## what Sallyport costs; writes build/bench.json
+	@mkdir -p build
+	$(GO) run ./testbed/bench -sallyport bin/sallyport -o build/bench.json
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME
+	@grep -rnoE '^func Fuzz[A-Za-z0-9_]+' --include='*_test.go' . | while IFS=: read -r file _ func; do \
+		$(GO) test -run='^$$' -fuzz="^$${func#func }$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")"; \
+	done
+
+.PHONY: race
+race: ## the concurrent packages under the race detector (needs gcc)
+	CGO_ENABLED=1 $(GO) test $(TESTFLAGS) -race -p 1 ./internal/...
+
+.PHONY: lint
+lint: ## golangci-lint (a heavy build the first time)
+	$(GO) tool -modfile=tools/lint/go.mod golangci-lint run
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin build
