@@ -1,0 +1,101 @@
+package testbed
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+)
+
+func probes() map[string]func() string {
+	return map[string]func() string{
+		Root:       probeRoot,
+		Docker:     func() string { return probeRootAnd("dockerd", "docker", "containerd", "runc", "ctr", "busybox") },
+		Containerd: func() string { return probeRootAnd("containerd", "runc", "ctr", "busybox") },
+		BPF:        probeBPF,
+	}
+}
+
+// probeRoot asks for CAP_SYS_ADMIN too: root inside an ordinary container has
+// uid 0 and can do nothing of what the tests need.
+func probeRoot() string {
+	if os.Geteuid() != 0 {
+		return "run the tests as root (sudo)"
+	}
+	head := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&head, &data[0]); err != nil {
+		return fmt.Sprintf("read own capabilities: %v", err)
+	}
+	if data[0].Effective&(1<<unix.CAP_SYS_ADMIN) == 0 {
+		return "root lacks CAP_SYS_ADMIN; run on a host or virtual machine, not in an unprivileged container"
+	}
+	return ""
+}
+
+// debianPackages says which package of Debian has a program.
+var debianPackages = map[string]string{
+	"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
+	"runc": "runc", "busybox": "busybox-static",
+}
+
+func probeRootAnd(programs ...string) string {
+	if why := probeRoot(); why != "" {
+		return why
+	}
+	for _, p := range programs {
+		if _, err := LookPath(p); err != nil {
+			return fmt.Sprintf("program %s is not installed (apt-get install %s)", p, debianPackages[p])
+		}
+	}
+	return ""
+}
+
+// LookPath finds a program in PATH or, because a daemon's programs are often
+// not in a user's PATH, in the system directories.
+func LookPath(program string) (string, error) {
+	if p, err := exec.LookPath(program); err == nil {
+		return p, nil
+	}
+	for _, dir := range []string{"/usr/local/sbin/", "/usr/sbin/", "/sbin/", "/usr/bin/", "/bin/"} {
+		if p, err := exec.LookPath(dir + program); err == nil {
+			return p, nil
+		}
+	}
+	return "", fmt.Errorf("look up %s: %w", program, exec.ErrNotFound)
+}
+
+// Environ is the process's environment with the system directories in PATH, so
+// that a daemon finds its own helpers.
+func Environ() []string {
+	env := os.Environ()
+	for i, e := range env {
+		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			env[i] = "PATH=" + v + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
+		}
+	}
+	return env
+}
+
+// probeBPF loads the kind of program that the kernel sensor is made of.
+func probeBPF() string {
+	if why := probeRoot(); why != "" {
+		return why
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type:         ebpf.Tracing,
+		AttachType:   ebpf.AttachTraceRawTp,
+		AttachTo:     "sched_process_exec",
+		License:      "Dual BSD/GPL",
+		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, 0), asm.Return()},
+	})
+	if err != nil {
+		return fmt.Sprintf("load a BTF tracepoint program: %v; needs Linux 5.11 or later with CONFIG_DEBUG_INFO_BTF", err)
+	}
+	prog.Close()
+	return ""
+}

@@ -1,0 +1,8 @@
+//go:build !linux
+
+package testbed
+
+func probes() map[string]func() string {
+	no := func() string { return "needs Linux" }
+	return map[string]func() string{Root: no, Docker: no, Containerd: no, BPF: no}
+}

@@ -1,0 +1,55 @@
+// Package testbed gives tests the real things: daemons, runtimes, kernel
+// features. Its sub-packages start them privately, each run in a directory of
+// its own, without a network and without a registry.
+package testbed
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// EnvRequire names the environment variable that lists, separated by commas,
+// the capabilities whose absence is a failure and not a skip. A CI job sets it
+// to what it is meant to have, so that tests cannot rot away unseen.
+const EnvRequire = "SALLYPORT_REQUIRE"
+
+// The capabilities a test may require.
+const (
+	Root       = "root"       // uid 0 with CAP_SYS_ADMIN
+	Docker     = "docker"     // root and the programs to run a Docker engine of one's own
+	Containerd = "containerd" // root and the programs to run a containerd of one's own
+	BPF        = "bpf"        // root, kernel BTF and permission to load BTF tracepoint programs
+)
+
+// Require skips the test unless the machine has every capability in caps, and
+// names the first one missing and how to get it. When that one is listed in
+// the environment variable SALLYPORT_REQUIRE the test fails instead.
+//
+// Capabilities are probed by doing (looking up the programs, loading a BPF
+// program), not by reading configuration: a skip on a machine that has the
+// capability is a defect of the probe.
+func Require(t testing.TB, caps ...string) {
+	t.Helper()
+	for _, c := range caps {
+		why := Missing(c)
+		switch {
+		case why == "":
+		case slices.Contains(strings.Split(os.Getenv(EnvRequire), ","), c):
+			t.Fatalf("capability %s is required by %s but missing: %s", c, EnvRequire, why)
+		default:
+			t.Skipf("capability %s is missing: %s", c, why)
+		}
+	}
+}
+
+// Missing says why the machine lacks a capability and how to get it; "" when it
+// has it. An unknown name is missing everywhere.
+func Missing(capability string) string {
+	p, ok := probes()[capability]
+	if !ok {
+		return "no such capability is known; use one of root, docker, containerd, bpf"
+	}
+	return p()
+}

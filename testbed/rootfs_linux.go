@@ -1,0 +1,95 @@
+package testbed
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// WriteRootfs writes a tar file with a root file system for containers: static
+// busybox with its applets as symbolic links, and actor (see testbed/actor),
+// built on the spot.
+func WriteRootfs(ctx context.Context, path string) (err error) {
+	busybox, err := LookPath("busybox")
+	if err != nil {
+		return fmt.Errorf("write root file system: %w", err)
+	}
+	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
+	if err != nil {
+		return fmt.Errorf("write root file system: list applets of %s: %w", busybox, err)
+	}
+	actor := path + ".actor"
+	if err := BuildActor(ctx, actor); err != nil {
+		return fmt.Errorf("write root file system: %w", err)
+	}
+	defer os.Remove(actor)
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("write root file system: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := tar.NewWriter(f)
+	return errors.Join(
+		addDirs(w, "bin", "etc", "proc", "root", "sys", "tmp", "truth"),
+		addFile(w, "bin/busybox", busybox),
+		addFile(w, "bin/actor", actor),
+		addLinks(w, strings.Fields(string(applets))),
+		w.Close(),
+	)
+}
+
+// BuildActor builds testbed/actor as a static program.
+func BuildActor(ctx context.Context, path string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
+		"github.com/sallyport/sallyport/testbed/actor")
+	cmd.Env = append(Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build actor: %w: %s", err, out)
+	}
+	return nil
+}
+
+func addDirs(w *tar.Writer, names ...string) error {
+	for _, n := range names {
+		if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: n + "/", Mode: 0o1777}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addFile(w *tar.Writer, name, from string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o755, Size: st.Size()}); err != nil {
+		return err
+	}
+	_, err = io.Copy(w, f)
+	return err
+}
+
+func addLinks(w *tar.Writer, applets []string) error {
+	for _, a := range applets {
+		if a == "busybox" || filepath.Base(a) != a {
+			continue
+		}
+		err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: "bin/" + a, Linkname: "busybox", Mode: 0o777})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
