@@ -1,0 +1,32 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+const rootLong = `Sallyport watches how commands get into containers: who asked, by which
+channel, what really ran, and how that is known.
+
+Exit status:
+  0  done; nothing to report
+  1  done, with findings (verification failed, host degraded), or failed
+  2  the command line, the configuration or the host does not allow it
+  3  done in part: damaged input, or evidence that could not be read`
+
+// newRoot returns the whole command tree.
+func newRoot(env *environment) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "sallyport",
+		Short:         "Who ran which command in which container, and how that is known",
+		Long:          rootLong,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			env.running = true
+		},
+	}
+	root.AddCommand(
+		newVersion(env),
+	)
+	return root
+}
