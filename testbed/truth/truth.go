@@ -1,0 +1,115 @@
+// Package truth scores Sallyport against ground truth on real daemons.
+//
+// A storm of commands enters containers by every door, by several people at
+// once, with the same argv. What really happened is known by a way that
+// Sallyport does not read: the command inside carries a secret in its
+// environment and tells it, over a unix socket, to the harness, which learns the
+// command's host pid and start time from the kernel (SO_PEERCRED, /proc).
+// Commands too short for that carry their secret as exit status, API clients
+// know their exec id. A Deed is one such fact; Score compares deeds with the
+// sessions that Sallyport reports.
+package truth
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// Door is a way in, as the harness uses it.
+type Door string
+
+// The doors of the storm.
+const (
+	DockerCLI    Door = "docker exec (CLI)"
+	DockerTTY    Door = "docker exec -t"
+	DockerDetach Door = "docker exec -d"
+	DockerSudo   Door = "docker exec (root, login uid)"
+	DockerCurl   Door = "docker exec (curl)"
+	DockerSDK    Door = "docker exec (Go SDK)"
+	DockerSplit  Door = "docker exec (two people)"
+	DockerShort  Door = "docker exec (< 1 ms)"
+	DockerDouble Door = "docker exec (double fork)"
+	Health       Door = "health check"
+	Run          Door = "docker run (shell)"
+	Ctr          Door = "ctr task exec"
+	Runc         Door = "runc exec"
+	Nsenter      Door = "nsenter"
+	NsenterMnt   Door = "nsenter, mount only"
+	NsenterInCg  Door = "nsenter in its cgroup"
+	Chroot       Door = "chroot /proc/PID/root"
+)
+
+// Doors lists all doors in the order of the table.
+var Doors = []Door{
+	DockerCLI, DockerTTY, DockerDetach, DockerSudo, DockerCurl, DockerSDK, DockerSplit, DockerShort, DockerDouble,
+	Health, Run, Ctr, Runc, Nsenter, NsenterMnt, NsenterInCg, Chroot,
+}
+
+// expected says what sessions of a door look like.
+type expected struct {
+	kind     session.Kind
+	channels []event.Channel
+	exec     bool // a docker exec by a person: the required shares count it
+}
+
+func (d Door) expected() expected {
+	execs := []event.Channel{event.ChannelDockerExec, event.ChannelDockerExecSplit}
+	switch d {
+	case Health:
+		return expected{kind: session.KindHealthcheck, channels: []event.Channel{event.ChannelDockerHealth}}
+	case Run:
+		return expected{kind: session.KindStart, channels: []event.Channel{event.ChannelDockerRun}}
+	case Ctr:
+		return expected{kind: session.KindRuntime, channels: []event.Channel{event.ChannelRuntimeCtr}}
+	case Runc:
+		return expected{kind: session.KindRuntime, channels: []event.Channel{event.ChannelRuntimeRunc}}
+	case Nsenter, NsenterMnt:
+		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostNsenter}}
+	case NsenterInCg:
+		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostCgroup}}
+	case Chroot:
+		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostChroot}}
+	default:
+		return expected{kind: session.KindExec, channels: execs, exec: true}
+	}
+}
+
+// Person is the true actor of a deed.
+type Person struct {
+	UID uint32 `json:"uid"`
+	// Login is the login uid; absent when unset, as for everything that no
+	// login started.
+	Login *uint32 `json:"login,omitempty"`
+	// PIDs are the processes that spoke to the service for this person; empty
+	// where no service was asked.
+	PIDs []uint32 `json:"pids,omitempty"`
+}
+
+// Deed is one command that entered a container, as it truly was.
+type Deed struct {
+	Nonce     string            `json:"nonce"`
+	Door      Door              `json:"door"`
+	Container event.ContainerID `json:"container,omitempty"`
+	// By are the true actors: one, or the two of DockerSplit, either of whom is
+	// right. Nobody for a health check.
+	By []Person `json:"by,omitempty"`
+	// Process, ExecID and ExitCode are the keys by which its session is found,
+	// the first that is there counts.
+	Process  event.ProcessID `json:"process,omitzero"`
+	ExecID   event.ExecID    `json:"exec_id,omitempty"`
+	ExitCode int             `json:"exit_code,omitempty"`
+	Start    time.Time       `json:"start"`
+	End      time.Time       `json:"end"`
+}
+
+// Mode is a value of up's flag --client-requests.
+type Mode string
+
+// The modes that are scored.
+const (
+	Always Mode = "always"
+	Auto   Mode = "auto"
+	Off    Mode = "off"
+)
