@@ -1,24 +1,197 @@
-// Package correlate joins observations into sessions.
+// Package correlate joins observations into sessions: what the service doors
+// and the process door saw of the same command.
+//
+// Engine is a pure state machine: no clock, no I/O, no goroutines; time comes
+// with the observations. It keeps facts, indexed by the ids they carry, and
+// derives each session anew from the facts that concern it, so the order in
+// which facts arrive inside the window does not matter. Nothing is joined on a
+// guess: where an id is missing, everybody who fits is a candidate and all
+// candidates are listed (design §2, attribution).
+//
+// Join keys, strongest first: the exec id that a client's own request names
+// and that the runtime reports with the host pid; the kernel's label on the
+// process tree; the connections that were open when the command started.
 package correlate
 
 import (
+	"container/heap"
+	"time"
+
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// Engine joins observations into sessions. It is a pure state machine: no
-// clock, no I/O, no goroutines. It is not safe for concurrent use.
-type Engine struct{}
+// Options tunes an Engine. The zero value of a field means its default.
+type Options struct {
+	// Settle is how long a new session waits for the other half before it is
+	// published. Default 500 ms.
+	Settle time.Duration
+	// Window is how long absence must last before it counts as evidence.
+	// Default 2 s.
+	Window time.Duration
+	// Debounce is the shortest time between two revisions of a session that
+	// differ only in the process tree. Default 1 s.
+	Debounce time.Duration
+	// Keep is how long an ended session stays open for late evidence. Default
+	// 2 min.
+	Keep time.Duration
+}
 
-// Options tunes an Engine; the zero value is the default.
-type Options struct{}
+func (o Options) withDefaults() Options {
+	set := func(d *time.Duration, def time.Duration) {
+		if *d <= 0 {
+			*d = def
+		}
+	}
+	set(&o.Settle, 500*time.Millisecond)
+	set(&o.Window, 2*time.Second)
+	set(&o.Debounce, time.Second)
+	set(&o.Keep, 2*time.Minute)
+	return o
+}
+
+// skew is how far two witnesses of one host may differ about the same moment:
+// their clocks are one, but each stamps at its own point of the way.
+const skew = 20 * time.Millisecond
+
+// Engine joins observations into sessions. It is not safe for concurrent use.
+type Engine struct {
+	opt   Options
+	now   time.Time
+	first time.Time // of the first observation
+
+	host       event.Host
+	users      map[uint32]string
+	coverage   coverage
+	containers map[event.ContainerID]*container
+	execs      map[execKey]*exec
+	runs       map[runKey]*run
+	entries    map[event.ProcessID]*entry
+	streams    map[event.RequestID]*stream
+	conns      map[event.ConnID]*conn
+	requests   map[event.RequestID]*request
+
+	execsByID  map[event.ExecID][]*exec // exec ids chosen by ctr need not be unique
+	execsByPID map[uint32][]*exec
+	runsByPID  map[uint32][]*run
+	rootsByPID map[uint32][]*entry
+	claims     map[event.ExecID][]*request // start and create requests by the exec id they concern
+
+	queue   queue
+	retired retired
+	late    uint64
+}
 
 // New returns an empty engine.
-func New(Options) *Engine { return &Engine{} }
+func New(opt Options) *Engine {
+	return &Engine{
+		opt:        opt.withDefaults(),
+		users:      map[uint32]string{},
+		containers: map[event.ContainerID]*container{},
+		execs:      map[execKey]*exec{},
+		runs:       map[runKey]*run{},
+		entries:    map[event.ProcessID]*entry{},
+		streams:    map[event.RequestID]*stream{},
+		conns:      map[event.ConnID]*conn{},
+		requests:   map[event.RequestID]*request{},
+		execsByID:  map[event.ExecID][]*exec{},
+		execsByPID: map[uint32][]*exec{},
+		runsByPID:  map[uint32][]*run{},
+		rootsByPID: map[uint32][]*entry{},
+		claims:     map[event.ExecID][]*request{},
+		retired:    newRetired(retiredMax),
+	}
+}
 
 // Observe takes one observation and returns the revisions that are due by now.
-func (e *Engine) Observe(o event.Observation) []session.Revision { return nil }
+// The returned sessions are the caller's to keep.
+func (e *Engine) Observe(o event.Observation) []session.Revision {
+	if t := o.Head().Time; t.After(e.now) {
+		e.now = t
+	}
+	e.apply(o)
+	return e.due(e.now)
+}
 
 // Flush returns what is still due at the end of the input, as if enough time
 // had passed for every window to close.
-func (e *Engine) Flush() []session.Revision { return nil }
+func (e *Engine) Flush() []session.Revision {
+	e.now = e.now.Add(e.opt.Window + e.opt.Debounce)
+	for _, c := range e.open() {
+		e.touch(c, true)
+	}
+	return e.due(e.now)
+}
+
+// Stats counts what the engine holds and what it had to drop.
+type Stats struct {
+	Execs, Runs, Entries, Streams, Containers, Connections, Requests int
+	// Late counts facts about sessions that were already closed for good.
+	Late uint64
+}
+
+// Stats returns the engine's current sizes.
+func (e *Engine) Stats() Stats {
+	return Stats{
+		Execs: len(e.execs), Runs: len(e.runs), Entries: len(e.entries), Streams: len(e.streams),
+		Containers: len(e.containers), Connections: len(e.conns), Requests: len(e.requests), Late: e.late,
+	}
+}
+
+// Pending reports whether the passing of time alone can still bring revisions.
+func (e *Engine) Pending() bool { return len(e.queue) > 0 }
+
+// apply sorts one observation into the facts.
+func (e *Engine) apply(o event.Observation) {
+	if e.first.IsZero() || o.Head().Time.Before(e.first) {
+		e.first = o.Head().Time
+	}
+	switch o := o.(type) {
+	case event.Tick:
+	case event.Host:
+		e.applyHost(o)
+	case event.WitnessState:
+		e.applyState(o)
+	case event.Loss:
+		e.applyLoss(o)
+	case event.SessionEntry:
+		e.applyEntry(o)
+	case event.ProcessExec:
+		e.applyProcessExec(o)
+	case event.ProcessFork:
+		e.applyFork(o)
+	case event.ProcessExit:
+		e.applyExit(o)
+	case event.ClientConnect:
+		e.applyConnect(o)
+	case event.ClientClose:
+		e.applyClose(o)
+	case event.DockerRequest:
+		e.applyRequest(o)
+	case event.DockerAnswer:
+		e.applyAnswer(o)
+	case event.DockerEvent:
+		e.applyDockerEvent(o)
+	case event.DockerContainer:
+		e.applyContainer(o)
+	case event.DockerExec:
+		e.applyDockerExec(o)
+	case event.RuntimeEvent:
+		e.applyRuntime(o)
+	case event.RuntimeTask:
+		e.applyTask(o)
+	}
+}
+
+// due derives every session whose time has come by now.
+func (e *Engine) due(now time.Time) []session.Revision {
+	var out []session.Revision
+	for len(e.queue) > 0 && !e.queue[0].state().dueAt.After(now) {
+		c := heap.Pop(&e.queue).(subject)
+		if r, ok := e.publish(c); ok {
+			out = append(out, r...)
+		}
+		e.reschedule(c)
+	}
+	return out
+}

@@ -1,0 +1,422 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// The keys of Attribution.Via.
+const (
+	viaStart      = "docker-request:start"  // the client's start request names the exec id
+	viaCreate     = "docker-request:create" // the daemon answered the client's create with the exec id
+	viaRequest    = "docker-request"        // the client's request names the container
+	viaConnection = "open-connection"       // the only connection that was open
+	viaOpen       = "open-connections"      // all connections that were open
+	viaSpec       = "container-spec"        // the daemon runs it by itself
+	viaLineage    = "lineage"               // the kernel saw the process's own parents
+)
+
+func none(s *session.Session) {
+	s.Attribution = session.Attribution{Level: session.LevelNone}
+	s.Actor = session.Actor{Kind: session.ActorNone}
+}
+
+func known(s *session.Session, level session.Level, a session.Actor, via ...string) {
+	s.Attribution = session.Attribution{Level: level, Via: via}
+	s.Actor = a
+}
+
+// oneOf attributes s to a set of candidates: strong when it has one member and
+// is known to be complete.
+func oneOf(s *session.Session, candidates []session.Actor, complete bool) {
+	switch {
+	case len(candidates) == 0:
+		none(s)
+	case len(candidates) == 1 && complete:
+		known(s, session.LevelStrong, candidates[0], viaConnection)
+	default:
+		none(s)
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaOpen}, Candidates: candidates}
+	}
+}
+
+// attributeExec finds who asked Docker for x.
+func (e *Engine) attributeExec(x *exec, s *session.Session) {
+	if x.added == nil && x.started == nil && x.docker == nil && len(e.claims[x.key.id]) == 0 {
+		none(s) // found running: who asked, asked before we looked
+		return
+	}
+	starters, creators := e.claimants(x)
+	switch {
+	case len(starters) == 1:
+		e.exactExec(s, starters[0], creators)
+	case len(starters) > 1:
+		// Only one of them can have started it; the others' bytes lie.
+		oneOf(s, e.actorsOf(starters), false)
+	case e.isHealthcheck(x):
+		e.attributeHealthcheck(x, s)
+	case len(creators) == 1 && e.doorsShut(x.asked()):
+		known(s, session.LevelStrong, e.actor(creators[0]), viaCreate)
+	default:
+		clients, complete := e.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
+		oneOf(s, clients, complete)
+	}
+}
+
+// claimants returns the requests that name x: those that started it and those
+// that created it.
+func (e *Engine) claimants(x *exec) (starters, creators []*request) {
+	for _, r := range e.claims[x.key.id] {
+		switch {
+		case !r.asked || !r.Certain || !r.succeeded() && r.Op == event.OpExecCreate:
+		case r.Op == event.OpExecStart && (r.succeeded() || !x.ran()):
+			starters = append(starters, r)
+		case r.Op == event.OpExecCreate:
+			creators = append(creators, r)
+		}
+	}
+	byTime := func(a, b *request) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn), cmp.Compare(a.ID.N, b.ID.N))
+	}
+	slices.SortFunc(starters, byTime)
+	slices.SortFunc(creators, byTime)
+	if len(starters) > 1 && !x.ran() { // every attempt at a command that never ran: the first tells
+		starters = starters[:1]
+	}
+	return starters, creators
+}
+
+// ran reports whether a process is known to have run.
+func (x *exec) ran() bool { return x.started != nil || x.exited != nil || x.task != nil }
+
+// exactExec names the starter. When somebody else created the exec, both doors
+// were used by different hands (channel DK-EXEC-SPLIT).
+func (e *Engine) exactExec(s *session.Session, start *request, creators []*request) {
+	known(s, session.LevelExact, e.actor(start), viaStart)
+	for _, c := range creators {
+		s.Attribution.Via = append(s.Attribution.Via, viaCreate)
+		if !sameHand(c.Peer, start.Peer) {
+			s.Channel = event.ChannelDockerExecSplit
+			s.Attribution.Candidates = []session.Actor{e.actor(start), e.actor(c)}
+		}
+	}
+}
+
+// sameHand reports whether two peers are one identity at one place: a client
+// may well use several processes.
+func sameHand(a, b event.Peer) bool {
+	return a.Cred.UID == b.Cred.UID && equal(a.Cred.LoginUID, b.Cred.LoginUID) &&
+		a.Container == b.Container && hostOf(a.Address) == hostOf(b.Address)
+}
+
+func equal(a, b *uint32) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
+
+func hostOf(addr string) string {
+	for i := len(addr) - 1; i >= 0; i-- {
+		if addr[i] == ':' {
+			return addr[:i]
+		}
+	}
+	return addr
+}
+
+// isHealthcheck reports whether x runs what the daemon runs in that container
+// by itself. Whether the daemon did, another question, is attributeHealthcheck's.
+func (e *Engine) isHealthcheck(x *exec) bool {
+	c := e.containers[x.container]
+	if x.inspect != nil && x.inspect.Argv != nil {
+		return c.isHealthcheck(x.inspect.Argv, "")
+	}
+	if n := e.entryOf(x); n != nil {
+		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 && !p.execs[0].Argv.Truncated {
+			return c.isHealthcheck(p.execs[0].Argv.Args, "")
+		}
+	}
+	if ev := x.event(event.DockerExecCreate); ev != nil {
+		return c.isHealthcheck(nil, ev.Command)
+	}
+	return false
+}
+
+// attributeHealthcheck decides whether the daemon ran x by itself: only if no
+// client can have asked. A client that could have makes it a set; a health
+// check is no disguise.
+func (e *Engine) attributeHealthcheck(x *exec, s *session.Session) {
+	t := x.asked()
+	daemon := session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
+	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
+	switch {
+	case len(clients) == 0 && e.clientsKnown(t):
+		s.Kind, s.Channel = session.KindHealthcheck, event.ChannelDockerHealth
+		known(s, session.LevelStrong, daemon, viaSpec)
+	default:
+		oneOf(s, append([]session.Actor{daemon}, clients...), false)
+	}
+}
+
+// clientsKnown reports whether every client that can have asked the Docker
+// daemon at t is known.
+func (e *Engine) clientsKnown(t time.Time) bool {
+	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
+	return whole && len(doors) == 0
+}
+
+func (e *Engine) doorsShut(t time.Time) bool {
+	d := e.coverage.at(event.WitnessDocker, t)
+	return d == nil || len(d.OpenDoors) == 0
+}
+
+// candidates lists the clients with a connection to the service open at t,
+// without those that excluded rules out. It is complete when every client is
+// known: the kernel saw all peers and their requests, nothing was lost, no door
+// was unwatched.
+func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*conn) bool) (actors []session.Actor, complete bool) {
+	var open []*conn
+	for _, c := range e.conns {
+		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
+		gone := !c.closed.IsZero() && c.closed.Before(t.Add(-skew))
+		if c.service == service && !late && !gone && !excluded(c) {
+			open = append(open, c)
+		}
+	}
+	slices.SortFunc(open, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
+	for _, c := range open {
+		actors = appendActor(actors, e.peer(c.peer))
+	}
+	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
+	if service == event.ServiceDocker {
+		for _, d := range doors {
+			actors = append(actors, session.Actor{Kind: session.ActorNone, Address: d})
+		}
+		// A client that reaches the socket by another name is seen by what it
+		// asks, not by how it connects.
+		whole = whole && e.coverage.at(event.WitnessKernel, t).Requests
+	}
+	return actors, whole
+}
+
+// appendActor adds a unless the same process is listed already: a client often
+// has several connections.
+func appendActor(list []session.Actor, a session.Actor) []session.Actor {
+	for _, b := range list {
+		if b.PID == a.PID && b.Process == a.Process && b.Address == a.Address && equal(b.UID, a.UID) {
+			return list
+		}
+	}
+	return append(list, a)
+}
+
+// silent reports whether c is known not to have started x: all of its requests
+// were seen, and none of them starts x.
+func (e *Engine) silent(c *conn, x *exec) bool {
+	t := x.asked()
+	if !c.tapped || c.blurred || e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) > 0 {
+		return false
+	}
+	for _, r := range e.claims[x.key.id] {
+		if r.ID.Conn == c.id {
+			return false
+		}
+	}
+	return true
+}
+
+// attributeBeside finds who asked containerd, when Docker did not.
+func (e *Engine) attributeBeside(s *session.Session, t time.Time) {
+	daemon := e.coverage.daemonPID(event.WitnessDocker)
+	clients, complete := e.candidates(t, event.ServiceContainerd, func(c *conn) bool {
+		return daemon != 0 && c.peer.ID.PID == daemon
+	})
+	oneOf(s, clients, complete && daemon != 0)
+}
+
+// attributeRun finds who started a container.
+func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
+	begins := s.Started
+	c := e.containers[r.key.container]
+	first := r.first(e, begins)
+	if first {
+		s.Channel = event.ChannelDockerRun
+	}
+	if n != nil && n.fact != nil && n.fact.Cause == event.EntryFound || r.task != nil && r.started == nil {
+		none(s)
+		return
+	}
+	if c.namespace != "" && c.namespace != "moby" || !e.dockerKnows(r) {
+		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRun
+		if n != nil && n.fact != nil && r.reported().IsZero() {
+			n.classify(e, s)
+			s.Channel = event.ChannelRuntimeRunc
+			return
+		}
+		e.attributeBeside(s, begins)
+		if c.namespace == "moby" || c.namespace == "" {
+			s.Unexplained = session.Unexplained{Is: true, Reason: "no Docker request: the runtime was used directly"}
+		}
+		return
+	}
+	asked := e.starters(r, begins)
+	switch {
+	case len(asked) == 1:
+		known(s, session.LevelExact, e.actor(asked[0]), viaRequest)
+	case len(asked) > 1:
+		oneOf(s, e.actorsOf(asked), false)
+	case !first && c.info != nil && c.info.AutoRestart:
+		e.attributeRestart(s, begins)
+	default:
+		clients, complete := e.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.silentRun(k, r, begins) })
+		oneOf(s, clients, complete)
+		if len(clients) == 0 && complete && e.settled(begins) {
+			s.Unexplained = session.Unexplained{Is: true, Reason: "no client of the Docker daemon can have asked for this"}
+		}
+	}
+}
+
+// dockerKnows reports whether Docker told of the container; while it still may,
+// it is assumed to.
+func (e *Engine) dockerKnows(r *run) bool {
+	c := e.containers[r.key.container]
+	if c.info != nil || len(c.events) > 0 {
+		return true
+	}
+	t := r.begins(e)
+	return !e.settled(t) || !e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
+}
+
+// starters returns the requests that started this run: sent before it began,
+// and not answered before.
+func (e *Engine) starters(r *run, begins time.Time) []*request {
+	var out []*request
+	for _, q := range e.requests {
+		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || !q.succeeded() || !e.refersTo(q, r.key.container) {
+			continue
+		}
+		if q.Time.After(begins.Add(skew)) || q.answer != nil && q.answer.Time.Before(begins.Add(-skew)) {
+			continue
+		}
+		if q.answer == nil && begins.Sub(q.Time) > time.Minute {
+			continue
+		}
+		out = append(out, q)
+	}
+	slices.SortFunc(out, func(a, b *request) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn))
+	})
+	return out
+}
+
+// attributeRestart decides whether the daemon started a container again by
+// itself.
+func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
+	daemon := session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
+	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool {
+		return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
+	})
+	if len(clients) == 0 && e.clientsKnown(t) {
+		known(s, session.LevelStrong, daemon, viaSpec)
+		return
+	}
+	oneOf(s, append([]session.Actor{daemon}, clients...), false)
+}
+
+// silentRun reports whether k is known not to have started r.
+func (e *Engine) silentRun(k *conn, r *run, begins time.Time) bool {
+	if !k.tapped || k.blurred || e.coverage.lost(event.WitnessKernel, "requests", k.opened, begins.Add(skew)) > 0 {
+		return false
+	}
+	for _, q := range e.requests {
+		if q.ID.Conn == k.id && q.Op == event.OpContainerStart {
+			return false // started something whose name could not be resolved
+		}
+	}
+	return true
+}
+
+// attributeStream finds who attached or copied.
+func (e *Engine) attributeStream(s *stream, out *session.Session) {
+	if s.req != nil {
+		known(out, session.LevelExact, e.actor(s.req), viaRequest)
+		return
+	}
+	t := s.time()
+	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool {
+		return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
+	})
+	oneOf(out, clients, complete)
+}
+
+// attributeLineage names the process that went in by itself: the kernel saw it,
+// so it is exact. What it names is the host login, not a service's user.
+func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
+	a := session.Actor{Kind: session.ActorUnix}
+	by := event.Ancestor{ID: n.root, Cred: n.fact.Cred}
+	switch {
+	case runtime >= 0:
+		by = n.fact.Lineage[runtime]
+	case n.fact.Cause == event.EntryInjected && len(n.fact.Lineage) > 0 && len(s.Processes) > 0 && n.forkedIn():
+		by = n.fact.Lineage[0]
+	default:
+		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 {
+			by.Exe, by.Argv = p.execs[0].Exe.Path, p.execs[0].Argv
+		}
+	}
+	uid := by.Cred.UID
+	a.UID, a.User, a.LoginUID = &uid, e.users[uid], by.Cred.LoginUID
+	a.LoginUser = e.loginName(by.Cred.LoginUID, a.User)
+	a.PID, a.Process, a.Exe, a.Argv = by.ID.PID, by.ID, string(by.Exe), by.Argv.Args
+	known(s, session.LevelExact, a, viaLineage)
+}
+
+// forkedIn reports whether the root was born across the border, so that its
+// parent is who went in; a root that crossed by itself is its own actor.
+func (n *entry) forkedIn() bool {
+	p := n.procs[n.root]
+	return p != nil && len(p.execs) > 0 && p.execs[0].Time.After(n.fact.Time) || p != nil && len(p.execs) == 0
+}
+
+func (e *Engine) loginName(uid *uint32, user string) string {
+	if uid == nil || e.users[*uid] == user {
+		return ""
+	}
+	return e.users[*uid]
+}
+
+func (e *Engine) actorsOf(rs []*request) []session.Actor {
+	var out []session.Actor
+	for _, r := range rs {
+		out = appendActor(out, e.actor(r))
+	}
+	return out
+}
+
+// actor describes the client of a request.
+func (e *Engine) actor(r *request) session.Actor {
+	p := r.Peer
+	if c := e.conns[r.ID.Conn]; c != nil {
+		p = richer(p, c.peer)
+	}
+	a := e.peer(p)
+	a.UserAgent = r.UserAgent
+	return a
+}
+
+// peer describes a client.
+func (e *Engine) peer(p event.Peer) session.Actor {
+	if p.Address != "" {
+		return session.Actor{Kind: session.ActorNone, Address: p.Address}
+	}
+	uid := p.Cred.UID
+	a := session.Actor{
+		Kind: session.ActorUnix, UID: &uid, User: e.users[uid], LoginUID: p.Cred.LoginUID,
+		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
+	}
+	a.LoginUser = e.loginName(p.Cred.LoginUID, a.User)
+	if n := e.entries[p.Entry]; n != nil && !p.Entry.IsZero() {
+		a.Session = e.sessionOf(n)
+	}
+	return a
+}

@@ -1,0 +1,247 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// conn is one client's connection to a service.
+type conn struct {
+	id      event.ConnID
+	service event.Service
+	peer    event.Peer
+	opened  time.Time // zero when it was there before the sensor
+	closed  time.Time // zero while open
+	// tapped says that every request on it is seen from the first byte on.
+	tapped bool
+	// blurred says that bytes were seen on it that cannot be placed.
+	blurred bool
+	seen    time.Time
+}
+
+// request is one request of a client with its answer.
+type request struct {
+	event.DockerRequest
+	answer *event.DockerAnswer
+	asked  bool // the request itself was seen, not only its answer
+}
+
+// connsMax and requestsMax bound what is remembered of clients.
+const (
+	connsMax    = 1 << 13
+	requestsMax = 1 << 13
+)
+
+func (e *Engine) conn(id event.ConnID) *conn {
+	c := e.conns[id]
+	if c == nil {
+		if len(e.conns) >= connsMax {
+			e.sweep()
+		}
+		c = &conn{id: id, service: event.ServiceDocker}
+		e.conns[id] = c
+	}
+	c.seen = e.now
+	return c
+}
+
+func (e *Engine) applyConnect(o event.ClientConnect) {
+	c := e.conn(o.Conn)
+	c.service, c.tapped = o.Service, o.Tapped
+	c.peer = richer(c.peer, o.Peer)
+	if !o.Found {
+		c.opened = o.Time
+	}
+	e.touchAround()
+}
+
+func (e *Engine) applyClose(o event.ClientClose) {
+	c := e.conn(o.Conn)
+	c.closed = o.Time
+	e.touchAround()
+}
+
+// touchAround looks again at the sessions that began lately: a connection may
+// matter to those that are not tied by an id.
+func (e *Engine) touchAround() {
+	for _, c := range slices.Clone(e.queue) {
+		switch c.(type) {
+		case *exec, *run, *stream:
+			if !c.state().firstSeen.Add(2 * e.opt.Window).Before(e.now) {
+				e.touch(c, true)
+			}
+		}
+	}
+}
+
+// richer returns the one of two descriptions of a peer that says more.
+func richer(a, b event.Peer) event.Peer {
+	score := func(p event.Peer) int {
+		n := 0
+		for _, ok := range []bool{p.ID.PID != 0, p.ID.Start != 0, p.Exe != "", len(p.Argv.Args) > 0, p.Address != "", p.Container != ""} {
+			if ok {
+				n++
+			}
+		}
+		return n
+	}
+	if score(b) > score(a) {
+		return b
+	}
+	return a
+}
+
+func (e *Engine) request(id event.RequestID) *request {
+	r := e.requests[id]
+	if r == nil {
+		if len(e.requests) >= requestsMax {
+			e.sweep()
+		}
+		r = &request{}
+		r.ID = id
+		e.requests[id] = r
+	}
+	return r
+}
+
+func (e *Engine) applyRequest(o event.DockerRequest) {
+	r := e.request(o.ID)
+	r.DockerRequest, r.asked = o, true
+	c := e.conn(o.ID.Conn)
+	c.peer = richer(c.peer, o.Peer)
+	if !o.Certain {
+		c.blurred = true
+	}
+	if o.Op == event.OpExecStart && o.ExecID != "" {
+		e.claim(o.ExecID, r)
+	}
+	e.relate(r)
+}
+
+func (e *Engine) applyAnswer(o event.DockerAnswer) {
+	r := e.request(o.ID)
+	r.answer = &o
+	e.conn(o.ID.Conn)
+	if o.Op == event.OpExecCreate && o.Created != "" {
+		e.claim(event.ExecID(o.Created), r)
+	}
+	e.relate(r)
+}
+
+// relate tells the sessions that a request may concern.
+func (e *Engine) relate(r *request) {
+	switch r.Op {
+	case event.OpExecStart, event.OpExecCreate:
+		for _, x := range e.execsByID[r.ExecID] {
+			e.touch(x, true)
+		}
+		if r.answer != nil {
+			for _, x := range e.execsByID[event.ExecID(r.answer.Created)] {
+				e.touch(x, true)
+			}
+		}
+	case event.OpContainerCreate, event.OpContainerStart, event.OpAttach, event.OpCopyIn, event.OpCopyOut:
+		for _, u := range e.runs {
+			if e.refersTo(r, u.key.container) {
+				e.touch(u, true)
+			}
+		}
+		e.applyStreamRequest(r)
+	case event.OpOther:
+	}
+}
+
+func (e *Engine) claim(id event.ExecID, r *request) {
+	if !slices.Contains(e.claims[id], r) {
+		e.claims[id] = append(e.claims[id], r)
+	}
+	for _, x := range e.execsByID[id] {
+		e.touch(x, true)
+	}
+}
+
+// refersTo reports whether a request names the container: by full id, by the
+// id its create was answered with, by name or by a prefix of the id.
+func (e *Engine) refersTo(r *request, id event.ContainerID) bool {
+	if r.Op == event.OpContainerCreate {
+		return r.answer != nil && r.answer.Created == string(id)
+	}
+	if r.Ref == "" {
+		return false
+	}
+	if r.Ref == string(id) {
+		return true
+	}
+	if c := e.containers[id]; c != nil && c.called(r.Ref, r.Time) {
+		return true
+	}
+	return len(r.Ref) >= 4 && len(r.Ref) < len(id) && string(id[:len(r.Ref)]) == r.Ref && !e.isName(r.Ref)
+}
+
+func (e *Engine) isName(ref string) bool {
+	for _, c := range e.containers {
+		if c.name() == ref {
+			return true
+		}
+	}
+	return false
+}
+
+// succeeded reports whether the daemon did what the request asked; a request
+// whose answer was not seen may have.
+func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status < 400 }
+
+// sweep forgets connections that closed and requests that were answered more
+// than Keep ago; when that is not enough, the oldest half.
+func (e *Engine) sweep() {
+	old := e.now.Add(-e.opt.Keep)
+	for id, c := range e.conns {
+		if !c.closed.IsZero() && c.seen.Before(old) {
+			delete(e.conns, id)
+		}
+	}
+	if len(e.conns) >= connsMax {
+		ids := sortedBy(e.conns, func(c *conn) time.Time { return c.seen })
+		for _, id := range ids[:len(ids)/2] {
+			delete(e.conns, id)
+		}
+	}
+	for id, r := range e.requests {
+		if r.Time.Before(old) {
+			e.dropRequest(id, r)
+		}
+	}
+	if len(e.requests) >= requestsMax {
+		ids := sortedBy(e.requests, func(r *request) time.Time { return r.Time })
+		for _, id := range ids[:len(ids)/2] {
+			e.dropRequest(id, e.requests[id])
+		}
+	}
+}
+
+func (e *Engine) dropRequest(id event.RequestID, r *request) {
+	delete(e.requests, id)
+	drop := func(key event.ExecID) {
+		list := slices.DeleteFunc(e.claims[key], func(q *request) bool { return q == r })
+		if len(list) == 0 {
+			delete(e.claims, key)
+		} else {
+			e.claims[key] = list
+		}
+	}
+	drop(r.ExecID)
+	if r.answer != nil {
+		drop(event.ExecID(r.answer.Created))
+	}
+}
+
+func sortedBy[K comparable, V any](m map[K]V, at func(V) time.Time) []K {
+	keys := make([]K, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b K) int { return at(m[a]).Compare(at(m[b])) })
+	return keys
+}

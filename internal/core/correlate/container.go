@@ -1,0 +1,160 @@
+package correlate
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// container is what the service doors say of one container.
+type container struct {
+	id     event.ContainerID
+	info   *event.DockerContainer // the latest
+	infos  []event.DockerContainer
+	events []event.DockerEvent // of the container itself, not of its execs
+	// namespace is containerd's, "moby" under Docker; absent when unknown.
+	namespace string
+}
+
+// eventsMax bounds the events remembered of one container.
+const eventsMax = 256
+
+func (e *Engine) container(id event.ContainerID) *container {
+	c := e.containers[id]
+	if c == nil {
+		c = &container{id: id}
+		e.containers[id] = c
+	}
+	return c
+}
+
+func (e *Engine) applyContainer(o event.DockerContainer) {
+	c := e.container(o.ID)
+	c.infos = insert(c.infos, o, 8)
+	c.info = &c.infos[len(c.infos)-1]
+	if o.InitPID != 0 {
+		r := e.run(newRunKey(o.ID, o.InitPID))
+		e.touch(r, true)
+	}
+	e.touchContainer(o.ID)
+}
+
+// touchContainer looks again at the sessions of a container that began lately.
+func (e *Engine) touchContainer(id event.ContainerID) {
+	for _, c := range slices.Clone(e.queue) {
+		if targetOf(c) == id {
+			e.touch(c, true)
+		}
+	}
+}
+
+func targetOf(c subject) event.ContainerID {
+	switch c := c.(type) {
+	case *exec:
+		return c.container
+	case *run:
+		return c.key.container
+	case *entry:
+		return c.where
+	case *stream:
+		return c.container
+	}
+	return ""
+}
+
+// name returns the container's present name.
+func (c *container) name() string {
+	if c.info != nil && c.info.Name != "" {
+		return c.info.Name
+	}
+	for i := len(c.events) - 1; i >= 0; i-- {
+		if ev := c.events[i]; ev.Name != "" && !slices.Contains(ev.Forged, "name") {
+			return ev.Name
+		}
+	}
+	return ""
+}
+
+// called reports whether the container had this name around t. Names move from
+// one container to another, so the latest statement before t counts.
+func (c *container) called(name string, t time.Time) bool {
+	for i := len(c.infos) - 1; i >= 0; i-- {
+		if in := c.infos[i]; !in.Time.After(t.Add(skew)) || i == 0 {
+			return in.Name == name
+		}
+	}
+	return c.name() == name
+}
+
+// isHealthcheck reports whether argv is what the daemon runs in c by itself.
+func (c *container) isHealthcheck(argv []string, joined string) bool {
+	if c == nil || c.info == nil || c.info.Health == nil {
+		return false
+	}
+	h := c.info.Health.Argv
+	if argv != nil {
+		return slices.Equal(argv, h)
+	}
+	return joined != "" && joined == event.Argv{Args: h}.String()
+}
+
+// target describes the container for a session.
+func (e *Engine) target(id event.ContainerID) session.Target {
+	t := session.Target{ContainerID: id, Node: e.host.Hostname}
+	c := e.containers[id]
+	if c == nil {
+		return t
+	}
+	t.ContainerName = c.name()
+	if in := c.info; in != nil {
+		t.Image, t.ImageID, t.Runtime, t.Labels = in.Image, in.ImageID, in.Runtime, in.Labels
+		return t
+	}
+	for _, ev := range c.events {
+		if ev.Image != "" && !slices.Contains(ev.Forged, "image") {
+			t.Image = ev.Image
+		}
+	}
+	return t
+}
+
+func (e *Engine) applyDockerEvent(o event.DockerEvent) {
+	switch o.Action {
+	case event.DockerExecCreate, event.DockerExecStart, event.DockerExecDie, event.DockerExecDetach:
+		e.container(o.Container)
+		if o.ExecID != "" && !slices.Contains(o.Forged, "execID") {
+			x := e.exec(o.ExecID, o.Container)
+			x.docker = insert(x.docker, o, 16)
+			e.touch(x, true)
+		}
+		return
+	case event.DockerAttach, event.DockerDetach, event.DockerCopyIn, event.DockerCopyOut:
+		e.applyStreamEvent(o)
+	case event.DockerCreate, event.DockerStart, event.DockerRestart, event.DockerDie,
+		event.DockerDestroy, event.DockerRename, event.DockerHealth, event.DockerOtherAction:
+	}
+	c := e.container(o.Container)
+	c.events = insert(c.events, o, eventsMax)
+	if o.Action == event.DockerStart {
+		// Only a short-lived container has nothing but this; see run.derive.
+		e.touch(e.run(runKey{container: o.Container, event: o.Time.UnixNano()}), true)
+	}
+	e.touchContainer(o.Container)
+}
+
+// runKey names one run of a container: by the host pid of its first process or,
+// when nobody told the pid, by the time of Docker's start event.
+type runKey struct {
+	container event.ContainerID
+	pid       uint32
+	event     int64
+}
+
+func newRunKey(c event.ContainerID, pid uint32) runKey { return runKey{container: c, pid: pid} }
+
+func (k runKey) String() string {
+	return string(k.container) + " " + strconv.FormatUint(uint64(k.pid), 10) + " " + strconv.FormatInt(k.event, 10)
+}

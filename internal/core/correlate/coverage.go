@@ -1,0 +1,157 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// coverage remembers what the witnesses could see when. Absence of a fact is
+// evidence only where its witness was whole.
+type coverage struct {
+	states map[event.Witness][]event.WitnessState // by time
+	losses []event.Loss                           // by time
+}
+
+// statesMax and lossesMax bound what is remembered of a flapping witness.
+const (
+	statesMax = 1024
+	lossesMax = 4096
+)
+
+func (e *Engine) applyHost(h event.Host) {
+	if h.BootID != "" && (e.host.BootID == "" || !h.Time.Before(e.host.Time)) {
+		e.host.BootID, e.host.Hostname, e.host.Time = h.BootID, h.Hostname, h.Time
+	}
+	for uid, name := range h.Users {
+		e.users[uid] = name
+	}
+}
+
+func (e *Engine) applyState(s event.WitnessState) {
+	if e.coverage.states == nil {
+		e.coverage.states = map[event.Witness][]event.WitnessState{}
+	}
+	list := insert(e.coverage.states[s.Witness], s, statesMax)
+	e.coverage.states[s.Witness] = list
+	e.touchSince(s.Time)
+}
+
+func (e *Engine) applyLoss(l event.Loss) {
+	e.coverage.losses = insert(e.coverage.losses, l, lossesMax)
+	e.touchSince(l.From)
+}
+
+// insert keeps list ordered by time and at most limit long, dropping the oldest.
+func insert[O event.Observation](list []O, o O, limit int) []O {
+	i, _ := slices.BinarySearchFunc(list, o.Head().Time, func(o O, t time.Time) int { return o.Head().Time.Compare(t) })
+	list = slices.Insert(list, i, o)
+	if len(list) > limit {
+		list = slices.Delete(list, 0, 1)
+	}
+	return list
+}
+
+// touchSince looks again at every session that was open at t or later.
+func (e *Engine) touchSince(t time.Time) {
+	for _, c := range e.open() {
+		if p := c.state().published; p == nil || p.Ended == nil || !p.Ended.Before(t) {
+			e.touch(c, true)
+		}
+	}
+}
+
+// at returns the last state of w at t, or nil.
+func (c *coverage) at(w event.Witness, t time.Time) *event.WitnessState {
+	list := c.states[w]
+	for i := len(list) - 1; i >= 0; i-- {
+		if s := &list[i]; !s.Time.After(t) || (s.Up && !s.From.IsZero() && !s.From.After(t)) {
+			return s
+		}
+	}
+	return nil
+}
+
+// whole reports whether w was up, without loss of the stream what, all the way
+// from a to b. An empty what asks for any stream.
+func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {
+	s := c.at(w, a)
+	if s == nil || !s.Up {
+		return false
+	}
+	for _, s := range c.states[w] {
+		if s.Time.After(a) && !s.Time.After(b) && !s.Up {
+			// Down inside the span, unless a later state says that nothing was
+			// missed (From reaches back).
+			if !c.healed(w, s.Time) {
+				return false
+			}
+		}
+	}
+	return c.lost(w, what, a, b) == 0
+}
+
+// healed reports whether w, down at t, came back having missed nothing.
+func (c *coverage) healed(w event.Witness, t time.Time) bool {
+	for _, s := range c.states[w] {
+		if s.Time.After(t) && s.Up {
+			return !s.From.IsZero() && !s.From.After(t)
+		}
+	}
+	return false
+}
+
+// lost counts the records of w's stream lost between a and b; a loss of unknown
+// size counts as one.
+func (c *coverage) lost(w event.Witness, what string, a, b time.Time) uint64 {
+	var n uint64
+	for _, l := range c.losses {
+		if l.Witness == w && (what == "" || l.What == what) && !l.From.After(b) && !l.Time.Before(a) {
+			n += max(1, l.Count)
+		}
+	}
+	return n
+}
+
+// peersWhole reports whether every client of the Docker service that was
+// connected between a and b is known, and which doors nobody watched.
+func (c *coverage) peersWhole(a, b time.Time) (whole bool, doors []string) {
+	k := c.at(event.WitnessKernel, a)
+	if d := c.at(event.WitnessDocker, b); d != nil {
+		doors = d.OpenDoors
+	}
+	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "", a, b), doors
+}
+
+// daemonPID returns the pid of the service that w watches, as last told.
+func (c *coverage) daemonPID(w event.Witness) uint32 {
+	list := c.states[w]
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].DaemonPID != 0 {
+			return list[i].DaemonPID
+		}
+	}
+	return 0
+}
+
+// settled reports whether enough time has passed since t for absence to mean
+// something.
+func (e *Engine) settled(t time.Time) bool { return !e.now.Before(t.Add(e.opt.Window)) }
+
+// blind reports whether w, known at all, was down for a part of a to b.
+func (c *coverage) blind(w event.Witness, a, b time.Time) bool {
+	if len(c.states[w]) == 0 {
+		return false
+	}
+	s := c.at(w, a)
+	if s == nil || !s.Up {
+		return !c.healed(w, a)
+	}
+	for _, s := range c.states[w] {
+		if s.Time.After(a) && !s.Time.After(b) && !s.Up && !c.healed(w, s.Time) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,182 @@
+package correlate
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// forget takes the entry out of the indexes.
+func (n *entry) forget(e *Engine) {
+	n.st.gone = true
+	if n.st.index >= 0 {
+		e.unschedule(n)
+	}
+	delete(e.entries, n.root)
+	unlist(e.rootsByPID, n.root.PID, n)
+}
+
+// sessionOf returns the id of the session that accounts for n.
+func (e *Engine) sessionOf(n *entry) session.ID {
+	if x := e.execOf(n); x != nil {
+		return sessionID("exec", string(x.key.container), string(x.key.id))
+	}
+	if r := e.runOf(n); r != nil {
+		return sessionID("start", string(r.key.container), r.key.String())
+	}
+	if n.fact == nil {
+		return ""
+	}
+	return e.entryID(n)
+}
+
+func (e *Engine) entryID(n *entry) session.ID {
+	return sessionID("entry", string(e.host.BootID), n.root.String())
+}
+
+// derive makes a session of an entry that no service request accounts for: it
+// went in beside every service door, or through a runtime by hand.
+func (n *entry) derive(e *Engine) (session.Session, bool) {
+	if n.fact == nil || e.execOf(n) != nil || e.runOf(n) != nil {
+		return session.Session{}, false
+	}
+	where := n.where
+	if where == "" && n.fact.Cause == event.EntryStart && n.runtimeParent() >= 0 {
+		where = event.ContainerID(n.fact.Cgroup) // a runtime by hand, with a name of its own
+	}
+	if where == "" {
+		return session.Session{}, false // namespaces of its own, but no container: unshare, a systemd unit
+	}
+	s := session.Session{
+		ID: e.entryID(n), Kind: session.KindEnter, Channel: event.ChannelHostNsenter,
+		State: session.StateRunning, Started: n.born(), Target: e.target(where),
+	}
+	e.showTree(&s, n)
+	argvOfRoot(&s)
+	if x := n.ended(); x != nil {
+		end(&s, x.Time, x.Code)
+	}
+	n.classify(e, &s)
+	e.stamp(&s)
+	s.Evidence = n.evidence()
+	return s, true
+}
+
+// classify says by which way the entry came, from what the kernel saw: cause,
+// cgroup and lineage.
+func (n *entry) classify(e *Engine, s *session.Session) {
+	runtime := n.runtimeParent()
+	byShim := runtime >= 0 && runtime+1 < len(n.fact.Lineage) && isShim(n.fact.Lineage[runtime+1]) ||
+		runtime < 0 && len(n.fact.Lineage) > 0 && isShim(n.fact.Lineage[0])
+	reason := "entered beside every service door"
+	switch {
+	case n.fact.Cause == event.EntryFound:
+		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+		s.Gaps = append(s.Gaps, "was running when watching began; how it came in is not known")
+		s.Attribution.Level = session.LevelNone
+		s.Actor.Kind = session.ActorNone
+		return
+	case byShim:
+		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+		if n.fact.Cause == event.EntryStart {
+			s.Kind = session.KindStart
+		}
+		s.Attribution.Level, s.Actor.Kind = session.LevelNone, session.ActorNone
+		s.Unexplained = session.Unexplained{Is: e.settled(n.born()), Reason: "a runtime started it and no service reported it"}
+		if !s.Unexplained.Is {
+			s.Unexplained.Reason = ""
+		}
+		return
+	case runtime >= 0:
+		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRunc
+		reason = "the runtime was called by hand, beside every service door"
+	case n.fact.Cause == event.EntryForeignExe:
+		s.Channel = event.ChannelHostChroot
+	case n.fact.InCgroup:
+		s.Channel = event.ChannelHostCgroup
+	}
+	s.Unexplained = session.Unexplained{Is: true, Reason: reason}
+	e.attributeLineage(n, runtime, s)
+}
+
+// runtimeParent returns the position in the lineage of the outermost process of
+// an OCI runtime that made this entry, or -1.
+func (n *entry) runtimeParent() int {
+	last := -1
+	for i, a := range n.fact.Lineage {
+		if !isRuntime(a) {
+			break
+		}
+		last = i
+	}
+	return last
+}
+
+var runtimes = []string{"runc", "crun", "youki", "runsc"}
+
+// isRuntime goes by the executable's name where it is known: the process name
+// of runc's stages is their own ("runc:[1:CHILD]").
+func isRuntime(a event.Ancestor) bool {
+	return slices.Contains(runtimes, base(string(a.Exe))) ||
+		slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(string(a.Comm), r) })
+}
+
+func isShim(a event.Ancestor) bool {
+	name := base(string(a.Exe))
+	return strings.HasPrefix(name, "containerd-shim") || strings.HasPrefix(string(a.Comm), "containerd-shim") ||
+		name == "conmon" || a.Comm == "conmon"
+}
+
+func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
+
+// showTree fills in the process tree and what follows from it.
+func (e *Engine) showTree(s *session.Session, n *entry) {
+	s.Processes, s.ProcessesTotal = n.tree(), n.total
+	if born := n.born(); !born.IsZero() && n.fact != nil && n.fact.Cause != event.EntryFound {
+		s.Started = born
+	}
+	if n.fact != nil && n.fact.Cause == event.EntryFound {
+		s.Gaps = append(s.Gaps, "was running when watching began; what it did before is not known")
+	}
+	if n.total > len(s.Processes) {
+		s.Gaps = append(s.Gaps, "more processes ran than are listed here")
+	}
+	if shellOnly(s.Processes) {
+		s.Gaps = append(s.Gaps, "only a shell ran: its builtins start no process and are not seen")
+	}
+}
+
+var shells = []string{"sh", "bash", "ash", "dash", "zsh", "ksh", "fish"}
+
+func shellOnly(ps []session.Process) bool {
+	for _, p := range ps {
+		if p.Forked {
+			continue
+		}
+		name := base(p.Exe)
+		if len(p.Argv) > 0 && !slices.Contains(shells, name) {
+			name = strings.TrimPrefix(base(p.Argv[0]), "-") // busybox: the applet is argv[0]
+		}
+		if !slices.Contains(shells, name) {
+			return false
+		}
+	}
+	return len(ps) > 0
+}
+
+// stamp notes what could not be seen while the session ran.
+func (e *Engine) stamp(s *session.Session) {
+	until := e.now
+	if s.Ended != nil {
+		until = *s.Ended
+	}
+	s.LostRecords = e.coverage.lost(event.WitnessKernel, "", s.Started, until)
+	for _, w := range []event.Witness{event.WitnessKernel, event.WitnessDocker, event.WitnessContainerd} {
+		if e.coverage.blind(w, s.Started, until) {
+			s.Gaps = append(s.Gaps, "the "+string(w)+" witness was not watching all the time")
+		}
+	}
+	slices.Sort(s.Gaps)
+}

@@ -1,0 +1,177 @@
+package correlate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// evidenceMax bounds Session.Evidence.
+const evidenceMax = 64
+
+// account collects the observations that a session rests on.
+type account []session.Evidence
+
+func (a *account) add(o event.Observation, what, format string, args ...any) {
+	h := o.Head()
+	name := event.Name(o)
+	if what != "" {
+		name += " " + what
+	}
+	*a = append(*a, session.Evidence{Time: h.Time, Witness: h.Witness, What: name, Detail: fmt.Sprintf(format, args...)})
+}
+
+// sorted returns the account by time; witnesses that agree on the time come in
+// a fixed order.
+func (a account) sorted() []session.Evidence {
+	slices.SortFunc(a, func(x, y session.Evidence) int {
+		return cmp.Or(x.Time.Compare(y.Time), cmp.Compare(x.Witness, y.Witness), cmp.Compare(x.What, y.What), cmp.Compare(x.Detail, y.Detail))
+	})
+	return a[:min(len(a), evidenceMax)]
+}
+
+func (a *account) docker(events ...event.DockerEvent) {
+	for _, ev := range events {
+		var d []string
+		if ev.Command != "" {
+			d = append(d, "command "+quote(ev.Command))
+		}
+		if ev.ExitCode != nil {
+			d = append(d, fmt.Sprintf("exit code %d", *ev.ExitCode))
+		}
+		if len(ev.Forged) > 0 {
+			d = append(d, "attributes set by labels: "+strings.Join(ev.Forged, ", "))
+		}
+		a.add(ev, string(ev.Action), "%s", strings.Join(d, "; "))
+	}
+}
+
+func (a *account) runtime(events ...*event.RuntimeEvent) {
+	for _, ev := range events {
+		if ev == nil {
+			continue
+		}
+		var d []string
+		if ev.PID != 0 {
+			d = append(d, fmt.Sprintf("pid %d", ev.PID))
+		}
+		if ev.ExitCode != nil {
+			d = append(d, fmt.Sprintf("exit code %d", *ev.ExitCode))
+		}
+		a.add(*ev, string(ev.Action), "%s", strings.Join(append(d, "namespace "+ev.Namespace), "; "))
+	}
+}
+
+func (a *account) request(r *request) {
+	if r.asked {
+		doubt := ""
+		if !r.Certain {
+			doubt = "; not certain to be a request"
+		}
+		a.add(r.DockerRequest, string(r.Op), "connection %d, request %d, by %s%s", r.ID.Conn, r.ID.N, describe(r.Peer), doubt)
+	}
+	if r.answer != nil {
+		a.add(*r.answer, string(r.answer.Op), "status %d", r.answer.Status)
+	}
+}
+
+func describe(p event.Peer) string {
+	if p.Address != "" {
+		return p.Address
+	}
+	return fmt.Sprintf("uid %d, pid %d", p.Cred.UID, p.ID.PID)
+}
+
+func (a *account) entry(n *entry) {
+	if n == nil || n.fact == nil {
+		return
+	}
+	f := n.fact
+	parents := make([]string, len(f.Lineage))
+	for i, p := range f.Lineage {
+		parents[i] = fmt.Sprintf("%s[%d]", cmp.Or(base(string(p.Exe)), string(p.Comm)), p.ID.PID)
+	}
+	a.add(*f, string(f.Cause), "root %d, cgroup %s, parents %s", f.Root.PID, quote(f.Cgroup), strings.Join(parents, " < "))
+	if p := n.procs[n.root]; p != nil {
+		for _, x := range p.execs {
+			a.add(x, "", "%s", quote(x.Argv.String()))
+		}
+		if p.exit != nil {
+			a.add(*p.exit, "", "exit code %d", p.exit.Code)
+		}
+	}
+}
+
+// quote shortens and quotes foreign text.
+func quote(s string) string {
+	const most = 200
+	if len(s) > most {
+		return fmt.Sprintf("%q…", s[:most])
+	}
+	return fmt.Sprintf("%q", s)
+}
+
+func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
+	var a account
+	a.docker(x.docker...)
+	a.runtime(x.added, x.started, x.exited)
+	if x.task != nil {
+		a.add(*x.task, "", "found with pid %d", x.task.PID)
+	}
+	if x.inspect != nil {
+		a.add(*x.inspect, "", "pid %d, command %s", x.inspect.PID, quote(event.Argv{Args: x.inspect.Argv}.String()))
+	}
+	for _, r := range e.claims[x.key.id] {
+		a.request(r)
+	}
+	a.entry(n)
+	return a.sorted()
+}
+
+func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
+	var a account
+	for _, ev := range e.containers[r.key.container].events {
+		if ev.Action == event.DockerCreate && r.first(e, r.begins(e)) || r.covers(e, ev.Time) {
+			a.docker(ev)
+		}
+	}
+	a.runtime(r.created, r.started, r.exited)
+	if r.task != nil {
+		a.add(*r.task, "", "found with pid %d", r.task.PID)
+	}
+	begins := r.begins(e)
+	for _, q := range e.starters(r, begins) {
+		a.request(q)
+	}
+	for _, q := range e.requests {
+		if q.Op == event.OpContainerCreate && e.refersTo(q, r.key.container) {
+			a.request(q)
+		}
+	}
+	a.entry(n)
+	return a.sorted()
+}
+
+func (n *entry) evidence() []session.Evidence {
+	var a account
+	a.entry(n)
+	return a.sorted()
+}
+
+func (s *stream) evidence(e *Engine, pair *stream) []session.Evidence {
+	var a account
+	if s.req != nil {
+		a.request(s.req)
+	}
+	if s.began != nil {
+		a.docker(*s.began)
+	}
+	if pair != nil && pair.began != nil {
+		a.docker(*pair.began)
+	}
+	return a.sorted()
+}

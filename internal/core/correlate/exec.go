@@ -1,0 +1,402 @@
+package correlate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// execKey names one exec. Docker's and CRI's ids are random and stand alone;
+// ids that a person chose (ctr) are unique only within a container.
+type execKey struct {
+	container event.ContainerID
+	id        event.ExecID
+}
+
+// exec is one exec through a runtime: everything that carries its exec id.
+type exec struct {
+	st        state
+	key       execKey
+	container event.ContainerID
+	docker    []event.DockerEvent
+	inspect   *event.DockerExec // the latest that knows most
+	added     *event.RuntimeEvent
+	started   *event.RuntimeEvent
+	exited    *event.RuntimeEvent
+	task      *event.RuntimeTask // found running
+}
+
+func (x *exec) state() *state { return &x.st }
+
+// randomID reports whether id is of the kind that daemons draw: 64 hex digits.
+func randomID(id string) bool {
+	if len(id) != 64 {
+		return false
+	}
+	for _, c := range id {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
+	key := execKey{in, id}
+	if randomID(string(id)) {
+		key.container = ""
+	}
+	x := e.execs[key]
+	if x == nil {
+		x = &exec{key: key, container: in}
+		e.execs[key] = x
+		e.execsByID[id] = append(e.execsByID[id], x)
+	}
+	return x
+}
+
+func (x *exec) forget(e *Engine) {
+	if n := e.entryOf(x); n != nil {
+		n.forget(e)
+	}
+	delete(e.execs, x.key)
+	unlist(e.execsByID, x.key.id, x)
+	for _, pid := range x.pids() {
+		unlist(e.execsByPID, pid, x)
+	}
+}
+
+func unlist[K comparable, V comparable](m map[K][]V, k K, v V) {
+	list := slices.DeleteFunc(m[k], func(w V) bool { return w == v })
+	if len(list) == 0 {
+		delete(m, k)
+	} else {
+		m[k] = list
+	}
+}
+
+func (e *Engine) applyDockerExec(o event.DockerExec) {
+	x := e.exec(o.ID, o.Container)
+	if x.inspect == nil || knows(o) > knows(*x.inspect) || knows(o) == knows(*x.inspect) && o.Time.After(x.inspect.Time) {
+		x.inspect = &o
+	}
+	e.pidOf(x, o.PID)
+	e.touch(x, true)
+}
+
+func knows(o event.DockerExec) int {
+	n := 0
+	if o.PID != 0 {
+		n += 2
+	}
+	if o.ExitCode != nil {
+		n++
+	}
+	return n
+}
+
+// pidOf notes that x's root has this host pid.
+func (e *Engine) pidOf(x *exec, pid uint32) {
+	if pid == 0 || slices.Contains(e.execsByPID[pid], x) {
+		return
+	}
+	e.execsByPID[pid] = append(e.execsByPID[pid], x)
+	for _, n := range e.rootsByPID[pid] {
+		e.touch(n, true)
+	}
+}
+
+func (x *exec) pids() []uint32 {
+	var out []uint32
+	add := func(pid uint32) {
+		if pid != 0 && !slices.Contains(out, pid) {
+			out = append(out, pid)
+		}
+	}
+	if x.started != nil {
+		add(x.started.PID)
+	}
+	if x.task != nil {
+		add(x.task.PID)
+	}
+	if x.inspect != nil {
+		add(x.inspect.PID)
+	}
+	return out
+}
+
+func (e *Engine) applyRuntime(o event.RuntimeEvent) {
+	c := e.container(o.Container)
+	c.namespace = o.Namespace
+	if o.ExecID == "" {
+		e.applyRunEvent(o)
+		return
+	}
+	x := e.exec(o.ExecID, o.Container)
+	switch o.Action {
+	case event.RuntimeExecAdded:
+		x.added = &o
+	case event.RuntimeExecStarted:
+		x.started = &o
+		e.pidOf(x, o.PID)
+	case event.RuntimeExit:
+		x.exited = &o
+	case event.RuntimeCreate, event.RuntimeStart, event.RuntimeDelete:
+	}
+	e.touch(x, true)
+}
+
+func (e *Engine) applyTask(o event.RuntimeTask) {
+	e.container(o.Container).namespace = o.Namespace
+	if o.ExecID != "" {
+		x := e.exec(o.ExecID, o.Container)
+		x.task = &o
+		e.pidOf(x, o.PID)
+		e.touch(x, true)
+		return
+	}
+	if o.PID != 0 {
+		r := e.run(newRunKey(o.Container, o.PID))
+		r.task = &o
+		e.touch(r, true)
+	}
+}
+
+// begun reports whether the exec was started, or is said to have been.
+func (x *exec) begun() bool {
+	if x.added != nil || x.started != nil || x.exited != nil || x.task != nil {
+		return true
+	}
+	if x.inspect != nil && (x.inspect.PID != 0 || x.inspect.Running || x.inspect.ExitCode != nil) {
+		return true
+	}
+	return x.event(event.DockerExecStart) != nil || x.event(event.DockerExecDie) != nil
+}
+
+func (x *exec) event(a event.DockerAction) *event.DockerEvent {
+	for i := range x.docker {
+		if x.docker[i].Action == a {
+			return &x.docker[i]
+		}
+	}
+	return nil
+}
+
+// asked is when the exec was started, by the first that tells; the moment for
+// which connections count as candidates.
+func (x *exec) asked() time.Time {
+	var t time.Time
+	for _, o := range []*event.RuntimeEvent{x.added, x.started, x.exited} {
+		if o != nil && (t.IsZero() || o.Time.Before(t)) {
+			t = o.Time
+		}
+	}
+	if s := x.event(event.DockerExecStart); s != nil && (t.IsZero() || s.Time.Before(t)) {
+		t = s.Time
+	}
+	if t.IsZero() && x.event(event.DockerExecDie) != nil {
+		t = x.event(event.DockerExecDie).Time
+	}
+	if t.IsZero() && x.task != nil {
+		t = x.task.Time
+	}
+	if t.IsZero() && x.inspect != nil {
+		t = x.inspect.Time
+	}
+	return t
+}
+
+// entryOf returns the process tree that the runtime's pid points to.
+func (e *Engine) entryOf(x *exec) *entry {
+	if x.started != nil {
+		if n := e.rootAt(x.started.PID, x.started.Time); n != nil {
+			return n
+		}
+	}
+	if x.task != nil && x.task.PID != 0 {
+		if n := e.rootAt(x.task.PID, x.task.Time); n != nil {
+			return n
+		}
+	}
+	if x.inspect != nil && x.inspect.PID != 0 {
+		return e.rootAt(x.inspect.PID, x.inspect.Time)
+	}
+	return nil
+}
+
+// execOf returns the exec that accounts for n.
+func (e *Engine) execOf(n *entry) *exec {
+	for _, x := range e.execsByPID[n.root.PID] {
+		if e.entryOf(x) == n {
+			return x
+		}
+	}
+	return nil
+}
+
+// beside reports whether the exec came to the runtime without Docker: there is
+// a Docker that would have told of it, and it did not.
+func (e *Engine) beside(x *exec) bool {
+	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil {
+		return false
+	}
+	if x.added == nil && x.started == nil {
+		return x.event(event.DockerExecDie) != nil && len(x.docker) == 1 && !randomID(string(x.key.id))
+	}
+	c := e.containers[x.container]
+	if c != nil && c.namespace != "" && c.namespace != "moby" {
+		return true
+	}
+	t := x.asked()
+	return e.settled(t) && e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
+}
+
+func (x *exec) derive(e *Engine) (session.Session, bool) {
+	if !x.begun() {
+		return session.Session{}, false
+	}
+	s := session.Session{
+		ID: sessionID("exec", string(x.key.container), string(x.key.id)), ExecID: x.key.id,
+		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateRunning,
+		Target: e.target(x.container), Started: x.asked(),
+	}
+	n := e.entryOf(x)
+	if n != nil {
+		e.showTree(&s, n)
+	}
+	x.command(e, &s)
+	x.outcome(e, &s, n)
+	if e.beside(x) {
+		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
+		e.attributeBeside(&s, x.asked())
+	} else {
+		e.attributeExec(x, &s)
+	}
+	x.explain(e, &s, n)
+	e.stamp(&s)
+	s.Evidence = x.evidence(e, n)
+	return s, true
+}
+
+// command fills in what was asked for, from the best source.
+func (x *exec) command(e *Engine, s *session.Session) {
+	for _, r := range e.claims[x.key.id] {
+		if r.Op == event.OpExecCreate && r.asked && r.Certain && r.Argv != nil {
+			s.Argv, s.ArgvSource = r.Argv, "request"
+			s.TTY, s.User, s.Privileged = r.TTY, r.User, r.Privileged
+		}
+	}
+	if in := x.inspect; in != nil {
+		s.TTY, s.User, s.Privileged = in.TTY || s.TTY, cmp.Or(s.User, in.User), in.Privileged || s.Privileged
+		if s.Argv == nil && in.Argv != nil {
+			s.Argv, s.ArgvSource = in.Argv, "inspect"
+		}
+	}
+	if s.Privileged {
+		s.Channel = event.ChannelDockerExecPriv
+	}
+	if s.Argv == nil {
+		argvOfRoot(s)
+	}
+	if c := x.event(event.DockerExecCreate); s.Argv == nil && c != nil && c.Command != "" {
+		s.Argv, s.ArgvSource = []string{c.Command}, "event"
+	}
+}
+
+// argvOfRoot takes the command from the first program that the root ran.
+func argvOfRoot(s *session.Session) {
+	if len(s.Processes) == 0 || s.Processes[0].Forked {
+		return
+	}
+	p := s.Processes[0]
+	s.Argv, s.ArgvSource = p.Argv, "process"
+	if len(p.Execs) > 0 {
+		s.Argv = p.Execs[0].Argv
+	}
+	s.TTY = s.TTY || p.TTY != ""
+}
+
+// outcome fills in how it ended. The kernel's word on the exit status stands
+// above containerd's, and Docker's comes last: it says 127 for every exec that
+// ctr made, and labels can overwrite it.
+func (x *exec) outcome(e *Engine, s *session.Session, n *entry) {
+	die := x.event(event.DockerExecDie)
+	switch {
+	case n != nil && n.ended() != nil:
+		end(s, n.ended().Time, n.ended().Code)
+	case x.exited != nil:
+		at := x.exited.ExitedAt
+		if at.IsZero() {
+			at = x.exited.Time
+		}
+		end(s, at, deref(x.exited.ExitCode))
+	case n != nil: // the root still runs, whatever Docker says
+	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
+		end(s, die.Time, *die.ExitCode)
+	case die != nil:
+		s.State, s.Ended = session.StateEnded, &die.Time
+	}
+	if s.State == session.StateRunning && x.failed(e, n) {
+		s.State = session.StateFailed
+	}
+}
+
+// failed reports whether the command never ran: the daemon said so, or nobody
+// saw it start although it would have been seen.
+func (x *exec) failed(e *Engine, n *entry) bool {
+	if n != nil || x.started != nil || x.exited != nil || x.task != nil {
+		return false
+	}
+	for _, r := range e.claims[x.key.id] {
+		if r.Op == event.OpExecStart && !r.succeeded() {
+			return true
+		}
+	}
+	if x.inspect != nil && !x.inspect.Running && x.inspect.ExitCode != nil && x.inspect.PID == 0 {
+		return true
+	}
+	t := x.asked()
+	if !e.settled(t) {
+		return false
+	}
+	end := t.Add(e.opt.Window)
+	return x.added != nil && e.coverage.whole(event.WitnessContainerd, "", t, end) ||
+		x.event(event.DockerExecStart) != nil && e.coverage.whole(event.WitnessKernel, "process", t, end)
+}
+
+// explain says whether the exec lacks its other half.
+func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
+	t := x.asked()
+	unexplained := func(format string, args ...any) {
+		s.Unexplained = session.Unexplained{Is: true, Reason: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case s.Kind == session.KindRuntime:
+		unexplained("no Docker request: the runtime was used directly")
+	case x.started != nil && n == nil && e.settled(x.started.Time) &&
+		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
+		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
+	case x.docker == nil && x.inspect == nil && (x.added != nil || x.started != nil) && e.settled(t):
+		unexplained("no Docker event for this exec, and the Docker witness was not whole")
+	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed && e.settled(t) &&
+		x.task == nil && e.coverage.whole(event.WitnessContainerd, "", t, t.Add(e.opt.Window)):
+		unexplained("Docker reported an exec, the runtime none")
+	case s.Attribution.Level == session.LevelNone && s.Kind == session.KindExec && e.settled(t) && e.clientsKnown(t):
+		unexplained("no client of the Docker daemon can have asked for this")
+	}
+}
+
+func deref(p *int) int {
+	if p == nil {
+		return 0
+	}
+	return *p
+}
+
+func end(s *session.Session, at time.Time, code int) {
+	s.State, s.Ended, s.ExitCode = session.StateEnded, &at, &code
+}

@@ -1,0 +1,238 @@
+package correlate
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// entry is a process tree that the kernel labelled: a root that came into a
+// container from outside, and everything that descends from it.
+type entry struct {
+	st    state
+	root  event.ProcessID
+	fact  *event.SessionEntry // nil while only its processes were seen
+	where event.ContainerID   // by the entry itself or by the root's exec
+	procs map[event.ProcessID]*process
+	total int // processes ever, also those beyond procsMax
+}
+
+// procsMax bounds the processes remembered of one entry: a container's own
+// tree may live for months.
+const procsMax = 2 * session.MaxProcesses
+
+func (n *entry) state() *state { return &n.st }
+
+// process is what is known of one process of an entry.
+type process struct {
+	fork  *event.ProcessFork
+	execs []event.ProcessExec // by time
+	exit  *event.ProcessExit
+}
+
+func (e *Engine) entry(root event.ProcessID) *entry {
+	n := e.entries[root]
+	if n == nil {
+		n = &entry{root: root, procs: map[event.ProcessID]*process{}}
+		e.entries[root] = n
+		e.rootsByPID[root.PID] = append(e.rootsByPID[root.PID], n)
+	}
+	return n
+}
+
+func (n *entry) process(id event.ProcessID) *process {
+	p := n.procs[id]
+	if p == nil {
+		n.total++
+		p = &process{}
+		if len(n.procs) < procsMax || id == n.root {
+			n.procs[id] = p
+		}
+	}
+	return p
+}
+
+func (e *Engine) applyEntry(o event.SessionEntry) {
+	n := e.entry(o.Root)
+	if n.fact == nil || o.Cause != event.EntryFound {
+		n.fact = &o
+	}
+	n.process(o.Root)
+	e.place(n, o.Container)
+	e.touchEntry(n, true)
+}
+
+func (e *Engine) applyProcessExec(o event.ProcessExec) {
+	if o.Entry.IsZero() {
+		return // a runtime's own process on the host: the entry's lineage has it
+	}
+	n := e.entry(o.Entry)
+	p := n.process(o.ID)
+	p.execs = insert(p.execs, o, 64)
+	if o.ID == n.root {
+		e.place(n, o.Container)
+	}
+	e.touchEntry(n, o.ID == n.root)
+}
+
+func (e *Engine) applyFork(o event.ProcessFork) {
+	n := e.entry(o.Entry)
+	n.process(o.ID).fork = &o
+	e.touchEntry(n, false)
+}
+
+func (e *Engine) applyExit(o event.ProcessExit) {
+	n := e.entries[o.Entry]
+	if n == nil {
+		if o.Entry.IsZero() {
+			return
+		}
+		n = e.entry(o.Entry)
+	}
+	n.process(o.ID).exit = &o
+	e.touchEntry(n, o.ID == n.root)
+}
+
+// place notes which container an entry is in. The first process of a new
+// container makes a run.
+func (e *Engine) place(n *entry, id event.ContainerID) {
+	if id == "" || n.where != "" {
+		return
+	}
+	n.where = id
+	e.placeRun(n)
+}
+
+func (e *Engine) placeRun(n *entry) {
+	if n.where != "" && n.fact != nil && n.fact.Cause == event.EntryStart {
+		r := e.run(newRunKey(n.where, n.root.PID))
+		e.touch(r, true)
+	}
+}
+
+// touchEntry looks again at whoever accounts for n.
+func (e *Engine) touchEntry(n *entry, urgent bool) {
+	e.placeRun(n)
+	e.touch(n, urgent)
+	if x := e.execOf(n); x != nil {
+		e.touch(x, urgent)
+	}
+	if r := e.runOf(n); r != nil {
+		e.touch(r, urgent)
+	}
+}
+
+// born is when the root came in, by the kernel's clock.
+func (n *entry) born() time.Time {
+	if n.fact != nil {
+		return n.fact.Time
+	}
+	if p := n.procs[n.root]; p != nil && len(p.execs) > 0 {
+		return p.execs[0].Time
+	}
+	return time.Time{}
+}
+
+// ended returns the root's exit.
+func (n *entry) ended() *event.ProcessExit {
+	if p := n.procs[n.root]; p != nil {
+		return p.exit
+	}
+	return nil
+}
+
+// alive reports whether a process with the root's pid that was reported at t
+// can be this root.
+func (n *entry) alive(t time.Time) bool {
+	born := n.born()
+	if born.IsZero() || born.After(t.Add(skew)) {
+		return false
+	}
+	// A short command's end may precede the runtime's report of its start.
+	exit := n.ended()
+	return exit == nil || !exit.Time.Before(t.Add(-5*time.Second))
+}
+
+// rootAt returns the entry whose root had pid at t: of several, the youngest.
+func (e *Engine) rootAt(pid uint32, t time.Time) *entry {
+	var best *entry
+	for _, n := range e.rootsByPID[pid] {
+		if n.alive(t) && (best == nil || n.root.Compare(best.root) > 0) {
+			best = n
+		}
+	}
+	return best
+}
+
+// tree lists the entry's processes in order of start, the root first.
+func (n *entry) tree() []session.Process {
+	ids := make([]event.ProcessID, 0, len(n.procs))
+	for id := range n.procs {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b event.ProcessID) int {
+		if (a == n.root) != (b == n.root) {
+			if a == n.root {
+				return -1
+			}
+			return 1
+		}
+		return a.Compare(b)
+	})
+	ids = ids[:min(len(ids), session.MaxProcesses)]
+	out := make([]session.Process, 0, len(ids))
+	for _, id := range ids {
+		out = append(out, n.procs[id].show(id, n.fact))
+	}
+	return out
+}
+
+// show renders what is known of one process. The birth of a root is its entry.
+func (p *process) show(id event.ProcessID, root *event.SessionEntry) session.Process {
+	out := session.Process{PID: id.PID, ID: id, Forked: len(p.execs) == 0}
+	if p.fork != nil {
+		out.PPID, out.NSPID, out.Start = p.fork.Parent.PID, p.fork.NSPID, p.fork.Time
+		out.UID, out.GID = p.fork.Cred.UID, p.fork.Cred.GID
+	}
+	if root != nil && root.Root == id {
+		out.Start, out.UID, out.GID = root.Time, root.Cred.UID, root.Cred.GID
+		if len(root.Lineage) > 0 {
+			out.PPID = root.Lineage[0].ID.PID
+		}
+	}
+	for i, x := range p.execs {
+		if i == len(p.execs)-1 {
+			showExec(&out, x)
+			continue
+		}
+		out.Execs = append(out.Execs, session.Program{Time: x.Time, Argv: x.Argv.Args, Exe: string(x.Exe.Path)})
+	}
+	if p.exit != nil {
+		end, code := p.exit.Time, p.exit.Code
+		out.End, out.ExitCode, out.Signal = &end, &code, p.exit.Signal
+	}
+	return out
+}
+
+func showExec(out *session.Process, x event.ProcessExec) {
+	if out.Start.IsZero() {
+		out.Start = x.Time
+	}
+	if out.PPID == 0 {
+		out.PPID = x.Parent.PID
+	}
+	out.NSPID = x.NSPID
+	out.Argv = x.Argv.Args
+	if x.Argv.Truncated {
+		out.ArgvBytes, out.ArgvHash = x.Argv.Bytes, fmt.Sprintf("%016x", x.Argv.Hash)
+	}
+	out.Exe = string(x.Exe.Path)
+	if f := string(x.Filename); f != out.Exe {
+		out.Filename = f
+	}
+	out.Inode, out.UpperLayer, out.Memfd = x.Exe.Inode, x.Exe.UpperLayer, x.Exe.Memfd
+	out.UID, out.GID, out.TTY = x.Cred.UID, x.Cred.GID, x.TTY
+}

@@ -1,0 +1,290 @@
+package correlate
+
+import (
+	"cmp"
+	"container/heap"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// A subject is something that can turn out to be a session: an exec, a run of
+// a container, an entry, a stream.
+type subject interface {
+	state() *state
+	// derive computes the session from the facts. It returns false when the
+	// subject is not a session of its own: nothing ran yet, or another
+	// subject accounts for it.
+	derive(e *Engine) (session.Session, bool)
+	// forget takes the subject out of the engine's indexes.
+	forget(e *Engine)
+}
+
+// state is where a subject stands in being published.
+type state struct {
+	firstSeen time.Time // engine time of the first fact
+	lastSeen  time.Time // engine time of the last fact
+	dueAt     time.Time
+	index     int // in the queue; -1 when not in it
+	checked   time.Time
+	published *session.Session
+	publishAt time.Time // engine time of the last revision
+	gone      bool
+}
+
+// touch notes that something about c changed. Urgent changes are looked at
+// once the session has settled; others wait for the debounce.
+func (e *Engine) touch(c subject, urgent bool) {
+	s := c.state()
+	if s.gone {
+		return
+	}
+	if s.firstSeen.IsZero() {
+		s.firstSeen, s.index = e.now, -1
+	}
+	s.lastSeen = e.now
+	due := s.firstSeen.Add(e.opt.Settle)
+	if s.published != nil && !urgent {
+		due = s.publishAt.Add(e.opt.Debounce)
+	}
+	if due.Before(e.now) {
+		due = e.now
+	}
+	e.schedule(c, due)
+}
+
+// schedule makes c due at t, or earlier when it already was.
+func (e *Engine) schedule(c subject, t time.Time) {
+	s := c.state()
+	switch {
+	case s.index < 0:
+		s.dueAt = t
+		heap.Push(&e.queue, c)
+	case t.Before(s.dueAt):
+		s.dueAt = t
+		heap.Fix(&e.queue, s.index)
+	}
+}
+
+// reschedule plans the next look at c after it was derived: absence becomes
+// evidence when the window closes, and a session is forgotten some time after
+// its end.
+func (e *Engine) reschedule(c subject) {
+	s := c.state()
+	s.checked = e.now
+	if s.gone {
+		return
+	}
+	quiet := s.lastSeen.Add(e.opt.Window)
+	if e.now.Before(quiet) {
+		e.schedule(c, quiet)
+		return
+	}
+	ended := s.published == nil || s.published.State != session.StateRunning
+	if !ended {
+		return
+	}
+	last := s.lastSeen.Add(e.keep(c))
+	if e.now.Before(last) {
+		e.schedule(c, last)
+		return
+	}
+	s.gone = true
+	if s.published != nil {
+		e.retired.add(s.published.ID)
+	}
+	c.forget(e)
+}
+
+// createdMax is how long an exec that was created and never started is kept:
+// somebody may still start it (channel DK-EXEC-SPLIT).
+const createdMax = 24 * time.Hour
+
+func (e *Engine) keep(c subject) time.Duration {
+	if x, ok := c.(*exec); ok && !x.begun() && len(e.execs) < execsMax {
+		return createdMax
+	}
+	return e.opt.Keep
+}
+
+// publish derives c and returns the revision, if its session is new or
+// changed. A session that got another id by stronger evidence is closed with a
+// pointer to its successor.
+func (e *Engine) publish(c subject) ([]session.Revision, bool) {
+	s := c.state()
+	now, ok := c.derive(e)
+	was := s.published
+	if !ok {
+		if was == nil || was.SupersededBy != "" {
+			return nil, false
+		}
+		return e.supersede(s, *was, e.successor(c))
+	}
+	if e.retired.has(now.ID) {
+		e.late++
+		return nil, false
+	}
+	if was == nil || was.ID != now.ID {
+		var out []session.Revision
+		if was != nil && was.SupersededBy == "" {
+			out, _ = e.supersede(s, *was, now.ID)
+		}
+		s.published, s.publishAt = &now, e.now
+		return append(out, session.Revision{Session: now, Changed: []string{"new"}}), true
+	}
+	changed := difference(was, &now)
+	if len(changed) == 0 {
+		return nil, false
+	}
+	s.published, s.publishAt = &now, e.now
+	return []session.Revision{{Session: now, Changed: changed}}, true
+}
+
+func (e *Engine) supersede(s *state, was session.Session, by session.ID) ([]session.Revision, bool) {
+	was.SupersededBy = by
+	s.published, s.publishAt = &was, e.now
+	return []session.Revision{{Session: was, Changed: []string{"superseded_by"}}}, true
+}
+
+// successor names the session that accounts for c now.
+func (e *Engine) successor(c subject) session.ID {
+	if n, ok := c.(*entry); ok {
+		if id := e.sessionOf(n); id != "" {
+			return id
+		}
+	}
+	return "dropped"
+}
+
+// difference names the fields in which two states of a session differ.
+func difference(a, b *session.Session) []string {
+	var out []string
+	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
+	for i := range va.NumField() {
+		f := va.Type().Field(i)
+		if f.Name == "Revision" || reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			continue
+		}
+		out = append(out, fieldName(f))
+	}
+	return out
+}
+
+func fieldName(f reflect.StructField) string {
+	name := f.Tag.Get("json")
+	for i, c := range name {
+		if c == ',' {
+			name = name[:i]
+			break
+		}
+	}
+	if name == "" || name == "-" { // argument lists are written by hand
+		name = "argv"
+	}
+	return name
+}
+
+// open returns every subject, in an order that does not depend on chance.
+func (e *Engine) open() []subject {
+	var out []subject
+	for _, x := range e.execs {
+		out = append(out, x)
+	}
+	for _, r := range e.runs {
+		out = append(out, r)
+	}
+	for _, n := range e.entries {
+		out = append(out, n)
+	}
+	for _, s := range e.streams {
+		out = append(out, s)
+	}
+	slices.SortFunc(out, before)
+	return out
+}
+
+// before orders subjects by when they came up, then by id.
+func before(a, b subject) int {
+	return cmp.Or(a.state().firstSeen.Compare(b.state().firstSeen), cmp.Compare(sortKey(a), sortKey(b)))
+}
+
+func sortKey(c subject) string {
+	switch c := c.(type) {
+	case *exec:
+		return "exec " + string(c.key.container) + " " + string(c.key.id)
+	case *run:
+		return "run " + c.key.String()
+	case *entry:
+		return "entry " + c.root.String()
+	case *stream:
+		return "stream " + c.key()
+	}
+	return ""
+}
+
+// queue is a heap of subjects by due time.
+type queue []subject
+
+func (q queue) Len() int { return len(q) }
+
+func (q queue) Less(i, j int) bool {
+	a, b := q[i].state(), q[j].state()
+	if !a.dueAt.Equal(b.dueAt) {
+		return a.dueAt.Before(b.dueAt)
+	}
+	return before(q[i], q[j]) < 0
+}
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].state().index, q[j].state().index = i, j
+}
+
+func (q *queue) Push(x any) {
+	c := x.(subject)
+	c.state().index = len(*q)
+	*q = append(*q, c)
+}
+
+func (q *queue) Pop() any {
+	old := *q
+	c := old[len(old)-1]
+	old[len(old)-1] = nil
+	*q = old[:len(old)-1]
+	c.state().index = -1
+	return c
+}
+
+// retired remembers the ids of sessions that are closed for good, so that a
+// straggling fact does not open one of them again with nothing but itself.
+type retired struct {
+	ids  map[session.ID]struct{}
+	ring []session.ID
+	next int
+}
+
+const (
+	retiredMax = 1 << 15
+	execsMax   = 1 << 14
+)
+
+func newRetired(n int) retired {
+	return retired{ids: make(map[session.ID]struct{}), ring: make([]session.ID, n)}
+}
+
+func (r *retired) add(id session.ID) {
+	delete(r.ids, r.ring[r.next])
+	r.ring[r.next] = id
+	r.ids[id] = struct{}{}
+	r.next = (r.next + 1) % len(r.ring)
+}
+
+func (r *retired) has(id session.ID) bool {
+	_, ok := r.ids[id]
+	return ok
+}
+
+// unschedule takes c out of the queue.
+func (e *Engine) unschedule(c subject) { heap.Remove(&e.queue, c.state().index) }

@@ -1,0 +1,243 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// run is one life of a container, from the start of its first process to its
+// end. A restart makes another.
+type run struct {
+	st      state
+	key     runKey
+	created *event.RuntimeEvent // task_create
+	started *event.RuntimeEvent // task_start
+	exited  *event.RuntimeEvent
+	task    *event.RuntimeTask // found running
+}
+
+func (r *run) state() *state { return &r.st }
+
+func (e *Engine) run(key runKey) *run {
+	r := e.runs[key]
+	if r == nil {
+		e.container(key.container)
+		r = &run{key: key}
+		e.runs[key] = r
+		if key.pid != 0 {
+			e.runsByPID[key.pid] = append(e.runsByPID[key.pid], r)
+			for _, n := range e.rootsByPID[key.pid] {
+				e.touch(n, true)
+			}
+		}
+	}
+	return r
+}
+
+func (r *run) forget(e *Engine) {
+	if n := e.rootOf(r); n != nil {
+		n.forget(e)
+	}
+	delete(e.runs, r.key)
+	unlist(e.runsByPID, r.key.pid, r)
+	for k := range e.runs {
+		if k.container == r.key.container {
+			return
+		}
+	}
+	if c := e.containers[r.key.container]; c != nil && c.destroyed() {
+		delete(e.containers, r.key.container)
+	}
+}
+
+func (c *container) destroyed() bool {
+	return slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool { return ev.Action == event.DockerDestroy })
+}
+
+func (e *Engine) applyRunEvent(o event.RuntimeEvent) {
+	if o.PID == 0 {
+		return
+	}
+	key := newRunKey(o.Container, o.PID)
+	if o.Action == event.RuntimeExit && e.runs[key] == nil && len(e.execsByPID[o.PID]) > 0 {
+		return
+	}
+	r := e.run(key)
+	switch o.Action {
+	case event.RuntimeCreate:
+		r.created = &o
+	case event.RuntimeStart:
+		r.started = &o
+	case event.RuntimeExit:
+		r.exited = &o
+	case event.RuntimeDelete, event.RuntimeExecAdded, event.RuntimeExecStarted:
+	}
+	e.touch(r, true)
+}
+
+// rootOf returns the process tree of a run.
+func (e *Engine) rootOf(r *run) *entry {
+	var best *entry
+	for _, n := range e.rootsByPID[r.key.pid] {
+		fits := n.where == r.key.container || n.where == "" && n.alive(r.reported())
+		if fits && (best == nil || n.root.Compare(best.root) > 0) {
+			best = n
+		}
+	}
+	return best
+}
+
+// runOf returns the run that accounts for n.
+func (e *Engine) runOf(n *entry) *run {
+	for _, r := range e.runsByPID[n.root.PID] {
+		if e.rootOf(r) == n {
+			return r
+		}
+	}
+	return nil
+}
+
+// reported is when a service door first told of the run.
+func (r *run) reported() time.Time {
+	switch {
+	case r.started != nil:
+		return r.started.Time
+	case r.created != nil:
+		return r.created.Time
+	case r.task != nil:
+		return r.task.Time
+	case r.key.event != 0:
+		return time.Unix(0, r.key.event).UTC()
+	case r.exited != nil:
+		return r.exited.Time
+	}
+	return time.Time{}
+}
+
+// begins is when the run began, by the best source.
+func (r *run) begins(e *Engine) time.Time {
+	if n := e.rootOf(r); n != nil && n.fact != nil && n.fact.Cause != event.EntryFound {
+		return n.born()
+	}
+	if t := r.reported(); !t.IsZero() && r.task == nil {
+		return t
+	}
+	if c := e.containers[r.key.container]; c != nil {
+		for _, in := range c.infos {
+			if in.InitPID == r.key.pid && !in.StartedAt.IsZero() {
+				return in.StartedAt
+			}
+		}
+	}
+	if n := e.rootOf(r); n != nil {
+		return n.born()
+	}
+	return r.reported()
+}
+
+// covers reports whether Docker's start event at t belongs to r: the engine
+// writes it after the runtime started the task, and before it starts another.
+func (r *run) covers(e *Engine, t time.Time) bool {
+	begins := r.begins(e)
+	if begins.IsZero() || begins.After(t.Add(skew)) {
+		return false
+	}
+	for _, o := range e.runsIn(r.key.container) {
+		if b := o.begins(e); o != r && o.key.pid != 0 && b.After(begins) && !b.After(t.Add(skew)) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) runsIn(id event.ContainerID) []*run {
+	var out []*run
+	for _, r := range e.runs {
+		if r.key.container == id {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// dockerEvent returns Docker's event of r, if one came.
+func (r *run) dockerEvent(e *Engine, a event.DockerAction) *event.DockerEvent {
+	c := e.containers[r.key.container]
+	for i := range c.events {
+		if ev := &c.events[i]; ev.Action == a && r.covers(e, ev.Time) {
+			return ev
+		}
+	}
+	return nil
+}
+
+func (r *run) derive(e *Engine) (session.Session, bool) {
+	if r.key.pid == 0 && slices.ContainsFunc(e.runsIn(r.key.container), func(o *run) bool {
+		return o.key.pid != 0 && o.covers(e, r.reported())
+	}) {
+		return session.Session{}, false
+	}
+	n := e.rootOf(r)
+	s := session.Session{
+		ID:   sessionID("start", string(r.key.container), r.key.String()),
+		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
+		Target: e.target(r.key.container), Started: r.begins(e),
+	}
+	if n != nil {
+		e.showTree(&s, n)
+	}
+	r.command(e, &s)
+	r.outcome(e, &s, n)
+	e.attributeRun(r, n, &s)
+	e.stamp(&s)
+	s.Evidence = r.evidence(e, n)
+	return s, true
+}
+
+func (r *run) command(e *Engine, s *session.Session) {
+	c := e.containers[r.key.container]
+	if c.info != nil && c.info.Argv != nil {
+		s.Argv, s.ArgvSource, s.TTY = c.info.Argv, "inspect", c.info.TTY
+		return
+	}
+	argvOfRoot(s)
+}
+
+func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
+	switch die := r.dockerEvent(e, event.DockerDie); {
+	case n != nil && n.ended() != nil:
+		end(s, n.ended().Time, n.ended().Code)
+	case r.exited != nil:
+		at := r.exited.ExitedAt
+		if at.IsZero() {
+			at = r.exited.Time
+		}
+		end(s, at, deref(r.exited.ExitCode))
+	case n != nil:
+	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
+		end(s, die.Time, *die.ExitCode)
+	case die != nil:
+		s.State, s.Ended = session.StateEnded, &die.Time
+	}
+}
+
+// first reports whether this is the container's first life: it was created for
+// it, as by docker run.
+func (r *run) first(e *Engine, begins time.Time) bool {
+	c := e.containers[r.key.container]
+	made := slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool {
+		return ev.Action == event.DockerCreate && !ev.Time.After(begins.Add(skew))
+	}) || c.info != nil && !c.info.Created.IsZero() && begins.Sub(c.info.Created) < 10*time.Second
+	if !made {
+		return false
+	}
+	for _, o := range e.runsIn(r.key.container) {
+		if o != r && o.key.pid != 0 && o.begins(e).Before(begins) {
+			return false
+		}
+	}
+	return true
+}
