@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -129,8 +130,9 @@ func (x index) find(d *Deed) []*session.Session {
 
 // Score compares deeds with sessions. Sessions in other containers than watched
 // are ignored, and so are those that deeds do not describe: attaches, copies,
-// and the start of a watched container itself.
-func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.ContainerID) Result {
+// the start of a watched container itself, and what began after until, when the
+// harness stopped taking notes.
+func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.ContainerID, until time.Time) Result {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s session.Session) bool { return s.SupersededBy != "" })
 	x := newIndex(sessions)
 	rows := make(map[Door]*Row)
@@ -148,7 +150,8 @@ func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.
 		res.Failures = append(res.Failures, judge(rows[d.Door], d, found)...)
 	}
 	for i := range sessions {
-		if s := &sessions[i]; !claimed[s.ID] && slices.Contains(watched, s.Target.ContainerID) && described(s.Kind) {
+		s := &sessions[i]
+		if !claimed[s.ID] && slices.Contains(watched, s.Target.ContainerID) && described(s.Kind) && s.Started.Before(until) {
 			res.Extra++
 			res.Failures = append(res.Failures, Failure{What: "nobody did this", Session: s})
 		}

@@ -2,10 +2,13 @@ package truth
 
 import (
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
+
+var later = time.Unix(1, 0)
 
 // TestScore plants every fault that the score must see.
 func TestScore(t *testing.T) {
@@ -68,7 +71,7 @@ func TestScore(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			res := Score(Always, []Deed{tt.deed}, []session.Session{tt.s}, nil)
+			res := Score(Always, []Deed{tt.deed}, []session.Session{tt.s}, nil, later)
 			tt.want.Deeds = 1
 			if res.Total != tt.want {
 				t.Errorf("got %+v, want %+v (%v)", res.Total, tt.want, res.Failures)
@@ -83,10 +86,10 @@ func TestScore(t *testing.T) {
 
 func TestScoreSessionsThatNobodyCaused(t *testing.T) {
 	s := session.Session{ID: "s", Kind: session.KindEnter, Target: session.Target{ContainerID: "c"}}
-	if res := Score(Off, nil, []session.Session{s}, []event.ContainerID{"c"}); res.Extra != 1 || res.OK {
+	if res := Score(Off, nil, []session.Session{s}, []event.ContainerID{"c"}, later); res.Extra != 1 || res.OK {
 		t.Errorf("extra = %d, ok = %v", res.Extra, res.OK)
 	}
-	if res := Score(Off, nil, []session.Session{s}, nil); res.Extra != 0 {
+	if res := Score(Off, nil, []session.Session{s}, nil, later); res.Extra != 0 {
 		t.Errorf("a container that is not watched counts: %d", res.Extra)
 	}
 }

@@ -1,0 +1,143 @@
+package truth
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// Told is what a command inside a container said of itself.
+type Told struct {
+	Nonce     string
+	Container event.ContainerID
+	Process   event.ProcessID // the start has the precision of /proc
+	At        time.Time
+}
+
+// listener hears commands in one container tell their secrets. Their identity
+// comes from the kernel: they wait for the answer, so their pid is still theirs
+// when the listener looks it up.
+type listener struct {
+	sock *net.UnixListener
+	hold time.Duration // commands are held up to this long, so that they overlap
+	wg   sync.WaitGroup
+
+	mu   sync.Mutex
+	told []Told
+	errs []error
+}
+
+// listen listens on a unix socket that everybody may connect to.
+func listen(path string, hold time.Duration) (*listener, error) {
+	sock, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		sock.Close()
+		return nil, err
+	}
+	l := &listener{sock: sock, hold: hold}
+	l.wg.Add(1)
+	go l.serve()
+	return l, nil
+}
+
+func (l *listener) serve() {
+	defer l.wg.Done()
+	for {
+		c, err := l.sock.AcceptUnix()
+		if err != nil {
+			return // closed
+		}
+		l.wg.Go(func() {
+			defer c.Close()
+			t, err := hear(c)
+			l.mu.Lock()
+			if err != nil {
+				l.errs = append(l.errs, err)
+			} else {
+				l.told = append(l.told, t)
+			}
+			l.mu.Unlock()
+			if l.hold > 0 {
+				time.Sleep(rand.N(l.hold))
+			}
+			c.Write([]byte{'\n'})
+		})
+	}
+}
+
+// close stops listening and returns what was told, and what went wrong.
+func (l *listener) close() ([]Told, []error) {
+	l.sock.Close()
+	l.wg.Wait()
+	return l.told, l.errs
+}
+
+func hear(c *net.UnixConn) (Told, error) {
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	pid, err := peerPID(c)
+	if err != nil {
+		return Told{}, err
+	}
+	line, err := bufio.NewReader(io.LimitReader(c, 256)).ReadString('\n')
+	if err != nil {
+		return Told{}, fmt.Errorf("hear process %d: %w", pid, err)
+	}
+	start, err := startOf(pid)
+	if err != nil {
+		return Told{}, err
+	}
+	return Told{
+		Nonce: strings.TrimSpace(line), Process: event.ProcessID{PID: uint32(pid), Start: start}, At: time.Now(),
+	}, nil
+}
+
+func peerPID(c *net.UnixConn) (int, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	var cred *unix.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
+	}); err != nil {
+		return 0, err
+	}
+	if credErr != nil {
+		return 0, fmt.Errorf("peer of truth socket: %w", credErr)
+	}
+	return int(cred.Pid), nil
+}
+
+// startOf returns when a process was born, in nanoseconds since boot with the
+// precision of /proc.
+func startOf(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("start of process: %w", err)
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // after the name, which may hold blanks
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return 0, fmt.Errorf("start of process %d: /proc/%d/stat is short", pid, pid)
+	}
+	ticks, err := strconv.ParseUint(fields[19], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("start of process %d: %w", pid, err)
+	}
+	return ticks * (1e9 / ticksPerSecond), nil
+}
