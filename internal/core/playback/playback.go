@@ -1,0 +1,59 @@
+// Package playback plays kept observations to a correlation engine.
+//
+// A live engine hears of the passing of time by ticks between observations;
+// those are not kept. Player puts them back, at exactly the moments when they
+// make a difference, so that the same observations give the same sessions on
+// every run and on every machine. It is pure.
+package playback
+
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// Engine is what a Player drives.
+type Engine interface {
+	Observe(event.Observation) []session.Revision
+	Flush() []session.Revision
+	NextDue() (time.Time, bool)
+}
+
+// Player plays to one engine. It is not safe for concurrent use.
+type Player struct {
+	engine Engine
+	last   time.Time // latest time of any observation
+}
+
+// New returns a player of an engine that nothing else drives.
+func New(e Engine) *Player { return &Player{engine: e} }
+
+// Observe lets time pass up to o and then gives o to the engine.
+func (p *Player) Observe(o event.Observation) []session.Revision {
+	t := o.Head().Time
+	out := p.Until(t)
+	if t.After(p.last) {
+		p.last = t
+	}
+	return append(out, p.engine.Observe(o)...)
+}
+
+// Until lets time pass up to t, exclusive.
+func (p *Player) Until(t time.Time) []session.Revision {
+	var out []session.Revision
+	for due, ok := p.engine.NextDue(); ok && due.Before(t); {
+		tick := event.Tick{Header: event.Header{Time: due, Witness: event.WitnessEngine}}
+		out = append(out, p.engine.Observe(tick)...)
+		next, more := p.engine.NextDue()
+		ok = more && next.After(due) // an engine that does not move on is not asked for ever
+		due = next
+	}
+	return out
+}
+
+// Last returns the latest time of any observation so far; zero before the first.
+func (p *Player) Last() time.Time { return p.last }
+
+// Flush ends the input and returns what is still due.
+func (p *Player) Flush() []session.Revision { return p.engine.Flush() }

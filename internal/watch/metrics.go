@@ -1,0 +1,120 @@
+package watch
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Handler serves what a running engine says of itself:
+//
+//	/healthz  200 while records are being stored, 503 with the reason otherwise
+//	/status   Status as JSON
+//	/metrics  the same figures for Prometheus
+//
+// It holds no names and no command lines: only figures and states.
+func (e *Engine) Handler(version string) http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{e, version})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", e.serveHealth)
+	mux.HandleFunc("GET /status", e.serveStatus)
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
+	return mux
+}
+
+func (e *Engine) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if s := e.outbox.status(); !s.OK {
+		http.Error(w, "store fails since "+s.FailingSince.Format(time.RFC3339)+": "+s.LastError, http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = w.Write([]byte("ok\n"))
+}
+
+func (e *Engine) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(e.Status())
+}
+
+// collector turns a Status into metrics, so that both always say the same.
+type collector struct {
+	engine  *Engine
+	version string
+}
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("sallyport_"+name, help, labels, nil)
+}
+
+// Describe implements prometheus.Collector: it describes nothing, because
+// programs and counters are known only at run time.
+func (collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	s := c.engine.Status()
+	gauge := func(v float64, d *prometheus.Desc, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	count := func(v float64, d *prometheus.Desc, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v, labels...)
+	}
+	gauge(1, desc("build_info", "The version that runs.", "version"), c.version)
+	gauge(float64(s.Started.UnixNano())/1e9, desc("start_time_seconds", "When the engine started, Unix time."))
+	for _, w := range s.Witnesses {
+		name := string(w.Name)
+		gauge(boolean(w.Up), desc("witness_up", "Whether a witness sees.", "witness", "level"), name, w.Level)
+		count(float64(w.Observations), desc("observations_total", "Observations by witness.", "witness"), name)
+		count(float64(w.Restarts), desc("witness_restarts_total", "Times a witness was started again.", "witness"), name)
+	}
+	for _, q := range s.Queues {
+		gauge(float64(q.Length), desc("queue_length", "What waits in a bounded queue.", "queue"), q.Name)
+		gauge(float64(q.Limit), desc("queue_limit", "What a bounded queue can hold.", "queue"), q.Name)
+	}
+	for _, l := range s.Losses {
+		count(float64(l.Count), desc("lost_total", "What was lost or dropped, by whom and why.", "witness", "reason"), string(l.Witness), l.Reason)
+	}
+	count(float64(s.Revisions), desc("revisions_total", "Session revisions that correlation brought."))
+	count(float64(s.BlockedNS)/1e9, desc("witness_blocked_seconds_total", "How long witnesses waited for room."))
+	gauge(boolean(s.Store.OK), desc("store_up", "Whether the store takes records."))
+	gauge(float64(s.Store.Bytes), desc("store_bytes", "Size of the store on disk."))
+	count(float64(s.Store.Appends), desc("store_appends_total", "Commits."))
+	count(float64(s.Store.Errors), desc("store_errors_total", "Commits that failed."))
+	count(float64(s.Store.Revisions), desc("store_revisions_total", "Session revisions acknowledged by the store."))
+	for _, o := range []struct {
+		kind string
+		n    int
+	}{{"exec", s.Open.Execs}, {"run", s.Open.Runs}, {"entry", s.Open.Entries}, {"stream", s.Open.Streams}, {"connection", s.Open.Connections}, {"request", s.Open.Requests}} {
+		gauge(float64(o.n), desc("open", "What correlation holds open.", "kind"), o.kind)
+	}
+	for name, n := range s.Counters {
+		count(float64(n), desc(name+"_total", "Counted by a witness."))
+	}
+	if s.Sensor != nil {
+		c.sensor(s.Sensor, gauge, count)
+	}
+}
+
+type metric func(v float64, d *prometheus.Desc, labels ...string)
+
+func (c collector) sensor(s *Sensor, gauge, count metric) {
+	gauge(boolean(s.Requests), desc("client_requests_on", "Whether client requests are read now.", "mode"), s.Mode)
+	gauge(float64(s.Connections), desc("client_connections", "Open client connections to service sockets."))
+	for _, p := range s.Programs {
+		count(float64(p.Runs), desc("bpf_program_runs_total", "Runs of a BPF program.", "program"), p.Name)
+		count(p.Time.Seconds(), desc("bpf_program_seconds_total", "Time spent in a BPF program.", "program"), p.Name)
+	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,183 @@
+package watch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/correlate"
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// Status is what the engine does now and what it has cost and lost since it
+// started. Its JSON form is what /status serves.
+type Status struct {
+	Started   time.Time       `json:"started"`
+	Witnesses []WitnessStatus `json:"witnesses"`
+	Queues    []Queue         `json:"queues"`
+	Losses    []Loss          `json:"losses"`
+	Store     StoreStatus     `json:"store"`
+	// Revisions counts what correlation brought; Resumed the observations of an
+	// earlier run that it was given at the start.
+	Revisions uint64 `json:"revisions"`
+	Resumed   uint64 `json:"resumed"`
+	// BlockedNS is how long witnesses have waited for room, in nanoseconds,
+	// summed over all of them.
+	BlockedNS int64             `json:"blocked_ns"`
+	Open      correlate.Stats   `json:"open"`
+	Sensor    *Sensor           `json:"sensor,omitempty"`
+	Counters  map[string]uint64 `json:"counters,omitempty"`
+}
+
+// WitnessStatus is how one witness is.
+type WitnessStatus struct {
+	Name  event.Witness `json:"name"`
+	Up    bool          `json:"up"`
+	Since time.Time     `json:"since,omitzero"`
+	// Reason says why it is down or limited.
+	Reason       string   `json:"reason,omitempty"`
+	Level        string   `json:"level,omitempty"`
+	Peers        bool     `json:"peers,omitempty"`
+	Requests     bool     `json:"requests,omitempty"`
+	OpenDoors    []string `json:"open_doors,omitempty"`
+	Observations uint64   `json:"observations"`
+	Restarts     uint64   `json:"restarts"`
+}
+
+// Queue is one bounded queue.
+type Queue struct {
+	Name   string `json:"name"`
+	Length int    `json:"length"`
+	Limit  int    `json:"limit"`
+}
+
+// Loss counts what was lost or dropped for one reason.
+type Loss struct {
+	Witness event.Witness `json:"witness"`
+	Reason  string        `json:"reason"`
+	Count   uint64        `json:"count"`
+}
+
+// StoreStatus is how the store does.
+type StoreStatus struct {
+	OK           bool      `json:"ok"`
+	FailingSince time.Time `json:"failing_since,omitzero"`
+	LastError    string    `json:"last_error,omitempty"`
+	Appends      uint64    `json:"appends"` // commits
+	Errors       uint64    `json:"errors"`
+	Revisions    uint64    `json:"revisions"` // acknowledged
+	Bytes        int64     `json:"bytes,omitempty"`
+
+	UnsavedObservations int    `json:"unsaved_observations"`
+	UnsavedRevisions    int    `json:"unsaved_revisions"`
+	DroppedObservations uint64 `json:"dropped_observations"`
+	DroppedRevisions    uint64 `json:"dropped_revisions"`
+}
+
+// Sensor is what the kernel sensor does and costs.
+type Sensor struct {
+	Level       string    `json:"level,omitempty"`
+	Mode        string    `json:"mode,omitempty"`
+	Requests    bool      `json:"requests"`
+	Reason      string    `json:"reason,omitempty"`
+	Peers       bool      `json:"peers"`
+	Connections int       `json:"connections"`
+	Programs    []Program `json:"programs,omitempty"`
+	Malformed   uint64    `json:"malformed"`
+}
+
+// Program is the cost of one kernel program.
+type Program struct {
+	Name string        `json:"name"`
+	Runs uint64        `json:"runs"`
+	Time time.Duration `json:"time_ns"`
+}
+
+// Status returns a snapshot. It is safe for concurrent use.
+func (e *Engine) Status() Status {
+	s := Status{
+		Started:   e.started.UTC(),
+		Witnesses: e.witnesses(),
+		Store:     e.outbox.status(),
+		Revisions: e.feed.revisions.Load(),
+		Resumed:   e.feed.resumed.Load(),
+		BlockedNS: e.source.blocked.Load(),
+		Open:      *e.feed.open.Load(),
+	}
+	if e.opt.StoreSize != nil {
+		s.Store.Bytes = e.opt.StoreSize()
+	}
+	if e.opt.Sensor != nil {
+		sensor := e.opt.Sensor()
+		s.Sensor = &sensor
+	}
+	if e.opt.Counters != nil {
+		s.Counters = e.opt.Counters()
+	}
+	s.Queues = []Queue{
+		{"observations", len(e.source.queue), cap(e.source.queue)},
+		{"unsaved_observations", s.Store.UnsavedObservations, e.opt.Unsaved},
+		{"unsaved_revisions", s.Store.UnsavedRevisions, e.opt.UnsavedMax},
+		{"delivery", len(e.delivery.queue), cap(e.delivery.queue)},
+	}
+	s.Losses = e.losses(s)
+	return s
+}
+
+func (e *Engine) witnesses() []WitnessStatus {
+	e.feed.mu.Lock()
+	defer e.feed.mu.Unlock()
+	var out []WitnessStatus
+	for _, w := range e.opt.Witnesses {
+		stats, state := e.source.stats[w.Name], e.feed.states[w.Name]
+		out = append(out, WitnessStatus{
+			Name: w.Name, Up: state.Up, Since: state.Time, Reason: state.Reason, Level: state.Level,
+			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors,
+			Observations: stats.observations.Load(), Restarts: stats.restarts.Load(),
+		})
+	}
+	return out
+}
+
+// The reasons for which Sallyport itself drops something.
+const (
+	reasonStoreObservations = "store_failing_observations" // kept observations
+	reasonStoreRevisions    = "store_failing_revisions"    // sessions
+	reasonSlowReader        = "slow_reader"                // live output; the store has it
+	reasonStopped           = "stopped"                    // said by a witness that did not stop in time
+	reasonLate              = "late"                       // evidence for a session closed for good
+)
+
+// losses lists every reason for which something can be lost, also those that
+// stand at 0: a reader must be able to tell nothing lost from not counted.
+func (e *Engine) losses(s Status) []Loss {
+	engine := event.WitnessEngine
+	out := []Loss{
+		{engine, reasonStoreObservations, s.Store.DroppedObservations},
+		{engine, reasonStoreRevisions, s.Store.DroppedRevisions},
+		{engine, reasonSlowReader, e.delivery.missed.Load()},
+		{engine, reasonStopped, e.source.strays.Load()},
+		{engine, reasonLate, s.Open.Late},
+	}
+	seen := map[lossKey]uint64{
+		{event.WitnessKernel, "process"}:    0,
+		{event.WitnessKernel, "requests"}:   0,
+		{event.WitnessDocker, "events"}:     0,
+		{event.WitnessContainerd, "events"}: 0,
+	}
+	e.feed.mu.Lock()
+	for k, n := range e.feed.losses {
+		seen[k] = n
+	}
+	e.feed.mu.Unlock()
+	if s.Sensor != nil {
+		seen[lossKey{event.WitnessKernel, "malformed"}] = s.Sensor.Malformed
+	}
+	for k, n := range seen {
+		out = append(out, Loss{k.witness, k.what, n})
+	}
+	slices.SortFunc(out, func(a, b Loss) int {
+		return cmp.Or(cmp.Compare(a.Witness, b.Witness), cmp.Compare(a.Reason, b.Reason))
+	})
+	return out
+}
