@@ -2,6 +2,7 @@ package truth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,7 +13,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // Options says what to run.
@@ -60,15 +63,12 @@ func Main(ctx context.Context, opts Options) (_ []Result, err error) {
 // storm runs and scores one mode.
 func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts Options) (_ Result, err error) {
 	keep := filepath.Join(opts.Keep, string(mode))
-	if err := os.MkdirAll(keep, 0o755); err != nil {
-		return Result{}, err
-	}
-	up, err := startUp(opts.Sallyport, keep, e, mode)
+	p, err := up.Start(opts.Sallyport, keep, e, "--client-requests", string(mode))
 	if err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, up.stop()) }()
-	if err := up.ready(ctx, e); err != nil {
+	defer func() { err = errors.Join(err, p.Stop()) }()
+	if err := p.Ready(ctx, e); err != nil {
 		return Result{}, err
 	}
 	s, err := newScene(ctx, e, client, 150*time.Millisecond)
@@ -85,13 +85,13 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 		return Result{}, err
 	}
 	fmt.Fprintf(opts.Log, "%s: %d commands in %.1fs\n", mode, len(deeds), until.Sub(began).Seconds())
-	if err := up.settle(ctx, deeds); err != nil {
+	if err := settle(ctx, p, deeds); err != nil {
 		return Result{}, err
 	}
-	if err := up.stop(); err != nil {
+	if err := p.Stop(); err != nil {
 		return Result{}, err
 	}
-	sessions, err := up.sessions(ctx)
+	sessions, err := p.Sessions(ctx)
 	if err != nil {
 		return Result{}, err
 	}
@@ -129,6 +129,46 @@ func (s *scene) play(ctx context.Context, opts Options) error {
 		})
 	}
 	return g.Wait()
+}
+
+// settle waits until every deed has an ended session, for half a minute at
+// most: late is not an error, the score tells.
+func settle(ctx context.Context, p *up.Process, deeds []Deed) error {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); pause(ctx, time.Second) {
+		sessions, err := p.Sessions(ctx)
+		if err := errors.Join(err, p.Failed(), ctx.Err()); err != nil {
+			return err
+		}
+		if settled(deeds, sessions) {
+			return nil
+		}
+	}
+	return nil
+}
+
+func settled(deeds []Deed, sessions []session.Session) bool {
+	x := newIndex(sessions)
+	for i := range deeds {
+		found := x.find(&deeds[i])
+		if len(found) == 0 || found[0].State == session.StateRunning {
+			return false
+		}
+	}
+	return true
+}
+
+func keepJSON[T any](path string, values []T) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(f)
+	for _, v := range values {
+		if err := enc.Encode(v); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	return f.Close()
 }
 
 func pause(ctx context.Context, d time.Duration) {
