@@ -55,7 +55,9 @@ check-generated: ## fail when generated files are not what their sources give
 
 .PHONY: demo
 demo: build ## watch three people enter a container, in two minutes
-	@$(GO) run ./testbed/demo -sallyport bin/sallyport
+	@tools/install-deps run
+	@$(GO) build -o build/bin/demo ./testbed/demo
+	@build/bin/demo -sallyport bin/sallyport
 
 .PHONY: test
 test: install-deps build ## everything CI checks: format, vet, all tests, cross builds, drift
@@ -73,13 +75,13 @@ cross: ## compile for the other systems
 
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
-	@mkdir -p build
-	$(GO) run ./testbed/truth/run -sallyport bin/sallyport -o build/truth.json
+	@$(GO) build -o build/bin/truth ./testbed/truth/run
+	@build/bin/truth -sallyport bin/sallyport -o build/truth.json
 
 .PHONY: bench
 bench: install-deps build ## what Sallyport costs; writes build/bench.json
-	@mkdir -p build
-	$(GO) run ./testbed/bench -sallyport bin/sallyport -o build/bench.json
+	@$(GO) build -o build/bin/bench ./testbed/bench
+	@build/bin/bench -sallyport bin/sallyport -o build/bench.json
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME

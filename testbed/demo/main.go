@@ -1,0 +1,70 @@
+// Command demo shows what Sallyport sees. On Linux as root it starts a Docker
+// engine of its own, lets three people and a few other doors run commands in
+// containers, and prints the sessions; elsewhere it replays a capture of the
+// same scene. It is `make demo`.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+
+	"github.com/sallyport/sallyport/testbed"
+)
+
+type options struct {
+	program string // sallyport
+	replay  string // capture to replay where the scene cannot be played
+	capture string // where to keep the raw observations of this run; "" for nowhere
+	dir     string // what is left behind for a look: the state directory, up's log
+}
+
+func main() {
+	var o options
+	flag.StringVar(&o.program, "sallyport", "bin/sallyport", "the program to show")
+	flag.StringVar(&o.replay, "replay", "testbed/demo/testdata/demo.capture", "the capture to replay without root or Linux")
+	flag.StringVar(&o.capture, "capture", "", "also keep the raw observations of this run in this file")
+	flag.StringVar(&o.dir, "dir", "build/demo", "where the state directory and the log are left")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if err := show(ctx, o); err != nil {
+		if ctx.Err() != nil {
+			fmt.Fprintln(os.Stderr, "demo: interrupted; everything is cleaned up")
+		} else {
+			fmt.Fprintln(os.Stderr, "demo:", err)
+		}
+		os.Exit(1)
+	}
+}
+
+func show(ctx context.Context, o options) error {
+	if why := testbed.Missing(testbed.Docker); why != "" {
+		say("This machine cannot play the scene (%s); replaying a capture of it instead.", why)
+		return replay(ctx, o)
+	}
+	return play(ctx, o)
+}
+
+// replay runs the engine over the kept observations.
+func replay(ctx context.Context, o options) error {
+	return run(ctx, o.program, "replay", o.replay)
+}
+
+// run shows a command and runs it.
+func run(ctx context.Context, program string, args ...string) error {
+	line := program
+	for _, a := range args {
+		line += " " + a
+	}
+	fmt.Printf("\n$ %s\n", line)
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	return cmd.Run()
+}
+
+func say(format string, args ...any) { fmt.Printf(format+"\n", args...) }
