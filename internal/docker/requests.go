@@ -1,6 +1,19 @@
 package docker
 
-import "github.com/sallyport/sallyport/internal/core/event"
+import (
+	"bufio"
+	"bytes"
+	"container/list"
+	"net/http"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// Bounds on what is held of one message, in bytes.
+const (
+	maxHead = 16 << 10
+	maxBody = 64 << 10
+)
 
 // RequestOptions bounds a Requests; zero fields take the defaults.
 type RequestOptions struct {
@@ -25,19 +38,140 @@ type RequestStats struct {
 
 // Requests finds the requests of Docker clients, and the daemon's answers, in
 // sampled pieces of their connections. It is not safe for concurrent use.
-type Requests struct{}
+//
+// When a connection that was followed from its first byte can no longer be (a
+// piece is missing, bytes that are not HTTP/1, a switch to HTTP/2), it reports
+// that once as a DockerRequest of OpOther that is not Certain: from there on
+// the absence of a request on that connection means nothing.
+type Requests struct {
+	opts  RequestOptions
+	stats RequestStats
+	conns map[event.ConnID]*list.Element // of *conn
+	used  *list.List                     // least recently used last
+	held  int                            // bytes in buffers of all connections
+	out   []event.Observation            // what the current Segment brought up
+	parse bufio.Reader
+	bytes bytes.Reader
+}
 
 // NewRequests returns a parser that knows no connection yet.
-func NewRequests(o RequestOptions) *Requests { return &Requests{} }
+func NewRequests(o RequestOptions) *Requests {
+	if o.Conns <= 0 {
+		o.Conns = 4096
+	}
+	if o.Memory <= 0 {
+		o.Memory = 8 << 20
+	}
+	return &Requests{opts: o, conns: map[event.ConnID]*list.Element{}, used: list.New()}
+}
 
 // Segment takes the next piece of a connection and returns what became known by
 // it: event.DockerRequest and event.DockerAnswer. Pieces of one direction of one
-// connection come in order; a piece that is missing shows in Offset. Pieces of
-// services other than Docker and Podman are ignored. It does not keep s.Data.
-func (r *Requests) Segment(s event.Segment) []event.Observation { return nil }
+// connection come in order; a piece that is missing shows in Offset. Between the
+// directions causes come before effects: an answer before the next request of
+// a client that waited for it. Pieces of services other than Docker and Podman
+// are ignored. It does not keep s.Data.
+func (r *Requests) Segment(s event.Segment) []event.Observation {
+	if s.Service != event.ServiceDocker && s.Service != event.ServicePodman {
+		return nil
+	}
+	if s.Length == 0 || s.Offset+uint64(s.Length) < s.Offset {
+		return nil
+	}
+	s.Data = s.Data[:min(len(s.Data), int(s.Length))]
+	r.stats.Segments++
+	c := r.conn(&s)
+	if s.Whole != c.whole {
+		c.rebase(&s)
+	}
+	if s.Sent {
+		c.answered(&s)
+	} else {
+		c.asked(&s)
+	}
+	out := r.out
+	r.out = nil
+	return out
+}
 
 // Forget drops what is known of a connection that was closed.
-func (r *Requests) Forget(conn event.ConnID) {}
+func (r *Requests) Forget(conn event.ConnID) {
+	if e := r.conns[conn]; e != nil {
+		r.remove(e)
+	}
+}
 
 // Stats returns the counts so far.
-func (r *Requests) Stats() RequestStats { return RequestStats{} }
+func (r *Requests) Stats() RequestStats { return r.stats }
+
+// conn returns the state of s's connection, making room when it is new.
+func (r *Requests) conn(s *event.Segment) *conn {
+	if e := r.conns[s.Conn]; e != nil {
+		r.used.MoveToFront(e)
+		return e.Value.(*conn)
+	}
+	if r.used.Len() >= r.opts.Conns {
+		r.stats.Evicted++
+		r.remove(r.used.Back())
+	}
+	c := &conn{all: r, id: s.Conn, certain: s.Whole, whole: s.Whole}
+	if !s.Whole {
+		c.recv.state, c.sent.state = streamLost, streamLost
+	}
+	r.conns[s.Conn] = r.used.PushFront(c)
+	return c
+}
+
+func (r *Requests) remove(e *list.Element) {
+	c := r.used.Remove(e).(*conn)
+	c.drop()
+	delete(r.conns, c.id)
+}
+
+// hold appends p to a connection's buffer, within limit and within what all
+// connections may hold together; false when there is no room.
+func (r *Requests) hold(buf *[]byte, p []byte, limit int) bool {
+	if len(*buf)+len(p) > limit || r.held+len(p) > r.opts.Memory {
+		return false
+	}
+	r.held += len(p)
+	*buf = append(*buf, p...)
+	return true
+}
+
+// free empties a connection's buffer.
+func (r *Requests) free(buf *[]byte) {
+	r.held -= len(*buf)
+	*buf = nil
+}
+
+// parseRequest parses a whole head; nil when the daemon would not take it for a
+// request of HTTP/1.
+func (r *Requests) parseRequest(head []byte) *http.Request {
+	r.bytes.Reset(head)
+	r.parse.Reset(&r.bytes)
+	req, err := http.ReadRequest(&r.parse)
+	if err != nil || req.ProtoMajor != 1 || r.parse.Buffered()+r.bytes.Len() > 0 {
+		return nil
+	}
+	return req
+}
+
+// parseResponse parses the whole head of an answer to a request of method.
+func (r *Requests) parseResponse(head []byte, method string) *http.Response {
+	r.bytes.Reset(head)
+	r.parse.Reset(&r.bytes)
+	res, err := http.ReadResponse(&r.parse, &http.Request{Method: method})
+	if err != nil || res.ProtoMajor != 1 {
+		return nil
+	}
+	return res
+}
+
+func (r *Requests) tellRequest(o event.DockerRequest) {
+	r.stats.Requests++
+	if !o.Certain {
+		r.stats.Uncertain++
+	}
+	r.out = append(r.out, o)
+}
