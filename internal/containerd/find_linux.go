@@ -195,23 +195,28 @@ func diagRequest() []byte {
 	return b
 }
 
-// parseDiag parses a struct unix_diag_msg and its attributes.
+// parseDiag parses a struct unix_diag_msg and the attributes after it. It walks
+// them itself: netlink's ParseRouteAttr panics on a last attribute that is not
+// padded (found by FuzzParseDiag), and its UnixSocketDiagInfo reads names past
+// their end.
 func parseDiag(msg []byte) (inode uint32, s unixSocket, ok bool) {
 	if len(msg) < diagHeader || msg[0] != unix.AF_UNIX {
 		return 0, s, false
 	}
 	inode = binary.NativeEndian.Uint32(msg[4:])
-	attrs, err := nl.ParseRouteAttr(msg[diagHeader:])
-	if err != nil {
-		return 0, s, false
-	}
-	for _, a := range attrs {
-		switch {
-		case a.Attr.Type == diagAttrName:
-			s.name = strings.TrimRight(string(a.Value), "\x00")
-		case a.Attr.Type == diagAttrPeer && len(a.Value) >= 4:
-			s.peer = binary.NativeEndian.Uint32(a.Value)
+	for b := msg[diagHeader:]; len(b) >= unix.SizeofRtAttr; {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < unix.SizeofRtAttr || n > len(b) {
+			return 0, unixSocket{}, false
 		}
+		kind, value := binary.NativeEndian.Uint16(b[2:]), b[unix.SizeofRtAttr:n]
+		switch {
+		case kind == diagAttrName:
+			s.name = strings.TrimRight(string(value), "\x00")
+		case kind == diagAttrPeer && len(value) >= 4:
+			s.peer = binary.NativeEndian.Uint32(value)
+		}
+		b = b[min(len(b), (n+3)&^3):] // attributes begin at multiples of four
 	}
 	return inode, s, true
 }
