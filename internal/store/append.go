@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/store/ledger"
+)
+
+// statements are the writer's prepared statements.
+type statements struct {
+	addChunk, lookup, addRecord, putSession, addCheckpoint *sql.Stmt
+}
+
+func prepare(ctx context.Context, conn *sql.Conn) (statements, error) {
+	var s statements
+	var errs []error
+	add := func(to **sql.Stmt, query string) {
+		stmt, err := conn.PrepareContext(ctx, query)
+		*to = stmt
+		errs = append(errs, err)
+	}
+	add(&s.addChunk, `INSERT INTO chunk (earliest, latest, count, body) VALUES (?, ?, ?, ?)`)
+	add(&s.lookup, `SELECT seq, revision, digest FROM session WHERE id = ?`)
+	add(&s.addRecord, `INSERT INTO record (seq, kind, prev, hashes, body) VALUES (?, ?, ?, ?, ?)`)
+	add(&s.putSession, `INSERT OR REPLACE INTO session (id, seq, revision, digest, started, last, open, superseded,
+		unexplained, kind, channel, container, actors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	add(&s.addCheckpoint, `INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`)
+	return s, errors.Join(errs...)
+}
+
+func (s *statements) close() {
+	for _, stmt := range []*sql.Stmt{s.addChunk, s.lookup, s.addRecord, s.putSession, s.addCheckpoint} {
+		if stmt != nil {
+			_ = stmt.Close()
+		}
+	}
+}
+
+// Append stores a batch in one transaction, signs a checkpoint over it, and
+// returns once all of it is durable. It numbers the revisions (last+1 for each
+// session) and leaves out those whose session equals the last one stored, so
+// that building the same sessions again after a restart adds nothing; it
+// returns the ones it stored, numbered.
+//
+// On an error nothing of the batch is stored. ErrFull means that the same batch
+// may be tried again later. Append is not interrupted by ctx once it has
+// begun: a commit whose outcome is unknown helps nobody.
+func (s *Store) Append(ctx context.Context, b Batch) ([]session.Revision, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	chunks, err := s.pack.chunks(b.Observations)
+	if err != nil {
+		return nil, err
+	}
+	var stored []session.Revision
+	err = s.transact(context.WithoutCancel(ctx), func(w *writing) error {
+		for _, c := range chunks {
+			if _, err := w.stmts.addChunk.Exec(c.earliest, c.latest, c.count, c.body); err != nil {
+				return err
+			}
+		}
+		for _, r := range b.Revisions {
+			number, err := w.addRevision(r)
+			if err != nil {
+				return err
+			}
+			if number > 0 {
+				r.Session.Revision = number
+				stored = append(stored, r)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return stored, nil
+}
+
+// writing is one transaction of the writer.
+type writing struct {
+	*Store
+	tree *ledger.Tree // as it will be once committed
+}
+
+// transact runs f in a transaction and adds a checkpoint when f added records.
+// The tree in memory changes only after the commit. Call with s.mu held.
+func (s *Store) transact(ctx context.Context, f func(*writing) error) error {
+	if _, err := s.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return explain(s.file, err)
+	}
+	w := &writing{Store: s, tree: s.tree.Clone()}
+	err := f(w)
+	if err == nil && w.tree.Size() > s.tree.Size() {
+		err = w.addCheckpoint()
+	}
+	if err == nil {
+		_, err = s.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		// After some errors SQLite has rolled back by itself; then this fails.
+		_, _ = s.conn.ExecContext(ctx, "ROLLBACK")
+		return explain(s.file, err)
+	}
+	s.tree = w.tree
+	return nil
+}
+
+// addRevision adds a revision unless it says what the last one said. It
+// returns the number it got, or 0.
+func (w *writing) addRevision(r session.Revision) (uint32, error) {
+	if r.Session.ID == "" {
+		return 0, errors.New("store session: it has no id")
+	}
+	body, digest, err := encodeSession(r.Session)
+	if err != nil {
+		return 0, err
+	}
+	var prev sql.NullInt64
+	var number uint32
+	var last []byte
+	err = w.stmts.lookup.QueryRow(string(r.Session.ID)).Scan(&prev, &number, &last)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, err
+	}
+	if string(last) == string(digest) {
+		return 0, nil
+	}
+	number++
+	content, err := encodeRevision(number, r.Changed, body)
+	if err != nil {
+		return 0, err
+	}
+	seq, err := w.addRecord(recordRevision, prev, content)
+	if err != nil {
+		return 0, err
+	}
+	_, err = w.stmts.putSession.Exec(rowOf(r.Session, seq, number, digest).values()...)
+	return number, err
+}
+
+// addRecord adds a leaf to the ledger and returns its position.
+func (w *writing) addRecord(kind int, prev sql.NullInt64, content []byte) (int64, error) {
+	if len(content) > unpackMax {
+		return 0, fmt.Errorf("store record: %d bytes are more than a record may have", len(content))
+	}
+	seq := w.tree.Size()
+	hashes := joinHashes(w.tree.Append(ledger.Leaf(content)))
+	_, err := w.stmts.addRecord.Exec(seq, kind, prev, hashes, w.pack.pack(content))
+	return seq, err
+}
+
+func (w *writing) addPrune(p pruneContent) error {
+	b, err := json.Marshal(content{Prune: &p})
+	if err != nil {
+		return err
+	}
+	_, err = w.addRecord(recordPrune, sql.NullInt64{}, b)
+	return err
+}
+
+func (w *writing) addCheckpoint() error {
+	c := ledger.Checkpoint{Size: w.tree.Size(), Root: w.tree.Root(), Time: w.now()}
+	signed, err := ledger.Sign(c, w.signer)
+	if err != nil {
+		return err
+	}
+	_, err = w.stmts.addCheckpoint.Exec(c.Size, signed)
+	return err
+}
+
+// row is a row of table session, derived from a session's last revision.
+type row struct {
+	id                         session.ID
+	seq                        int64
+	revision                   uint32
+	digest                     []byte
+	started, last              int64
+	open, superseded, unexplnd bool
+	kind, channel              string
+	container, actors          []byte
+}
+
+func rowOf(s session.Session, seq int64, number uint32, digest []byte) row {
+	r := row{
+		id: s.ID, seq: seq, revision: number, digest: digest, started: nanos(s.Started), last: nanos(s.Started),
+		open: s.State == session.StateRunning && s.SupersededBy == "", superseded: s.SupersededBy != "",
+		unexplnd: s.Unexplained.Is, kind: string(s.Kind), channel: string(s.Channel),
+		container: words(string(s.Target.ContainerID), s.Target.ContainerName),
+		actors:    words(identities(s)...),
+	}
+	if s.Ended != nil {
+		r.last = max(r.last, nanos(*s.Ended))
+	}
+	return r
+}
+
+func (r row) values() []any {
+	return []any{
+		string(r.id), r.seq, r.revision, r.digest, r.started, r.last, r.open, r.superseded,
+		r.unexplnd, r.kind, r.channel, r.container, r.actors,
+	}
+}
+
+func joinHashes(hashes []ledger.Hash) []byte {
+	out := make([]byte, 0, len(hashes)*ledger.HashSize)
+	for _, h := range hashes {
+		out = append(out, h[:]...)
+	}
+	return out
+}
+
+func splitHashes(b []byte) []ledger.Hash {
+	out := make([]ledger.Hash, len(b)/ledger.HashSize)
+	for i := range out {
+		copy(out[i][:], b[i*ledger.HashSize:])
+	}
+	return out
+}

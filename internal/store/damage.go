@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sallyport/sallyport/internal/store/ledger"
+)
+
+// locateMax bounds the search for a damage: SQLite reads the file up to there.
+const locateMax = 5 * time.Second
+
+// locate turns SQLite's "malformed" into the place of the damage, as far as
+// SQLite can tell in locateMax.
+func locate(file string, cause error) error {
+	d := &DamagedError{File: file, Offset: -1, What: cause.Error()}
+	db, err := openSQL(file, readerPragmas)
+	if err != nil {
+		return d
+	}
+	defer db.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), locateMax)
+	defer cancel()
+	var size int64
+	if err := db.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&size); err != nil {
+		d.Offset = 0 // not even the header of the file can be read
+		return d
+	}
+	var report string
+	if err := db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&report); err != nil || report == "ok" {
+		return d
+	}
+	d.What = report
+	if m := pageInReport.FindStringSubmatch(report); m != nil {
+		d.Page, _ = strconv.ParseInt(m[1], 10, 64)
+		d.Offset = (d.Page - 1) * size
+	}
+	return d
+}
+
+var pageInReport = regexp.MustCompile(`(?i)\bpage:? (\d+)`)
+
+// loadTree rebuilds the ledger's tree from the stored hashes and holds it
+// against the last checkpoint, so that nothing is ever signed on top of a
+// ledger that does not fit. It reads at most 64 records.
+func loadTree(ctx context.Context, conn *sql.Conn, file string, key note.Verifier) (*ledger.Tree, error) {
+	damaged := func(what string, args ...any) error {
+		return &DamagedError{File: file, Offset: -1, What: fmt.Sprintf("ledger: "+what, args...)}
+	}
+	var size int64
+	if err := conn.QueryRowContext(ctx, `SELECT coalesce(max(seq) + 1, 0) FROM record`).Scan(&size); err != nil {
+		return nil, err
+	}
+	var signed []byte
+	err := conn.QueryRowContext(ctx, `SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1`).Scan(&signed)
+	if err == sql.ErrNoRows && size == 0 {
+		return &ledger.Tree{}, nil
+	}
+	if err == sql.ErrNoRows {
+		return nil, damaged("%d records without a checkpoint", size)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c, err := ledger.ParseCheckpoint(signed, key)
+	if err != nil {
+		return nil, damaged("last %v", err)
+	}
+	if c.Size != size {
+		return nil, damaged("the last checkpoint is over %d records, but %d are stored", c.Size, size)
+	}
+	tree, err := ledger.Restore(size, func(seq int64) ([]ledger.Hash, error) {
+		var hashes []byte
+		err := conn.QueryRowContext(ctx, `SELECT hashes FROM record WHERE seq = ?`, seq).Scan(&hashes)
+		if err == sql.ErrNoRows {
+			return nil, damaged("record %d is missing", seq)
+		}
+		return splitHashes(hashes), err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if tree.Root() != c.Root {
+		return nil, damaged("the stored hashes do not give the root of the last checkpoint")
+	}
+	return tree, nil
+}

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+const (
+	// chunkMax bounds the observations in one row, in bytes of wire form; one
+	// larger observation has a row of its own.
+	chunkMax = 1 << 20
+	// unpackMax bounds what one stored frame may unfold to, in bytes.
+	unpackMax = 64 << 20
+)
+
+// packer turns what is stored into frames with a checksum.
+type packer struct {
+	zstd *zstd.Encoder
+	line []byte
+}
+
+func newPacker() (packer, error) {
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
+		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10), zstd.WithEncoderCRC(true))
+	return packer{zstd: enc}, err
+}
+
+func (p *packer) pack(content []byte) []byte {
+	return p.zstd.EncodeAll(content, make([]byte, 0, len(content)/3+64))
+}
+
+func newUnpacker() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(unpackMax))
+}
+
+// chunk is a row of observations.
+type chunk struct {
+	earliest, latest int64 // ns since 1970
+	count            int
+	body             []byte
+}
+
+// chunks packs observations into rows, in order.
+func (p *packer) chunks(obs []event.Observation) ([]chunk, error) {
+	var out []chunk
+	c := chunk{}
+	p.line = p.line[:0]
+	flush := func() {
+		if c.count > 0 {
+			c.body = p.pack(p.line)
+			out = append(out, c)
+		}
+		c, p.line = chunk{}, p.line[:0]
+	}
+	for _, o := range obs {
+		b, err := event.Marshal(o)
+		if err != nil {
+			return nil, err
+		}
+		if len(b) > unpackMax-1 {
+			return nil, fmt.Errorf("store %s: %d bytes are more than one observation may have", event.Name(o), len(b))
+		}
+		if len(p.line)+len(b) >= chunkMax {
+			flush()
+		}
+		t := nanos(o.Head().Time)
+		if c.count == 0 {
+			c.earliest, c.latest = t, t
+		}
+		c.earliest, c.latest, c.count = min(c.earliest, t), max(c.latest, t), c.count+1
+		p.line = append(append(p.line, b...), '\n')
+	}
+	flush()
+	if cap(p.line) > 2*chunkMax {
+		p.line = nil
+	}
+	return out, nil
+}
+
+// nanos returns t in ns since 1970, at the nearest end where an int64 cannot
+// hold it.
+func nanos(t time.Time) int64 {
+	switch {
+	case t.Before(time.Unix(0, -1<<63)):
+		return -1 << 63
+	case t.After(time.Unix(0, 1<<63-1)):
+		return 1<<63 - 1
+	}
+	return t.UnixNano()
+}
+
+// Kinds of ledger record.
+const (
+	recordRevision = 1
+	recordPrune    = 2
+)
+
+// content is the content of a ledger record: exactly one of its fields. What is
+// hashed is these bytes as they were written; they are never encoded again.
+type content struct {
+	Revision *revisionContent `json:"revision,omitempty"`
+	Prune    *pruneContent    `json:"prune,omitempty"`
+}
+
+type revisionContent struct {
+	Number  uint32          `json:"number"`
+	Changed []string        `json:"changed,omitempty"`
+	Session session.Session `json:"session"` // its own revision field is 0 here
+}
+
+// pruneContent says what retention took away. It takes the place of what is
+// gone in the proof: a record without content is damage unless a later prune
+// record names it.
+type pruneContent struct {
+	Time time.Time `json:"time"`
+	Why  string    `json:"why"` // "age" or "size"
+	// Records are ranges [first, last] of ledger positions.
+	Records [][2]int64 `json:"records"`
+}
+
+// encodeSession returns the JSON of a session without its revision number, which
+// is what tells two revisions apart.
+func encodeSession(s session.Session) (body, digest []byte, err error) {
+	s.Revision = 0
+	if body, err = json.Marshal(s); err != nil {
+		return nil, nil, fmt.Errorf("store session %s: %w", s.ID, err)
+	}
+	sum := sha256.Sum256(body)
+	return body, sum[:16], nil
+}
+
+// encodeRevision puts the content of a record together around a session's JSON,
+// so that it is encoded once.
+func encodeRevision(number uint32, changed []string, body []byte) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(len(body) + 64)
+	fmt.Fprintf(&b, `{"revision":{"number":%d,`, number)
+	if len(changed) > 0 {
+		names, err := json.Marshal(changed)
+		if err != nil {
+			return nil, err
+		}
+		fmt.Fprintf(&b, `"changed":%s,`, names)
+	}
+	b.WriteString(`"session":`)
+	b.Write(body)
+	b.WriteString(`}}`)
+	return b.Bytes(), nil
+}
+
+// decodeRecord parses the content of a ledger record.
+func decodeRecord(b []byte) (content, error) {
+	var c content
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("record: %w", err)
+	}
+	if (c.Revision == nil) == (c.Prune == nil) {
+		return c, errors.New("record: neither a revision nor a prune record")
+	}
+	return c, nil
+}
+
+func (r *revisionContent) revision() session.Revision {
+	s := r.Session
+	s.Revision = r.Number
+	return session.Revision{Session: s, Changed: r.Changed}
+}

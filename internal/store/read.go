@@ -1,0 +1,421 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// Reader reads a store, while a Store writes to it or after. It is safe for
+// concurrent use.
+//
+// Its iterations read a page at a time and hold no snapshot while the caller
+// works on an item: what is appended meanwhile may or may not be seen, what was
+// acknowledged before is. An iteration ends after its first error.
+type Reader struct {
+	dir  string
+	file string
+	db   *sql.DB
+	zstd *zstd.Decoder
+}
+
+// OpenReadOnly opens the store in dir for reading. The error is ErrNoStore when
+// there is none, *SchemaError when its schema is not this version's, and
+// *DamagedError when it is no longer a database.
+func OpenReadOnly(dir string) (*Reader, error) {
+	file := filepath.Join(dir, databaseName)
+	if info, err := os.Stat(file); errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0 {
+		return nil, fmt.Errorf("%s: %w", dir, ErrNoStore)
+	} else if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	db, err := openSQL(file, readerPragmas)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(readersMax)
+	r := &Reader{dir: dir, file: file, db: db}
+	if err := r.check(); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	r.zstd, err = newUnpacker()
+	return r, err
+}
+
+func (r *Reader) check() error {
+	ctx := context.Background()
+	conn, err := r.db.Conn(ctx)
+	if err != nil {
+		return explain(r.file, err)
+	}
+	defer conn.Close()
+	have, err := schemaVersion(ctx, conn, r.file)
+	if err == nil && have != len(migrations) {
+		err = &SchemaError{File: r.file, Have: have, Max: len(migrations)}
+	}
+	return err
+}
+
+// Close closes the reader. Iterations must have ended.
+func (r *Reader) Close() error {
+	r.zstd.Close()
+	return r.db.Close()
+}
+
+// unpack returns the content of a stored frame; what names it in errors.
+func (r *Reader) unpack(frame []byte, what string) ([]byte, error) {
+	b, err := r.zstd.DecodeAll(frame, nil)
+	if err != nil {
+		return nil, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
+	}
+	return b, nil
+}
+
+func (r *Reader) revision(seq int64, frame []byte) (session.Revision, error) {
+	what := fmt.Sprintf("ledger record %d", seq)
+	b, err := r.unpack(frame, what)
+	if err != nil {
+		return session.Revision{}, err
+	}
+	c, err := decodeRecord(b)
+	if err == nil && c.Revision == nil {
+		err = errors.New("not a revision")
+	}
+	if err != nil {
+		return session.Revision{}, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
+	}
+	return c.Revision.revision(), nil
+}
+
+// pageRows is how many rows an iteration reads at once.
+const pageRows = 64
+
+// place is where a session stands in the order of Sessions.
+type place struct {
+	started int64
+	id      string
+	seq     int64
+}
+
+// Sessions returns the last revision of each session that fits q, in order of
+// start.
+func (r *Reader) Sessions(ctx context.Context, q Query) iter.Seq2[session.Session, error] {
+	if q.Limit > 0 {
+		return r.latest(ctx, q)
+	}
+	return func(yield func(session.Session, error) bool) {
+		for _, s := range r.scan(ctx, q, false) {
+			if s.err != nil {
+				yield(session.Session{}, s.err)
+				return
+			}
+			if !yield(s.session, nil) {
+				return
+			}
+		}
+	}
+}
+
+type scanned struct {
+	place   place
+	session session.Session
+	err     error
+}
+
+// scan pages through the sessions that fit q, forwards or backwards. The key is
+// how many were yielded before; the last item may carry an error.
+func (r *Reader) scan(ctx context.Context, q Query, backwards bool) iter.Seq2[int, scanned] {
+	return func(yield func(int, scanned) bool) {
+		var after *place
+		for n := 0; ; {
+			page, err := r.page(ctx, q, after, backwards)
+			for _, p := range page {
+				s, err := r.at(ctx, p.seq)
+				if err == nil && !q.matches(s) {
+					continue
+				}
+				if !yield(n, scanned{p, s, err}) || err != nil {
+					return
+				}
+				n++
+			}
+			if err != nil {
+				yield(n, scanned{err: err})
+				return
+			}
+			if len(page) < pageRows {
+				return
+			}
+			after = &page[len(page)-1]
+		}
+	}
+}
+
+// page returns the places of the next sessions that the coarse search finds.
+func (r *Reader) page(ctx context.Context, q Query, after *place, backwards bool) ([]place, error) {
+	cond, args := q.where()
+	order, than := "", ">"
+	if backwards {
+		order, than = " DESC", "<"
+	}
+	if after != nil {
+		cond += " AND (started, id) " + than + " (?, ?)"
+		args = append(args, after.started, after.id)
+	}
+	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT started, id, seq FROM session WHERE %s
+		ORDER BY started%s, id%[2]s LIMIT %d`, cond, order, pageRows), args...)
+	if err != nil {
+		return nil, explain(r.file, err)
+	}
+	return collect(r.file, rows, func(p *place) []any { return []any{&p.started, &p.id, &p.seq} })
+}
+
+// latest yields the q.Limit sessions that started last, the earliest first. It
+// keeps their places meanwhile, not the sessions.
+func (r *Reader) latest(ctx context.Context, q Query) iter.Seq2[session.Session, error] {
+	return func(yield func(session.Session, error) bool) {
+		var found []place
+		for n, s := range r.scan(ctx, q, true) {
+			if s.err != nil {
+				yield(session.Session{}, s.err)
+				return
+			}
+			if found = append(found, s.place); n+1 == q.Limit {
+				break
+			}
+		}
+		for _, p := range slices.Backward(found) {
+			s, err := r.at(ctx, p.seq)
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// at returns the session in the ledger record at seq.
+func (r *Reader) at(ctx context.Context, seq int64) (session.Session, error) {
+	var frame []byte
+	err := r.db.QueryRowContext(ctx, `SELECT body FROM record WHERE seq = ?`, seq).Scan(&frame)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && frame == nil {
+		return session.Session{}, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("ledger record %d is missing", seq)}
+	}
+	if err != nil {
+		return session.Session{}, explain(r.file, err)
+	}
+	rev, err := r.revision(seq, frame)
+	return rev.Session, err
+}
+
+// collect reads all rows into a slice and closes them.
+func collect[T any](file string, rows *sql.Rows, fields func(*T) []any) ([]T, error) {
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		var v T
+		if err := rows.Scan(fields(&v)...); err != nil {
+			return out, explain(file, err)
+		}
+		out = append(out, v)
+	}
+	return out, explain(file, rows.Err())
+}
+
+// matchesMax bounds ErrAmbiguous.Matches.
+const matchesMax = 8
+
+// Session returns the session whose id begins with prefix, and all its
+// revisions, oldest first. The error is ErrNotFound or *ErrAmbiguous when not
+// exactly one does.
+func (r *Reader) Session(ctx context.Context, prefix string) (session.Session, []session.Revision, error) {
+	type match struct {
+		id  session.ID
+		seq int64
+	}
+	rows, err := r.db.QueryContext(ctx, `SELECT id, seq FROM session WHERE id >= ?1 AND substr(id, 1, length(?1)) = ?1
+		ORDER BY id LIMIT ?2`, prefix, matchesMax)
+	if err != nil {
+		return session.Session{}, nil, explain(r.file, err)
+	}
+	found, err := collect(r.file, rows, func(m *match) []any { return []any{&m.id, &m.seq} })
+	switch {
+	case err != nil:
+		return session.Session{}, nil, err
+	case len(found) == 0:
+		return session.Session{}, nil, fmt.Errorf("session %q: %w", prefix, ErrNotFound)
+	case len(found) > 1 && string(found[0].id) != prefix:
+		e := &ErrAmbiguous{Prefix: prefix}
+		for _, m := range found {
+			e.Matches = append(e.Matches, m.id)
+		}
+		return session.Session{}, nil, e
+	}
+	revs, err := r.history(ctx, found[0].seq)
+	if err != nil {
+		return session.Session{}, nil, err
+	}
+	return revs[len(revs)-1].Session, revs, nil
+}
+
+// history follows a session's revisions back from the last one.
+func (r *Reader) history(ctx context.Context, seq int64) ([]session.Revision, error) {
+	var revs []session.Revision
+	for at := (sql.NullInt64{Int64: seq, Valid: true}); at.Valid; {
+		var frame []byte
+		var prev sql.NullInt64
+		err := r.db.QueryRowContext(ctx, `SELECT prev, body FROM record WHERE seq = ?`, at.Int64).Scan(&prev, &frame)
+		if errors.Is(err, sql.ErrNoRows) || prev.Valid && prev.Int64 >= at.Int64 {
+			err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("ledger record %d is missing or points ahead", at.Int64)}
+		}
+		if err != nil {
+			return nil, explain(r.file, err)
+		}
+		rev, err := r.revision(at.Int64, frame)
+		if err != nil {
+			return nil, err
+		}
+		revs = append(revs, rev)
+		at = prev
+	}
+	slices.Reverse(revs)
+	return revs, nil
+}
+
+// Positioned is a revision with its position in the ledger, counted from 0.
+type Positioned struct {
+	Position int64
+	Revision session.Revision
+}
+
+// Follow returns the revisions after a position, in order of commit, up to the
+// last one there is now. Start with -1 for all, or with Last for only what
+// comes; go on with the last Position seen.
+func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Positioned, error] {
+	return func(yield func(Positioned, error) bool) {
+		type record struct {
+			seq   int64
+			frame []byte
+		}
+		for {
+			// The bodies of a page are in memory at once: a small page.
+			rows, err := r.db.QueryContext(ctx, `SELECT seq, body FROM record
+				WHERE seq > ? AND kind = ? AND body IS NOT NULL ORDER BY seq LIMIT 16`, after, recordRevision)
+			if err != nil {
+				yield(Positioned{}, explain(r.file, err))
+				return
+			}
+			page, pageErr := collect(r.file, rows, func(v *record) []any { return []any{&v.seq, &v.frame} })
+			for _, v := range page {
+				rev, err := r.revision(v.seq, v.frame)
+				if !yield(Positioned{v.seq, rev}, err) || err != nil {
+					return
+				}
+				after = v.seq
+			}
+			if pageErr != nil {
+				yield(Positioned{}, pageErr)
+				return
+			}
+			if len(page) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Last returns the position of the last record in the ledger, -1 when it is
+// empty.
+func (r *Reader) Last(ctx context.Context) (int64, error) {
+	var last int64
+	err := r.db.QueryRowContext(ctx, `SELECT coalesce(max(seq), -1) FROM record`).Scan(&last)
+	return last, explain(r.file, err)
+}
+
+// OldestOpen returns when the earliest of the running sessions started, and
+// false when none runs.
+func (r *Reader) OldestOpen(ctx context.Context) (time.Time, bool, error) {
+	var ns sql.NullInt64
+	err := r.db.QueryRowContext(ctx, `SELECT min(started) FROM session WHERE open = 1`).Scan(&ns)
+	return time.Unix(0, ns.Int64).UTC(), ns.Valid, explain(r.file, err)
+}
+
+// Observations returns the kept observations with from <= time < to, in the
+// order in which they were stored. A zero time means no bound. Damage ends it
+// with an error; everything before has been delivered.
+func (r *Reader) Observations(ctx context.Context, from, to time.Time) iter.Seq2[event.Observation, error] {
+	return func(yield func(event.Observation, error) bool) {
+		low, high := int64(-1<<63), int64(1<<63-1)
+		if !from.IsZero() {
+			low = nanos(from)
+		}
+		if !to.IsZero() {
+			high = nanos(to)
+		}
+		next, last, err := r.chunkRange(ctx, low, high)
+		for err == nil && next <= last {
+			var id int64
+			var frame []byte
+			err = r.db.QueryRowContext(ctx, `SELECT id, body FROM chunk WHERE id BETWEEN ? AND ? AND latest >= ? AND earliest <= ?
+				ORDER BY id LIMIT 1`, next, last, low, high).Scan(&id, &frame)
+			if err != nil {
+				break
+			}
+			next = id + 1
+			for o, oerr := range r.observations(id, frame) {
+				t := o.Head().Time
+				if oerr == nil && (!from.IsZero() && t.Before(from) || !to.IsZero() && !t.Before(to)) {
+					continue
+				}
+				if !yield(o, oerr) || oerr != nil {
+					return
+				}
+			}
+		}
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			yield(nil, explain(r.file, err))
+		}
+	}
+}
+
+// chunkRange returns the ids of the first and last chunk that may hold
+// observations between two times; from the index alone.
+func (r *Reader) chunkRange(ctx context.Context, low, high int64) (first, last int64, err error) {
+	err = r.db.QueryRowContext(ctx, `SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM chunk INDEXED BY chunk_time
+		WHERE latest >= ? AND earliest <= ?`, low, high).Scan(&first, &last)
+	return first, last, err
+}
+
+// observations returns the observations of a chunk.
+func (r *Reader) observations(id int64, frame []byte) iter.Seq2[event.Observation, error] {
+	return func(yield func(event.Observation, error) bool) {
+		lines, err := r.unpack(frame, fmt.Sprintf("observations %d", id))
+		if err != nil {
+			yield(event.Tick{}, err)
+			return
+		}
+		for line := range bytes.Lines(lines) {
+			o, err := event.Unmarshal(line)
+			if err != nil {
+				err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("observations %d: %v", id, err)}
+				yield(event.Tick{}, err)
+				return
+			}
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+}
