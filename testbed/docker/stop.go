@@ -23,19 +23,24 @@ import (
 // prefix begins the name of every engine's directory.
 const prefix = "sp-docker-"
 
-// newDir makes an engine's directory. Other users must be able to pass through
-// it to the socket. It prefers the system's temporary directory, but a unix
-// socket's path may not exceed 107 bytes and containerd's is the longest here.
-func newDir() (string, error) {
-	base := os.TempDir()
-	if len(base) > 40 {
-		base = "/tmp"
+// base is where engines' directories are: the system's temporary directory
+// unless its name is long. A unix socket's path may not exceed 107 bytes, and
+// containerd's is the longest here.
+func base() string {
+	if dir := os.TempDir(); len(dir) <= 40 {
+		return dir
 	}
-	dir, err := os.MkdirTemp(base, prefix)
+	return "/tmp"
+}
+
+// newDir makes an engine's directory and notes whose it is. Other users must be
+// able to pass through it to the socket.
+func newDir() (string, error) {
+	dir, err := os.MkdirTemp(base(), prefix)
 	if err != nil {
 		return "", err
 	}
-	owner := fmt.Sprintf("%d %s\n", os.Getpid(), startTime(os.Getpid()))
+	owner := fmt.Sprintf("%d %s %s\n", os.Getpid(), startTime(os.Getpid()), pidNamespace())
 	return dir, errors.Join(
 		os.Chmod(dir, 0o711),
 		os.WriteFile(filepath.Join(dir, "owner"), []byte(owner), 0o644),
@@ -45,23 +50,30 @@ func newDir() (string, error) {
 }
 
 // sweep removes engines whose owners are gone: a test program that panicked or
-// was killed could not stop them.
+// was killed could not stop them. Owners that it cannot judge, because they
+// live in another pid namespace, it leaves alone.
 func sweep(log *slog.Logger) {
-	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), prefix+"*"))
+	dirs, _ := filepath.Glob(filepath.Join(base(), prefix+"*"))
 	for _, dir := range dirs {
 		b, err := os.ReadFile(filepath.Join(dir, "owner"))
-		var pid int
-		var start string
 		if err != nil {
 			continue // being made or being removed
 		}
-		if n, _ := fmt.Sscan(string(b), &pid, &start); n != 2 || startTime(pid) == start {
+		var pid int
+		var start, ns string
+		n, _ := fmt.Sscan(string(b), &pid, &start, &ns)
+		if n != 3 || ns != pidNamespace() || startTime(pid) == start {
 			continue
 		}
 		if err := clean(dir); err != nil {
 			log.Warn("clean up after a dead owner", "dir", dir, "error", err)
 		}
 	}
+}
+
+func pidNamespace() string {
+	ns, _ := os.Readlink("/proc/self/ns/pid")
+	return ns
 }
 
 // startTime is the start time of a process in clock ticks since boot, "" when
