@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // conn is one client's connection to a service.
@@ -63,17 +64,14 @@ func (e *Engine) applyClose(o event.ClientClose) {
 	e.touchAround()
 }
 
-// touchAround looks again at the sessions that began lately: a connection may
-// matter to those that are not tied by an id.
+// touchAround looks again at the published sessions that began lately and are
+// not tied by an id: a connection may matter to them. Those that wait to be
+// published will see it anyway.
 func (e *Engine) touchAround() {
-	for _, c := range slices.Clone(e.queue) {
-		switch c.(type) {
-		case *exec, *run, *stream:
-			if !c.state().firstSeen.Add(2 * e.opt.Window).Before(e.now) {
-				e.touch(c, true)
-			}
-		}
-	}
+	e.touchIf(func(c subject) bool {
+		s := c.state()
+		return s.published != nil && s.published.Attribution.Level != session.LevelExact && e.now.Before(s.firstSeen.Add(2*e.opt.Window))
+	})
 }
 
 // richer returns the one of two descriptions of a peer that says more.
@@ -196,6 +194,7 @@ func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status <
 // sweep forgets connections that closed and requests that were answered more
 // than Keep ago; when that is not enough, the oldest half.
 func (e *Engine) sweep() {
+	e.swept = e.now
 	old := e.now.Add(-e.opt.Keep)
 	for id, c := range e.conns {
 		if !c.closed.IsZero() && c.seen.Before(old) {

@@ -17,6 +17,7 @@ type container struct {
 	events []event.DockerEvent // of the container itself, not of its execs
 	// namespace is containerd's, "moby" under Docker; absent when unknown.
 	namespace string
+	runs      []*run
 }
 
 // eventsMax bounds the events remembered of one container.
@@ -44,11 +45,7 @@ func (e *Engine) applyContainer(o event.DockerContainer) {
 
 // touchContainer looks again at the sessions of a container that began lately.
 func (e *Engine) touchContainer(id event.ContainerID) {
-	for _, c := range slices.Clone(e.queue) {
-		if targetOf(c) == id {
-			e.touch(c, true)
-		}
-	}
+	e.touchIf(func(c subject) bool { return targetOf(c) == id })
 }
 
 func targetOf(c subject) event.ContainerID {

@@ -80,6 +80,7 @@ type Engine struct {
 	queue   queue
 	retired retired
 	late    uint64
+	swept   time.Time // when closed connections were last forgotten
 }
 
 // New returns an empty engine.
@@ -108,6 +109,9 @@ func New(opt Options) *Engine {
 func (e *Engine) Observe(o event.Observation) []session.Revision {
 	if t := o.Head().Time; t.After(e.now) {
 		e.now = t
+	}
+	if e.now.Sub(e.swept) > e.opt.Keep/4 {
+		e.sweep()
 	}
 	e.apply(o)
 	return e.due(e.now)
@@ -188,6 +192,10 @@ func (e *Engine) due(now time.Time) []session.Revision {
 	var out []session.Revision
 	for len(e.queue) > 0 && !e.queue[0].state().dueAt.After(now) {
 		c := heap.Pop(&e.queue).(subject)
+		if c.state().expires {
+			e.expire(c)
+			continue
+		}
 		if r, ok := e.publish(c); ok {
 			out = append(out, r...)
 		}

@@ -17,7 +17,7 @@ type coverage struct {
 // statesMax and lossesMax bound what is remembered of a flapping witness.
 const (
 	statesMax = 1024
-	lossesMax = 4096
+	lossesMax = 1024
 )
 
 func (e *Engine) applyHost(h event.Host) {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -27,12 +26,15 @@ type state struct {
 	firstSeen time.Time // engine time of the first fact
 	lastSeen  time.Time // engine time of the last fact
 	dueAt     time.Time
-	index     int // in the queue; -1 when not in it
-	checked   time.Time
+	index     int  // in the queue; -1 when not in it
+	expires   bool // nothing is left to derive: forget it when due
 	published *session.Session
 	publishAt time.Time // engine time of the last revision
 	gone      bool
 }
+
+// coalesce is how long a revision waits for facts that come in its wake.
+const coalesce = 50 * time.Millisecond
 
 // touch notes that something about c changed. Urgent changes are looked at
 // once the session has settled; others wait for the debounce.
@@ -44,15 +46,32 @@ func (e *Engine) touch(c subject, urgent bool) {
 	if s.firstSeen.IsZero() {
 		s.firstSeen, s.index = e.now, -1
 	}
-	s.lastSeen = e.now
+	s.lastSeen, s.expires = e.now, false
 	due := s.firstSeen.Add(e.opt.Settle)
-	if s.published != nil && !urgent {
+	switch {
+	case s.published == nil:
+	case urgent:
+		due = e.now.Add(coalesce)
+	default:
 		due = s.publishAt.Add(e.opt.Debounce)
 	}
 	if due.Before(e.now) {
 		due = e.now
 	}
 	e.schedule(c, due)
+}
+
+// touchIf looks again at the waiting subjects that match.
+func (e *Engine) touchIf(match func(subject) bool) {
+	var found []subject // touching reorders the queue
+	for _, c := range e.queue {
+		if match(c) {
+			found = append(found, c)
+		}
+	}
+	for _, c := range found {
+		e.touch(c, true)
+	}
 }
 
 // schedule makes c due at t, or earlier when it already was.
@@ -73,24 +92,22 @@ func (e *Engine) schedule(c subject, t time.Time) {
 // its end.
 func (e *Engine) reschedule(c subject) {
 	s := c.state()
-	s.checked = e.now
 	if s.gone {
 		return
 	}
 	quiet := s.lastSeen.Add(e.opt.Window)
-	if e.now.Before(quiet) {
+	switch {
+	case e.now.Before(quiet):
 		e.schedule(c, quiet)
-		return
+	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
+		s.expires = true
+		e.schedule(c, s.lastSeen.Add(e.keep(c)))
 	}
-	ended := s.published == nil || s.published.State != session.StateRunning
-	if !ended {
-		return
-	}
-	last := s.lastSeen.Add(e.keep(c))
-	if e.now.Before(last) {
-		e.schedule(c, last)
-		return
-	}
+}
+
+// expire forgets c for good.
+func (e *Engine) expire(c subject) {
+	s := c.state()
 	s.gone = true
 	if s.published != nil {
 		e.retired.add(s.published.ID)
@@ -186,7 +203,7 @@ func fieldName(f reflect.StructField) string {
 	return name
 }
 
-// open returns every subject, in an order that does not depend on chance.
+// open returns every subject, in no order.
 func (e *Engine) open() []subject {
 	var out []subject
 	for _, x := range e.execs {
@@ -201,7 +218,6 @@ func (e *Engine) open() []subject {
 	for _, s := range e.streams {
 		out = append(out, s)
 	}
-	slices.SortFunc(out, before)
 	return out
 }
 

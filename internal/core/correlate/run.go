@@ -24,8 +24,9 @@ func (r *run) state() *state { return &r.st }
 func (e *Engine) run(key runKey) *run {
 	r := e.runs[key]
 	if r == nil {
-		e.container(key.container)
 		r = &run{key: key}
+		c := e.container(key.container)
+		c.runs = append(c.runs, r)
 		e.runs[key] = r
 		if key.pid != 0 {
 			e.runsByPID[key.pid] = append(e.runsByPID[key.pid], r)
@@ -43,12 +44,9 @@ func (r *run) forget(e *Engine) {
 	}
 	delete(e.runs, r.key)
 	unlist(e.runsByPID, r.key.pid, r)
-	for k := range e.runs {
-		if k.container == r.key.container {
-			return
-		}
-	}
-	if c := e.containers[r.key.container]; c != nil && c.destroyed() {
+	c := e.containers[r.key.container]
+	c.runs = slices.DeleteFunc(c.runs, func(o *run) bool { return o == r })
+	if len(c.runs) == 0 && c.destroyed() {
 		delete(e.containers, r.key.container)
 	}
 }
@@ -154,13 +152,10 @@ func (r *run) covers(e *Engine, t time.Time) bool {
 }
 
 func (e *Engine) runsIn(id event.ContainerID) []*run {
-	var out []*run
-	for _, r := range e.runs {
-		if r.key.container == id {
-			out = append(out, r)
-		}
+	if c := e.containers[id]; c != nil {
+		return c.runs
 	}
-	return out
+	return nil
 }
 
 // dockerEvent returns Docker's event of r, if one came.

@@ -15,9 +15,9 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// A story is a world in which things happen to containers and witnesses tell
+// A world is where things happen to containers and witnesses tell
 // of them. It knows the truth, so that tests can hold the engine to it.
-type story struct {
+type world struct {
 	now    time.Time
 	tapped bool // requests are seen
 	obs    []event.Observation
@@ -33,8 +33,8 @@ var t0 = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 var web = event.ContainerID(fmt.Sprintf("%064x", 0xabc))
 
-func newStory(tapped bool) *story {
-	s := &story{now: t0, tapped: tapped, pid: 1000, conn: 100, truth: map[event.ExecID]uint32{}}
+func newWorld(tapped bool) *world {
+	s := &world{now: t0, tapped: tapped, pid: 1000, conn: 100, truth: map[event.ExecID]uint32{}}
 	s.add(event.Host{Header: s.head(event.WitnessEngine), BootID: "boot", Hostname: "node", Users: map[uint32]string{0: "root", 1001: "ann", 1002: "bob", 1003: "cec"}})
 	s.add(event.WitnessState{Header: s.head(event.WitnessKernel), Up: true, From: s.now, Level: "L2", Peers: true, Requests: tapped})
 	s.add(event.WitnessState{Header: s.head(event.WitnessDocker), Up: true, From: s.now, DaemonPID: 77})
@@ -48,33 +48,33 @@ func newStory(tapped bool) *story {
 	return s
 }
 
-func (s *story) add(o event.Observation) { s.obs = append(s.obs, o) }
+func (s *world) add(o event.Observation) { s.obs = append(s.obs, o) }
 
-func (s *story) head(w event.Witness) event.Header { return event.Header{Time: s.now, Witness: w} }
+func (s *world) head(w event.Witness) event.Header { return event.Header{Time: s.now, Witness: w} }
 
-func (s *story) later(d time.Duration) { s.now = s.now.Add(d) }
+func (s *world) later(d time.Duration) { s.now = s.now.Add(d) }
 
-func (s *story) process() event.ProcessID {
+func (s *world) process() event.ProcessID {
 	s.pid++
 	return event.ProcessID{PID: s.pid, Start: uint64(s.now.UnixNano()-t0.UnixNano()) + uint64(s.pid)}
 }
 
-func (s *story) peer(uid uint32) event.Peer {
+func (s *world) peer(uid uint32) event.Peer {
 	return event.Peer{ID: s.process(), Cred: event.Cred{UID: uid, GID: uid}, Exe: "/usr/bin/docker"}
 }
 
 // connect opens a connection of p to the Docker socket.
-func (s *story) connect(service event.Service, p event.Peer) event.ConnID {
+func (s *world) connect(service event.Service, p event.Peer) event.ConnID {
 	s.conn++
 	s.add(event.ClientConnect{Header: s.head(event.WitnessKernel), Conn: s.conn, Service: service, Peer: p, Tapped: s.tapped && service == event.ServiceDocker})
 	return s.conn
 }
 
-func (s *story) close(c event.ConnID) {
+func (s *world) close(c event.ConnID) {
 	s.add(event.ClientClose{Header: s.head(event.WitnessKernel), Conn: c})
 }
 
-func (s *story) ask(r event.DockerRequest, status int, created string) {
+func (s *world) ask(r event.DockerRequest, status int, created string) {
 	if !s.tapped {
 		return
 	}
@@ -85,11 +85,11 @@ func (s *story) ask(r event.DockerRequest, status int, created string) {
 	s.add(event.DockerAnswer{Header: h, ID: r.ID, Op: r.Op, Status: status, Created: created})
 }
 
-func (s *story) docker(a event.DockerAction, x event.ExecID, command string) {
+func (s *world) docker(a event.DockerAction, x event.ExecID, command string) {
 	s.add(event.DockerEvent{Header: s.head(event.WitnessDocker), Action: a, Container: web, ExecID: x, Command: command})
 }
 
-func (s *story) runtime(a event.RuntimeAction, x event.ExecID, pid uint32) {
+func (s *world) runtime(a event.RuntimeAction, x event.ExecID, pid uint32) {
 	ev := event.RuntimeEvent{Header: s.head(event.WitnessContainerd), Namespace: "moby", Action: a, Container: web, ExecID: x, PID: pid}
 	if a == event.RuntimeExit {
 		zero := 0
@@ -100,7 +100,7 @@ func (s *story) runtime(a event.RuntimeAction, x event.ExecID, pid uint32) {
 
 // exec lets uid run argv in web by docker exec. The daemon itself does when uid
 // is healthUID.
-func (s *story) exec(uid uint32, argv ...string) event.ExecID {
+func (s *world) exec(uid uint32, argv ...string) event.ExecID {
 	s.ids++
 	x := event.ExecID(fmt.Sprintf("%064x", s.ids))
 	s.truth[x] = uid
@@ -136,7 +136,7 @@ func (s *story) exec(uid uint32, argv ...string) event.ExecID {
 	return x
 }
 
-func (s *story) enter(argv []string, lineage ...event.Ancestor) event.ProcessID {
+func (s *world) enter(argv []string, lineage ...event.Ancestor) event.ProcessID {
 	root := s.process()
 	for i := range lineage {
 		lineage[i].ID = s.process()
@@ -147,14 +147,14 @@ func (s *story) enter(argv []string, lineage ...event.Ancestor) event.ProcessID 
 	return root
 }
 
-func (s *story) leave(root event.ProcessID) {
+func (s *world) leave(root event.ProcessID) {
 	s.later(time.Millisecond)
 	s.add(event.ProcessExit{Header: s.head(event.WitnessKernel), ID: root, Entry: root})
 }
 
-// tell feeds the observations to an engine and returns the final state of every
+// finally feeds the observations to an engine and returns the final state of every
 // session.
-func tell(obs []event.Observation) map[session.ID]session.Session {
+func finally(obs []event.Observation) map[session.ID]session.Session {
 	e := correlate.New(correlate.Options{})
 	out := map[session.ID]session.Session{}
 	keep := func(rs []session.Revision) {
@@ -198,9 +198,9 @@ func hold(t rapid.TB, s session.Session, uid uint32) {
 }
 
 func TestExecOfOneClientIsExact(t *testing.T) {
-	s := newStory(true)
+	s := newWorld(true)
 	x := s.exec(1001, "/bin/id", "-u")
-	got := one(t, tell(s.obs))
+	got := one(t, finally(s.obs))
 	hold(t, got, 1001)
 	want := session.Session{
 		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateEnded,
@@ -230,9 +230,9 @@ func one(t *testing.T, m map[session.ID]session.Session) session.Session {
 }
 
 func TestHealthcheckIsTheDaemons(t *testing.T) {
-	s := newStory(false)
+	s := newWorld(false)
 	s.exec(healthUID, "/bin/check")
-	got := one(t, tell(s.obs))
+	got := one(t, finally(s.obs))
 	if got.Kind != session.KindHealthcheck || got.Channel != event.ChannelDockerHealth || got.Unexplained.Is {
 		t.Errorf("kind %s, channel %s, unexplained %+v", got.Kind, got.Channel, got.Unexplained)
 	}
@@ -241,9 +241,9 @@ func TestHealthcheckIsTheDaemons(t *testing.T) {
 
 func TestHealthcheckIsNoDisguise(t *testing.T) {
 	for _, tapped := range []bool{true, false} {
-		s := newStory(tapped)
+		s := newWorld(tapped)
 		s.exec(1002, "/bin/check")
-		got := one(t, tell(s.obs))
+		got := one(t, finally(s.obs))
 		if got.Kind != session.KindExec {
 			t.Errorf("tapped %v: a person's command became %s", tapped, got.Kind)
 		}
@@ -252,18 +252,18 @@ func TestHealthcheckIsNoDisguise(t *testing.T) {
 }
 
 func TestNsenterIsUnexplainedAndNamed(t *testing.T) {
-	s := newStory(true)
+	s := newWorld(true)
 	uid := uint32(1003)
 	root := s.enter([]string{"/bin/sh"}, event.Ancestor{Comm: "nsenter", Exe: "/usr/bin/nsenter", Cred: event.Cred{UID: 0, LoginUID: &uid}})
 	s.leave(root)
-	got := one(t, tell(s.obs))
+	got := one(t, finally(s.obs))
 	if got.Kind != session.KindEnter || !got.Unexplained.Is || got.Attribution.Level != session.LevelExact || got.Actor.LoginUser != "cec" {
 		t.Errorf("%+v", got)
 	}
 }
 
 func TestCtrBesideDockerIsRuntime(t *testing.T) {
-	s := newStory(true)
+	s := newWorld(true)
 	p := s.peer(0)
 	c := s.connect(event.ServiceContainerd, p)
 	s.later(time.Millisecond)
@@ -274,7 +274,7 @@ func TestCtrBesideDockerIsRuntime(t *testing.T) {
 	s.runtime(event.RuntimeExit, "mine", root.PID)
 	s.docker(event.DockerExecDie, "mine", "")
 	s.close(c)
-	got := one(t, tell(s.obs))
+	got := one(t, finally(s.obs))
 	if got.Kind != session.KindRuntime || got.Channel != event.ChannelRuntimeCtr || !got.Unexplained.Is {
 		t.Errorf("kind %s, channel %s, unexplained %+v", got.Kind, got.Channel, got.Unexplained)
 	}
@@ -288,9 +288,9 @@ func TestCtrBesideDockerIsRuntime(t *testing.T) {
 // are found, and nobody is named wrongly.
 func TestOrderOfArrival(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := newStory(rapid.Bool().Draw(t, "tapped"))
+		s := newWorld(rapid.Bool().Draw(t, "tapped"))
 		storm(t, s)
-		want := tell(s.obs)
+		want := finally(s.obs)
 		if len(want) != len(s.truth) {
 			t.Fatalf("%d sessions, %d commands ran", len(want), len(s.truth))
 		}
@@ -298,7 +298,7 @@ func TestOrderOfArrival(t *testing.T) {
 			hold(t, got, s.truth[got.ExecID])
 		}
 		shuffled := shuffle(s.obs, rapid.Int64().Draw(t, "seed"))
-		if d := cmp.Diff(want, tell(shuffled)); d != "" {
+		if d := cmp.Diff(want, finally(shuffled)); d != "" {
 			t.Fatalf("another order, another truth (-in order +shuffled):\n%s", d)
 		}
 	})
@@ -306,7 +306,7 @@ func TestOrderOfArrival(t *testing.T) {
 
 // storm lets several users and the daemon run identical commands at the same
 // time: their stories overlap.
-func storm(t *rapid.T, s *story) {
+func storm(t *rapid.T, s *world) {
 	n := rapid.IntRange(1, 6).Draw(t, "commands")
 	begin := s.now
 	for range n {
