@@ -242,8 +242,8 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	if first {
 		s.Channel = event.ChannelDockerRun
 	}
-	if n != nil && n.fact != nil && n.fact.Cause == event.EntryFound || r.task != nil && r.started == nil {
-		none(s)
+	if n != nil && n.fact != nil && n.fact.Cause == event.EntryFound || r.task != nil && r.started == nil || e.coverage.before(begins) {
+		none(s) // who asked, asked before we looked
 		return
 	}
 	if c.namespace != "" && c.namespace != "moby" || !e.dockerKnows(r) {

@@ -61,6 +61,11 @@ func (e *Engine) applyConnect(o event.ClientConnect) {
 func (e *Engine) applyClose(o event.ClientClose) {
 	c := e.conn(o.Conn)
 	c.closed = o.Time
+	for _, s := range e.streams {
+		if s.req != nil && s.id.Conn == o.Conn {
+			e.touch(s, true)
+		}
+	}
 	e.touchAround()
 }
 

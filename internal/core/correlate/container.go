@@ -18,6 +18,17 @@ type container struct {
 	// namespace is containerd's, "moby" under Docker; absent when unknown.
 	namespace string
 	runs      []*run
+	// forged are exec events whose exec id the container's labels overwrote:
+	// Docker knew of an exec, but not of which.
+	forged []event.DockerEvent
+}
+
+// forgedStart reports whether Docker told, within d of t, that it started an
+// exec in c whose id cannot be read.
+func (c *container) forgedStart(t time.Time, d time.Duration) bool {
+	return c != nil && slices.ContainsFunc(c.forged, func(ev event.DockerEvent) bool {
+		return ev.Action == event.DockerExecStart && ev.Time.Sub(t).Abs() < d
+	})
 }
 
 // eventsMax bounds the events remembered of one container.
@@ -121,8 +132,10 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 func (e *Engine) applyDockerEvent(o event.DockerEvent) {
 	switch o.Action {
 	case event.DockerExecCreate, event.DockerExecStart, event.DockerExecDie, event.DockerExecDetach:
-		e.container(o.Container)
-		if o.ExecID != "" && !slices.Contains(o.Forged, "execID") {
+		if c := e.container(o.Container); slices.Contains(o.Forged, "execID") {
+			c.forged = insert(c.forged, o, eventsMax)
+			e.touchContainer(o.Container)
+		} else if o.ExecID != "" {
 			x := e.exec(o.ExecID, o.Container)
 			x.docker = insert(x.docker, o, 16)
 			e.touch(x, true)

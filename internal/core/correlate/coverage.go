@@ -73,6 +73,16 @@ func (c *coverage) at(w event.Witness, t time.Time) *event.WitnessState {
 	return nil
 }
 
+// before reports whether t lies before any witness watched.
+func (c *coverage) before(t time.Time) bool {
+	for w := range c.states {
+		if c.at(w, t) != nil {
+			return false
+		}
+	}
+	return true
+}
+
 // whole reports whether w was up, without loss of the stream what, all the way
 // from a to b. An empty what asks for any stream.
 func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {

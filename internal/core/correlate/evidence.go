@@ -135,8 +135,16 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
 	var a account
 	for _, ev := range e.containers[r.key.container].events {
-		if ev.Action == event.DockerCreate && r.first(e, r.begins(e)) || r.covers(e, ev.Time) {
-			a.docker(ev)
+		switch ev.Action {
+		case event.DockerCreate:
+			if r.first(e, r.begins(e)) {
+				a.docker(ev)
+			}
+		case event.DockerStart, event.DockerRestart, event.DockerDie:
+			if r.covers(e, ev.Time) {
+				a.docker(ev)
+			}
+		default: // of the container, not of this run of it
 		}
 	}
 	a.runtime(r.created, r.started, r.exited)

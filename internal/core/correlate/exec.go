@@ -241,17 +241,21 @@ func (e *Engine) execOf(n *entry) *exec {
 // beside reports whether the exec came to the runtime without Docker: there is
 // a Docker that would have told of it, and it did not.
 func (e *Engine) beside(x *exec) bool {
-	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil {
+	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil ||
+		len(e.claims[x.key.id]) > 0 {
 		return false
 	}
+	c := e.container(x.container)
 	if x.added == nil && x.started == nil {
 		return x.event(event.DockerExecDie) != nil && len(x.docker) == 1 && !randomID(string(x.key.id))
 	}
-	c := e.containers[x.container]
-	if c != nil && c.namespace != "" && c.namespace != "moby" {
+	if c.namespace != "" && c.namespace != "moby" {
 		return true
 	}
 	t := x.asked()
+	if c.forgedStart(t, e.opt.Window) {
+		return false
+	}
 	return e.settled(t) && e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
 }
 
@@ -380,7 +384,7 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	case x.started != nil && n == nil && e.settled(x.started.Time) &&
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
-	case x.docker == nil && x.inspect == nil && (x.added != nil || x.started != nil) && e.settled(t):
+	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed && e.settled(t) &&
 		x.task == nil && e.coverage.whole(event.WitnessContainerd, "", t, t.Add(e.opt.Window)):
