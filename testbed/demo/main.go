@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/sallyport/sallyport/testbed"
@@ -57,11 +58,7 @@ func replay(ctx context.Context, o options) error {
 
 // run shows a command and runs it.
 func run(ctx context.Context, program string, args ...string) error {
-	line := program
-	for _, a := range args {
-		line += " " + a
-	}
-	fmt.Printf("\n$ %s\n", line)
+	fmt.Printf("\n$ %s\n", strings.Join(append([]string{program}, args...), " "))
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()

@@ -66,7 +66,8 @@ func TestScore(t *testing.T) {
 		"health: only them": {health, good(set(person(5, 70))), Row{Found: 1, Wrong: 1}},
 		"two people, either": {
 			Deed{Door: DockerSplit, Process: proc, By: []Person{{UID: u9}, {UID: u5}}},
-			good(nil), Row{Found: 1, Exact: 1},
+			good(nil),
+			Row{Found: 1, Exact: 1},
 		},
 	}
 	for name, tt := range tests {
