@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,31 @@ func WriteRootfs(ctx context.Context, path string) (err error) {
 		addLinks(w, strings.Fields(string(applets))),
 		w.Close(),
 	)
+}
+
+// UnpackRootfs makes the directory dir and puts the root file system into it.
+func UnpackRootfs(ctx context.Context, dir string) error {
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	file := dir + ".tar"
+	defer os.Remove(file)
+	if err := WriteRootfs(ctx, file); err != nil {
+		return err
+	}
+	_, err := Output(exec.CommandContext(ctx, "tar", "-x", "-f", file, "-C", dir))
+	return err
+}
+
+// Output runs cmd and returns its standard output without surrounding blanks;
+// the error holds its standard error.
+func Output(cmd *exec.Cmd) (string, error) {
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("run %s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return strings.TrimSpace(out.String()), nil
 }
 
 // BuildActor builds testbed/actor as a static program.

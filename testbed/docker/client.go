@@ -3,12 +3,10 @@
 package docker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 
 	"github.com/sallyport/sallyport/testbed"
@@ -75,13 +73,5 @@ func (e *Engine) HostPID(ctx context.Context, container string) (int, error) {
 	return pid, nil
 }
 
-// Output runs cmd and returns its standard output without surrounding blanks;
-// the error holds its standard error.
-func Output(cmd *exec.Cmd) (string, error) {
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		return out.String(), fmt.Errorf("run %s: %w: %s", strings.Join(cmd.Args, " "), err, strings.TrimSpace(errs.String()))
-	}
-	return strings.TrimSpace(out.String()), nil
-}
+// Output is testbed.Output.
+func Output(cmd *exec.Cmd) (string, error) { return testbed.Output(cmd) }

@@ -13,6 +13,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -29,7 +29,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/daemon"
 )
 
 // ClientGID is the group of the engine's socket. A process of any uid with this
@@ -59,8 +59,7 @@ type Engine struct {
 
 	opts Options
 	mu   sync.Mutex
-	cmd  *exec.Cmd
-	done chan struct{} // closed when dockerd has exited
+	d    *daemon.Daemon // guarded by mu: Restart changes it
 }
 
 // Start starts an engine and returns when it answers and has the images. ctx
@@ -69,7 +68,7 @@ func Start(ctx context.Context, opts Options) (*Engine, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	sweep(opts.Logger)
+	daemon.Sweep(opts.Logger)
 	dir, err := newDir()
 	if err != nil {
 		return nil, fmt.Errorf("start docker engine: %w", err)
@@ -94,15 +93,28 @@ func Start(ctx context.Context, opts Options) (*Engine, error) {
 	return e, nil
 }
 
-// PID is dockerd's pid; it changes with Restart.
-func (e *Engine) PID() int {
+// newDir makes the engine's directory, with a configuration for dockerd and for
+// its clients that keeps both from reading the machine's.
+func newDir() (string, error) {
+	dir, err := daemon.NewDir("docker")
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(
+		os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o644),
+		os.Mkdir(filepath.Join(dir, "cli"), 0o755),
+	)
+}
+
+// daemon returns the running dockerd, nil before the first start.
+func (e *Engine) daemon() *daemon.Daemon {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.cmd == nil {
-		return 0
-	}
-	return e.cmd.Process.Pid
+	return e.d
 }
+
+// PID is dockerd's pid; it changes with Restart.
+func (e *Engine) PID() int { return e.daemon().PID() }
 
 // ContainerdPID is the pid of the daemon's own containerd, 0 when it is not
 // running.
@@ -117,37 +129,16 @@ func (e *Engine) ContainerdPID() int {
 
 // boot starts dockerd and waits until it answers.
 func (e *Engine) boot(ctx context.Context) error {
-	program := e.opts.Dockerd
-	if program == "" {
-		p, err := testbed.LookPath("dockerd")
-		if err != nil {
-			return err
-		}
-		program = p
-	}
-	logFile, err := os.OpenFile(e.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	d, err := daemon.Start(cmp.Or(e.opts.Dockerd, "dockerd"), e.Log, e.flags()...)
 	if err != nil {
 		return err
 	}
-	defer logFile.Close()
-	cmd := exec.Command(program, e.flags()...)
-	cmd.Env = testbed.Environ()
-	cmd.Stdout, cmd.Stderr = logFile, logFile
-	// A group of its own: Ctrl-C at the terminal must reach the test program
-	// first, which then stops the engine in order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	done := make(chan struct{})
 	e.mu.Lock()
-	e.cmd, e.done = cmd, done
+	e.d = d
 	e.mu.Unlock()
-	go func() {
-		cmd.Wait()
-		close(done)
-	}()
-	return e.ready(ctx, done)
+	client := e.HTTPClient()
+	defer client.CloseIdleConnections()
+	return d.Ready(ctx, func(ctx context.Context) error { return ping(ctx, client) })
 }
 
 // flags are dockerd's. Those about bridge, iptables and forwarding keep it from
@@ -159,26 +150,6 @@ func (e *Engine) flags() []string {
 		"--host", e.Address, "--group", strconv.Itoa(ClientGID), "--config-file", filepath.Join(e.Dir, "daemon.json"),
 		"--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--live-restore",
 	}, e.opts.Flags...)
-}
-
-// ready waits until dockerd answers a ping or has exited.
-func (e *Engine) ready(ctx context.Context, done <-chan struct{}) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	client := e.HTTPClient()
-	defer client.CloseIdleConnections()
-	for tick := time.NewTicker(25 * time.Millisecond); ; {
-		if ping(ctx, client) == nil {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-done:
-			return fmt.Errorf("dockerd exited: %s", tail(e.Log))
-		case <-ctx.Done():
-			return fmt.Errorf("dockerd does not answer: %w: %s", ctx.Err(), tail(e.Log))
-		}
-	}
 }
 
 // HTTPClient returns a client of the engine's API, for URLs of any host:
@@ -211,61 +182,47 @@ func ping(ctx context.Context, c *http.Client) error {
 	return nil
 }
 
-// tail returns the end of a log file, for error messages.
-func tail(path string) string {
-	b, _ := os.ReadFile(path)
-	if len(b) > 2000 {
-		b = b[len(b)-2000:]
-	}
-	return strings.TrimSpace(string(b))
-}
-
 // Restart stops dockerd and its containerd in order and starts them again on
 // the same data. Containers keep running.
 func (e *Engine) Restart(ctx context.Context) error {
-	if err := e.halt(ctx); err != nil {
+	if err := e.Halt(ctx); err != nil {
 		return fmt.Errorf("restart docker engine: %w", err)
 	}
+	return e.Boot(ctx)
+}
+
+// Halt ends dockerd and its containerd, as Restart does; containers keep
+// running. Boot starts them again.
+func (e *Engine) Halt(ctx context.Context) error {
+	e.Thaw()
+	return e.daemon().Halt(ctx)
+}
+
+// Boot starts the daemons that Halt ended and returns when dockerd answers.
+func (e *Engine) Boot(ctx context.Context) error {
 	if err := e.boot(ctx); err != nil {
-		return fmt.Errorf("restart docker engine: %w", err)
+		return fmt.Errorf("boot docker engine: %w", err)
 	}
 	return nil
 }
 
-// halt ends dockerd, first asking, then killing it.
-func (e *Engine) halt(ctx context.Context) error {
-	e.mu.Lock()
-	cmd, done := e.cmd, e.done
-	e.mu.Unlock()
-	if cmd == nil {
-		return nil
-	}
-	e.Thaw()
-	cmd.Process.Signal(syscall.SIGTERM)
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		cmd.Process.Kill()
-		<-done
-		return fmt.Errorf("dockerd did not stop when asked: %w", ctx.Err())
-	}
-}
-
 // Freeze stops dockerd with SIGSTOP: its socket takes connections and answers
 // nothing.
-func (e *Engine) Freeze() error { return syscall.Kill(e.PID(), syscall.SIGSTOP) }
+func (e *Engine) Freeze() error { return e.daemon().Freeze() }
+
+// FreezeContainerd stops the daemon's containerd with SIGSTOP.
+func (e *Engine) FreezeContainerd() error { return signal(e.ContainerdPID(), syscall.SIGSTOP) }
 
 // Thaw ends Freeze and FreezeContainerd.
 func (e *Engine) Thaw() {
-	for _, pid := range []int{e.PID(), e.ContainerdPID()} {
-		if pid > 1 {
-			syscall.Kill(pid, syscall.SIGCONT)
-		}
-	}
+	signal(e.PID(), syscall.SIGCONT)
+	signal(e.ContainerdPID(), syscall.SIGCONT)
 }
 
-// FreezeContainerd stops the daemon's containerd with SIGSTOP.
-func (e *Engine) FreezeContainerd() error { return syscall.Kill(e.ContainerdPID(), syscall.SIGSTOP) }
+// signal never signals pid 0, which would be the caller's own group.
+func signal(pid int, sig syscall.Signal) error {
+	if pid <= 1 {
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(pid, sig)
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/daemon"
 )
 
 // shared is the one engine of a test program: started by the first test that
@@ -72,7 +73,7 @@ func New(t testing.TB, opts Options) *Engine {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("dockerd's log: %s", tail(e.Log))
+			t.Logf("dockerd's log: %s", daemon.Tail(e.Log))
 		}
 		if err := e.Stop(); err != nil {
 			t.Error(err)
