@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// channelRow is a channel as `sallyport channels --json` prints it: the
+// catalogue, what this version does, and what holds on this host.
+type channelRow struct {
+	attack.Row
+	Here *attack.Here `json:"here,omitempty"`
+}
+
+type channelFilter struct {
+	families []string
+	observed bool
+	here     bool
+}
+
+func newChannels(env *environment) *cobra.Command {
+	var asJSON bool
+	var filter channelFilter
+	var where hostFlags
+	cmd := &cobra.Command{
+		Use:   "channels [ID...]",
+		Short: "List every way into a container and what this version does about it",
+		Long: `Channels lists the ways by which a command gets into a container: at which door
+each can be seen at all, what this version does about it, the test that proves
+each claim (--json, or a single ID), and whether this host can see it now.
+
+A channel without a claim is one that this version does nothing about.`,
+		Example: "  sallyport channels --observed\n  sallyport channels --family docker,host\n  sallyport channels DK-EXEC --json",
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			rows, err := filter.rows(ids)
+			if err != nil {
+				return err
+			}
+			have := newExam(env, where).examine(cmd.Context()).have
+			out := make([]channelRow, 0, len(rows))
+			for _, r := range rows {
+				here := r.On(have...)
+				if !filter.here || here.Observed {
+					out = append(out, channelRow{r, &here})
+				}
+			}
+			if asJSON {
+				return channelLines(env.stdout, out)
+			}
+			if len(ids) > 0 {
+				return channelDetails(env.stdout, out)
+			}
+			return channelTable(out).write(env.stdout, env.width(), env.palette())
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&asJSON, "json", false, "print one JSON object per line")
+	flags.StringSliceVar(&filter.families, "family", nil, "only these families: "+familyNames())
+	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
+	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
+	where.add(cmd, env)
+	return cmd
+}
+
+func familyNames() string {
+	var names []string
+	for _, f := range attack.Families() {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+// rows returns the rows that the filter and the ids leave, in the catalogue's
+// order.
+func (f channelFilter) rows(ids []string) ([]attack.Row, error) {
+	for _, name := range f.families {
+		if !slices.Contains(attack.Families(), attack.Family(name)) {
+			return nil, fail(ExitUsage, "the families are "+familyNames(), "family %q: there is none", name)
+		}
+	}
+	rows := attack.Rows()
+	for _, id := range ids {
+		if !slices.ContainsFunc(rows, func(r attack.Row) bool { return strings.EqualFold(string(r.ID), id) }) {
+			return nil, fail(ExitUsage, "sallyport channels", "channel %q: there is none", id)
+		}
+	}
+	return slices.DeleteFunc(rows, func(r attack.Row) bool {
+		return len(f.families) > 0 && !slices.Contains(f.families, string(r.Family)) ||
+			f.observed && !r.Observed ||
+			len(ids) > 0 && !slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(string(r.ID), id) })
+	}), nil
+}
+
+func channelLines(w io.Writer, rows []channelRow) error {
+	enc := json.NewEncoder(w)
+	for _, r := range rows {
+		if err := enc.Encode(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func channelTable(rows []channelRow) *table {
+	t := &table{columns: []column{
+		{title: "CHANNEL"},
+		{title: "WAY", least: 20},
+		{title: "DOOR", drop: 3},
+		{title: "OBSERVED"},
+		{title: "ATTRIBUTED", drop: 4},
+		{title: "HERE"},
+		{title: "GUARDED", drop: 1},
+		{title: "SCANNED", drop: 1},
+		{title: "DRILLED", drop: 1},
+	}}
+	for _, r := range rows {
+		t.rows = append(t.rows, []cell{
+			{string(r.ID), styleBold}, {r.Way, stylePlain}, {door(r.Row), styleDim}, yes(r.Observed),
+			{level(r.Attributed), levelStyle(r.Attributed)}, hereCell(r), yes(r.Guarded), yes(r.Scanned), yes(r.Drilled),
+		})
+	}
+	return t
+}
+
+func yes(b bool) cell {
+	if b {
+		return cell{"yes", styleGood}
+	}
+	return cell{"-", styleDim}
+}
+
+// level is an attribution for a table: a channel that is not attributed shows
+// a dash.
+func level(l session.Level) string {
+	if l == session.LevelNone {
+		return "-"
+	}
+	return string(l)
+}
+
+func door(r attack.Row) string {
+	if r.Carried {
+		return string(r.Planned) + ", carried"
+	}
+	return string(r.Planned)
+}
+
+// hereCell says in a word what holds of a row on this host.
+func hereCell(r channelRow) cell {
+	switch {
+	case !r.Observed || r.Here == nil:
+		return cell{"-", styleDim}
+	case !r.Here.Observed:
+		return cell{"no: needs " + needWords(r.Here.Missing), styleBad}
+	case len(r.Here.Missing) > 0:
+		return cell{"in part: needs " + needWords(r.Here.Missing), styleWarn}
+	}
+	return cell{"yes", styleGood}
+}
+
+func needWords(needs []attack.Need) string {
+	var words []string
+	for _, n := range needs {
+		words = append(words, string(n))
+	}
+	return strings.Join(words, ", ")
+}
+
+// channelDetails prints rows at length, with every claim and its tests.
+func channelDetails(w io.Writer, rows []channelRow) error {
+	var b strings.Builder
+	for i, r := range rows {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		fmt.Fprintf(&b, "%s  %s\n", r.ID, r.Way)
+		fmt.Fprintf(&b, "  door        %s\n", strings.TrimSuffix(door(r.Row)+" ("+r.Note+")", " ()"))
+		for _, t := range r.Techniques {
+			fmt.Fprintf(&b, "  technique   %s %s\n", t, t.Name())
+		}
+		if r.As != "" {
+			fmt.Fprintf(&b, "  reported    as %s\n", r.As)
+		}
+		if r.Here != nil {
+			fmt.Fprintf(&b, "  this host   %s, attributed: %s\n", hereCell(r).text, r.Here.Attributed)
+		}
+		if len(r.Claims) == 0 {
+			b.WriteString("  nothing is claimed of it\n")
+		}
+		for _, c := range r.Claims {
+			fmt.Fprintf(&b, "  %-11s %s\n", c.Does, strings.TrimPrefix(string(c.Level)+", with "+needWords(c.Needs), ", "))
+			for _, test := range c.Tests {
+				fmt.Fprintf(&b, "              by %s\n", test)
+			}
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+// grade is how a check came out.
+type grade string
+
+const (
+	gradeOK       grade = "ok"
+	gradeNote     grade = "note"     // worth knowing; nothing is missed for it
+	gradeDegraded grade = "degraded" // something is not seen
+	gradeMissing  grade = "missing"  // a whole witness does not work
+)
+
+// diagnosis is the result of one check.
+type diagnosis struct {
+	Check  string `json:"check"`
+	Grade  grade  `json:"status"`
+	Found  string `json:"found"`
+	Effect string `json:"effect,omitempty"` // what that means for what is seen
+	// Remedy lists what to do, a command wherever there is one.
+	Remedy []string `json:"remedy,omitempty"`
+	// gives is what the host has, seen from this check.
+	gives []attack.Need
+}
+
+// checkup is everything that doctor found out.
+type checkup struct {
+	diagnoses []diagnosis
+	have      []attack.Need
+}
+
+// checkMax bounds each check. One that hangs is reported as such and left
+// behind: the program ends soon after.
+const checkMax = 5 * time.Second
+
+// examine runs all checks, one after the other.
+func (x *exam) examine(ctx context.Context) checkup {
+	var up checkup
+	for _, c := range x.checks() {
+		for _, d := range bounded(ctx, c, checkMax) {
+			up.diagnoses = append(up.diagnoses, d)
+			up.have = append(up.have, d.gives...)
+		}
+	}
+	return up
+}
+
+// bounded runs one check for at most limit.
+func bounded(ctx context.Context, c check, limit time.Duration) []diagnosis {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	done := make(chan []diagnosis, 1)
+	go func() { done <- c.run(ctx) }()
+	select {
+	case d := <-done:
+		return d
+	case <-ctx.Done():
+		return []diagnosis{{
+			Check: c.name, Grade: gradeDegraded, Found: "no answer within " + limit.String(),
+			Effect: "what depends on it may hang too",
+			Remedy: []string{"look at what it asks: journalctl -u docker -u containerd --since -10min"},
+		}}
+	}
+}
+
+// exit returns the exit status: 0 everything is seen, 1 something is not,
+// 2 nothing is.
+func (c checkup) exit() int {
+	if !slices.Contains(c.have, attack.NeedDocker) && !slices.Contains(c.have, attack.NeedKernel) &&
+		!slices.Contains(c.have, attack.NeedContainerd) {
+		return ExitUsage
+	}
+	for _, d := range c.diagnoses {
+		if d.Grade == gradeDegraded || d.Grade == gradeMissing {
+			return ExitFindings
+		}
+	}
+	return ExitFine
+}
+
+func (c checkup) verdict() string {
+	switch c.exit() {
+	case ExitFine:
+		return "full: Sallyport sees all that it can see"
+	case ExitFindings:
+		return "degraded: Sallyport works and misses what is marked below"
+	}
+	return "nothing: Sallyport would see nothing here"
+}
+
+func newDoctor(env *environment) *cobra.Command {
+	var asJSON bool
+	var where hostFlags
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this host can see, what is missing and how to fix it",
+		Long: `Doctor asks the kernel, Docker and containerd what they let Sallyport see here,
+by trying it. It changes nothing.
+
+Exit status:
+  0  full: all that Sallyport can see
+  1  degraded: Sallyport works, something is not seen
+  2  nothing: neither Docker, containerd nor the kernel can be watched`,
+		Args:    cobra.NoArgs,
+		Example: "  sallyport doctor\n  sudo sallyport doctor --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			up := newExam(env, where).examine(cmd.Context())
+			show := up.table
+			if asJSON {
+				show = up.lines
+			}
+			if err := show(env.stdout, env.palette()); err != nil {
+				return err
+			}
+			if code := up.exit(); code != ExitFine {
+				return status(code)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per check, and the verdict last")
+	where.add(cmd, env)
+	return cmd
+}
+
+// lines prints the checks as JSON, one object a line, and the verdict last.
+func (c checkup) lines(w io.Writer, _ palette) error {
+	enc := json.NewEncoder(w)
+	for _, d := range c.diagnoses {
+		if err := enc.Encode(d); err != nil {
+			return err
+		}
+	}
+	return enc.Encode(struct {
+		Check string        `json:"check"`
+		Grade grade         `json:"status"`
+		Found string        `json:"found"`
+		Exit  int           `json:"exit"`
+		Have  []attack.Need `json:"have,omitempty"`
+	}{"verdict", []grade{gradeOK, gradeDegraded, gradeMissing}[c.exit()], c.verdict(), c.exit(), c.have})
+}
+
+// table prints the checks for a person.
+func (c checkup) table(w io.Writer, p palette) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n", c.verdict())
+	width := 0
+	for _, d := range c.diagnoses {
+		width = max(width, len(d.Check))
+	}
+	for _, d := range c.diagnoses {
+		label := fmt.Sprintf("%-*s", gradeWidth, d.Grade)
+		fmt.Fprintf(&b, "%s  %-*s  %s\n", p.paint(d.Grade.style(), label), width, d.Check, printable.Text(d.Found))
+		indent := strings.Repeat(" ", gradeWidth+2+width+2)
+		if d.Effect != "" {
+			fmt.Fprintf(&b, "%s%s\n", indent, printable.Text(d.Effect))
+		}
+		for _, r := range d.Remedy {
+			fmt.Fprintf(&b, "%sfix: %s\n", indent, printable.Text(r))
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+const gradeWidth = len(gradeDegraded)
+
+func (g grade) style() style {
+	switch g {
+	case gradeOK:
+		return styleGood
+	case gradeNote:
+		return styleDim
+	case gradeDegraded:
+		return styleWarn
+	case gradeMissing:
+		return styleBad
+	}
+	return stylePlain
+}

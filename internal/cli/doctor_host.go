@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	versionapi "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/moby/moby/client"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"github.com/sallyport/sallyport/internal/containerd"
+	"github.com/sallyport/sallyport/internal/docker"
+	"github.com/sallyport/sallyport/internal/kernel"
+)
+
+// defaultDocker is where Docker listens unless it is told otherwise.
+const defaultDocker = "unix:///var/run/docker.sock"
+
+// hostFlags say which services and which store a command asks about.
+type hostFlags struct{ docker, containerd, state string }
+
+func (f *hostFlags) add(cmd *cobra.Command, env *environment) {
+	cmd.Flags().StringVar(&f.docker, "docker", "", "Docker daemon, unix:///path or tcp://host:port (default: DOCKER_HOST, else the usual socket)")
+	cmd.Flags().StringVar(&f.containerd, "containerd", "", "containerd's socket (default: the one that the Docker daemon uses)")
+	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory")
+}
+
+// newExam returns an exam of the machine that the program runs on.
+func newExam(env *environment, where hostFlags) *exam {
+	built, _ := time.Parse(time.RFC3339, thisBuild().Time)
+	return &exam{
+		goos: runtime.GOOS, uid: os.Geteuid(), getenv: env.getenv, now: time.Now, built: built,
+		read: readSmall, features: kernel.Probe, docker: askDocker, listeners: docker.Listeners,
+		find: containerd.Find, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
+		where: where,
+	}
+}
+
+// readSmall reads a file of /proc, up to a megabyte.
+func readSmall(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	return string(b), err
+}
+
+// askDocker asks the daemon at address, which may be the path of a socket; ""
+// is DOCKER_HOST or the usual socket.
+func askDocker(ctx context.Context, address string) (dockerFacts, error) {
+	opts := []client.Opt{client.FromEnv}
+	if filepath.IsAbs(address) {
+		address = "unix://" + address
+	}
+	if address != "" {
+		opts = append(opts, client.WithHost(address))
+	}
+	c, err := client.New(opts...)
+	if err != nil {
+		return dockerFacts{}, err
+	}
+	defer c.Close()
+	version, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return dockerFacts{}, fmt.Errorf("%s: %w", c.DaemonHost(), err)
+	}
+	facts := dockerFacts{Address: c.DaemonHost(), Version: version.Version, APIVersion: version.APIVersion}
+	if info, err := c.Info(ctx, client.InfoOptions{}); err == nil {
+		facts.Security = info.Info.SecurityOptions
+		facts.Authz = info.Info.Plugins.Authorization
+	}
+	return facts, nil
+}
+
+// askContainerd returns the version of the containerd at a socket.
+func askContainerd(ctx context.Context, address string) (string, error) {
+	conn, err := grpc.NewClient("unix://"+address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	v, err := versionapi.NewVersionClient(conn).Version(ctx, &emptypb.Empty{})
+	if err != nil {
+		return "", err
+	}
+	return v.Version, nil
+}
+
+// lookAtDir looks at a directory without making it: where it does not exist,
+// the nearest one above it counts.
+func lookAtDir(path string) (dirFacts, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return dirFacts{}, err
+	}
+	var facts dirFacts
+	for dir := abs; ; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if errors.Is(err, os.ErrNotExist) && dir != filepath.Dir(dir) {
+			continue
+		}
+		if err != nil {
+			return dirFacts{}, err
+		}
+		if !info.IsDir() {
+			return dirFacts{}, fmt.Errorf("%s is not a directory", dir)
+		}
+		facts.Exists, facts.Mode = dir == abs, uint32(info.Mode().Perm())
+		facts.Writable, facts.Free = spaceIn(dir)
+		break
+	}
+	facts.Holder = holderOf(filepath.Join(abs, "lock"))
+	return facts, nil
+}
