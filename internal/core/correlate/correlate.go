@@ -77,6 +77,7 @@ type Engine struct {
 	rootsByPID map[uint32][]*entry
 	claims     map[event.ExecID][]*request // start and create requests by the exec id they concern
 
+	adopted map[session.ID]*orphan
 	queue   queue
 	retired retired
 	late    uint64
@@ -100,6 +101,7 @@ func New(opt Options) *Engine {
 		runsByPID:  map[uint32][]*run{},
 		rootsByPID: map[uint32][]*entry{},
 		claims:     map[event.ExecID][]*request{},
+		adopted:    map[session.ID]*orphan{},
 		retired:    newRetired(retiredMax),
 	}
 }

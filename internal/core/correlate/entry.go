@@ -74,7 +74,7 @@ func (n *entry) classify(e *Engine, s *session.Session) {
 	switch {
 	case n.fact.Cause == event.EntryFound:
 		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
-		s.Gaps = append(s.Gaps, "was running when watching began; how it came in is not known")
+		s.Gaps = append(s.Gaps, gapFoundEntry)
 		s.Attribution.Level = session.LevelNone
 		s.Actor.Kind = session.ActorNone
 		return
@@ -131,6 +131,11 @@ func isShim(a event.Ancestor) bool {
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
+const (
+	gapFound      = "was running when watching began; what it did before is not known"
+	gapFoundEntry = "was running when watching began; how it came in is not known"
+)
+
 // showTree fills in the process tree and what follows from it.
 func (e *Engine) showTree(s *session.Session, n *entry) {
 	s.Processes, s.ProcessesTotal = n.tree(), n.total
@@ -138,7 +143,7 @@ func (e *Engine) showTree(s *session.Session, n *entry) {
 		s.Started = born
 	}
 	if n.fact != nil && n.fact.Cause == event.EntryFound {
-		s.Gaps = append(s.Gaps, "was running when watching began; what it did before is not known")
+		s.Gaps = append(s.Gaps, gapFound)
 	}
 	if n.total > len(s.Processes) {
 		s.Gaps = append(s.Gaps, "more processes ran than are listed here")

@@ -173,21 +173,26 @@ func (n *entry) tree() []session.Process {
 	for id := range n.procs {
 		ids = append(ids, id)
 	}
-	slices.SortFunc(ids, func(a, b event.ProcessID) int {
-		if (a == n.root) != (b == n.root) {
-			if a == n.root {
-				return -1
-			}
-			return 1
-		}
-		return a.Compare(b)
-	})
+	slices.SortFunc(ids, func(a, b event.ProcessID) int { return rootFirst(n.root, a, b) })
 	ids = ids[:min(len(ids), session.MaxProcesses)]
 	out := make([]session.Process, 0, len(ids))
 	for _, id := range ids {
 		out = append(out, n.procs[id].show(id, n.fact))
 	}
 	return out
+}
+
+// rootFirst orders processes by start, with the root before all others.
+func rootFirst(root, a, b event.ProcessID) int {
+	switch {
+	case a == b:
+		return 0
+	case a == root:
+		return -1
+	case b == root:
+		return 1
+	}
+	return a.Compare(b)
 }
 
 // show renders what is known of one process. The birth of a root is its entry.

@@ -111,6 +111,7 @@ func (e *Engine) expire(c subject) {
 	s.gone = true
 	if s.published != nil {
 		e.retired.add(s.published.ID)
+		delete(e.adopted, s.published.ID)
 	}
 	c.forget(e)
 }
@@ -133,6 +134,9 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 	s := c.state()
 	now, ok := c.derive(e)
 	was := s.published
+	if ok {
+		now = e.inherit(now)
+	}
 	if !ok {
 		if was == nil || was.SupersededBy != "" {
 			return nil, false
@@ -236,6 +240,8 @@ func sortKey(c subject) string {
 		return "entry " + c.root.String()
 	case *stream:
 		return "stream " + c.key()
+	case *orphan:
+		return "orphan " + string(c.old.ID)
 	}
 	return ""
 }

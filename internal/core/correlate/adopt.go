@@ -1,0 +1,127 @@
+package correlate
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// orphanWait is how long an adopted session may stay without any fact before
+// it counts as ended: the witnesses need time to find what still runs.
+const orphanWait = 30 * time.Second
+
+// Adopt takes over, at time now, a session that was running when an earlier
+// engine stopped. What that engine knew of it and this one cannot find out
+// again (who asked, with what command) stays; a session of which nothing turns
+// up any more ended while nobody watched, and is published as such.
+func (e *Engine) Adopt(s session.Session, now time.Time) {
+	if now.After(e.now) {
+		e.now = now
+	}
+	o := &orphan{old: s}
+	e.adopted[s.ID] = o
+	o.st = state{firstSeen: e.now, lastSeen: e.now, index: -1}
+	e.schedule(o, e.now.Add(orphanWait))
+}
+
+// orphan is an adopted session until a subject of this engine derives it.
+type orphan struct {
+	st    state
+	old   session.Session
+	found bool
+}
+
+func (o *orphan) state() *state { return &o.st }
+
+func (o *orphan) derive(*Engine) (session.Session, bool) {
+	if o.found {
+		return session.Session{}, false
+	}
+	s := o.old
+	s.State = session.StateEnded
+	s.Gaps = union(s.Gaps, []string{"ended while nobody watched"})
+	return s, true
+}
+
+func (o *orphan) forget(e *Engine) {
+	if !o.found {
+		delete(e.adopted, o.old.ID)
+	}
+}
+
+// inherit completes s with what an earlier engine knew of it.
+func (e *Engine) inherit(s session.Session) session.Session {
+	o := e.adopted[s.ID]
+	if o == nil {
+		return s
+	}
+	o.found = true
+	old := o.old
+	if rank(old.Attribution.Level) < rank(s.Attribution.Level) {
+		s.Attribution, s.Actor, s.Unexplained = old.Attribution, old.Actor, old.Unexplained
+		s.Kind, s.Channel = old.Kind, old.Channel
+	}
+	if s.Channel == event.ChannelUnknown {
+		s.Kind, s.Channel, s.Unexplained = old.Kind, old.Channel, old.Unexplained
+	}
+	if slices.Index(argvSources, old.ArgvSource) < slices.Index(argvSources, s.ArgvSource) {
+		s.Argv, s.ArgvSource = old.Argv, old.ArgvSource
+	}
+	if old.Started.Before(s.Started) {
+		s.Started = old.Started
+	}
+	s.TTY, s.Privileged, s.User = s.TTY || old.TTY, s.Privileged || old.Privileged, cmp.Or(s.User, old.User)
+	s.LostRecords = max(s.LostRecords, old.LostRecords)
+	s.Gaps = union(slices.DeleteFunc(slices.Clone(s.Gaps), func(g string) bool { return g == gapFound || g == gapFoundEntry }), old.Gaps, []string{"the watch was interrupted while it ran"})
+	inheritTree(&s, old)
+	s.Evidence = account(merge(old.Evidence, s.Evidence)).sorted()
+	return s
+}
+
+// argvSources ranks where a command is known from, best first.
+var argvSources = []string{"request", "inspect", "process", "event", ""}
+
+func rank(l session.Level) int {
+	return slices.Index([]session.Level{session.LevelExact, session.LevelStrong, session.LevelSet, session.LevelNone}, l)
+}
+
+// inheritTree adds the processes that the earlier engine saw and this one did
+// not: they ended in between, or before.
+func inheritTree(s *session.Session, old session.Session) {
+	byID := map[event.ProcessID]session.Process{}
+	for _, p := range slices.Concat(s.Processes, old.Processes) { // the old engine saw more of a process's beginning
+		if now, ok := byID[p.ID]; ok && p.ExitCode == nil {
+			p.End, p.ExitCode, p.Signal = now.End, now.ExitCode, now.Signal
+		}
+		byID[p.ID] = p
+	}
+	var root event.ProcessID
+	if len(s.Processes) > 0 {
+		root = s.Processes[0].ID
+	} else if len(old.Processes) > 0 {
+		root = old.Processes[0].ID
+	}
+	s.Processes = slices.SortedFunc(maps.Values(byID), func(a, b session.Process) int { return rootFirst(root, a.ID, b.ID) })
+	s.Processes = s.Processes[:min(len(s.Processes), session.MaxProcesses)]
+	s.ProcessesTotal = max(s.ProcessesTotal, old.ProcessesTotal, len(s.Processes))
+}
+
+func merge(a, b []session.Evidence) []session.Evidence {
+	out := slices.Clone(a)
+	for _, ev := range b {
+		if !slices.Contains(out, ev) {
+			out = append(out, ev)
+		}
+	}
+	return out
+}
+
+func union(lists ...[]string) []string {
+	out := slices.Concat(lists...)
+	slices.Sort(out)
+	return slices.Compact(out)
+}
