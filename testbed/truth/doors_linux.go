@@ -35,6 +35,9 @@ var acts = []struct {
 	{1, dockerSplit},
 	{1, dockerSDK},
 	{2, dockerShort},
+	{1, dockerKilled},
+	{1, dockerUnused},
+	{1, innocent},
 	{1, dockerRun},
 	{1, ctr},
 	{1, runc},
@@ -116,29 +119,83 @@ func (s *scene) curlExec(ctx context.Context, door Door, creator, starter uint32
 		d.End = time.Now()
 		s.note(d)
 	}()
-	body, err := json.Marshal(map[string]any{
-		"Cmd": tellArgv, "Env": []string{envTruth + "=" + d.Nonce}, "AttachStdout": true, "AttachStderr": true,
-	})
+	err := s.curlCreate(ctx, &d, creator)
 	if err != nil {
 		return fail(door, err)
 	}
-	out, pid, err := s.curl(ctx, creator, "/containers/"+string(s.web)+"/exec", string(body))
-	d.By = []Person{{UID: creator, PIDs: []uint32{pid}}}
-	if err != nil {
-		return fail(door, err)
-	}
-	var created struct{ ID string }
-	if err := json.Unmarshal([]byte(out), &created); err != nil || created.ID == "" {
-		return fail(door, fmt.Errorf("create exec: %s", out))
-	}
-	d.ExecID = event.ExecID(created.ID)
-	_, pid, err = s.curl(ctx, starter, "/exec/"+created.ID+"/start", `{"Detach":false,"Tty":false}`)
+	_, pid, err := s.curl(ctx, starter, "/exec/"+string(d.ExecID)+"/start", `{"Detach":false,"Tty":false}`)
 	if creator == starter {
 		d.By[0].PIDs = append(d.By[0].PIDs, pid)
 	} else {
 		d.By = append(d.By, Person{UID: starter, PIDs: []uint32{pid}})
 	}
 	return fail(door, err)
+}
+
+// curlCreate creates the exec of d.
+func (s *scene) curlCreate(ctx context.Context, d *Deed, creator uint32) error {
+	body, err := json.Marshal(map[string]any{
+		"Cmd": tellArgv, "Env": []string{envTruth + "=" + d.Nonce}, "AttachStdout": true, "AttachStderr": true,
+	})
+	if err != nil {
+		return err
+	}
+	out, pid, err := s.curl(ctx, creator, "/containers/"+string(s.web)+"/exec", string(body))
+	d.By = []Person{{UID: creator, PIDs: []uint32{pid}}}
+	if err != nil {
+		return err
+	}
+	var created struct{ ID string }
+	if err := json.Unmarshal([]byte(out), &created); err != nil || created.ID == "" {
+		return fmt.Errorf("create exec: %s", out)
+	}
+	d.ExecID = event.ExecID(created.ID)
+	return nil
+}
+
+// dockerUnused is an exec that is created, the same as all others, and never
+// started.
+func dockerUnused(ctx context.Context, s *scene, uid uint32) error {
+	d := Deed{Nonce: "unused", Door: DockerUnused, Container: s.web, Start: time.Now()}
+	err := s.curlCreate(ctx, &d, uid)
+	d.End = time.Now()
+	s.note(d)
+	return fail(DockerUnused, err)
+}
+
+// dockerKilled is a client that is killed while its command runs: the command
+// goes on.
+func dockerKilled(ctx context.Context, s *scene, uid uint32) error {
+	d := Deed{Nonce: s.nonce(), Door: DockerKilled, Container: s.web, Start: time.Now()}
+	told := s.ear.alarmed(d.Nonce)
+	cmd := docker.As(s.engine.CLI(ctx, append([]string{"exec", "-e", envTruth, string(s.web)}, tellArgv...)...), uid)
+	cmd.Env = append(cmd.Environ(), envTruth+"="+d.Nonce)
+	if err := cmd.Start(); err != nil {
+		return fail(DockerKilled, err)
+	}
+	d.By = []Person{{UID: uid, PIDs: []uint32{uint32(cmd.Process.Pid)}}}
+	select {
+	case <-told:
+	case <-ctx.Done():
+	}
+	err := cmd.Process.Kill()
+	cmd.Wait() // killed, or done already: neither is an error
+	if errors.Is(err, os.ErrProcessDone) {
+		err = nil
+	}
+	d.End = time.Now()
+	s.note(d)
+	return fail(DockerKilled, errors.Join(err, ctx.Err()))
+}
+
+// innocentUID is www-data, which runs nothing.
+const innocentUID = 33
+
+// innocent asks the daemon about the container in which all others run
+// commands.
+func innocent(ctx context.Context, s *scene, _ uint32) error {
+	_, err := docker.Output(docker.As(s.engine.CLI(ctx, "top", string(s.web)), innocentUID))
+	return fail("docker top", err)
 }
 
 func (s *scene) curl(ctx context.Context, uid uint32, path, body string) (string, uint32, error) {

@@ -33,9 +33,19 @@ type listener struct {
 	hold time.Duration // commands are held up to this long, so that they overlap
 	wg   sync.WaitGroup
 
-	mu   sync.Mutex
-	told []Told
-	errs []error
+	mu    sync.Mutex
+	told  []Told
+	errs  []error
+	alarm map[string]chan struct{} // by nonce: closed when it is told
+}
+
+// alarmed returns a channel that is closed when nonce is told.
+func (l *listener) alarmed(nonce string) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := make(chan struct{})
+	l.alarm[nonce] = c
+	return c
 }
 
 // listen listens on a unix socket that everybody may connect to.
@@ -48,7 +58,7 @@ func listen(path string, hold time.Duration) (*listener, error) {
 		sock.Close()
 		return nil, err
 	}
-	l := &listener{sock: sock, hold: hold}
+	l := &listener{sock: sock, hold: hold, alarm: make(map[string]chan struct{})}
 	l.wg.Add(1)
 	go l.serve()
 	return l, nil
@@ -69,6 +79,10 @@ func (l *listener) serve() {
 				l.errs = append(l.errs, err)
 			} else {
 				l.told = append(l.told, t)
+				if c := l.alarm[t.Nonce]; c != nil {
+					delete(l.alarm, t.Nonce)
+					close(c)
+				}
 			}
 			l.mu.Unlock()
 			if l.hold > 0 {

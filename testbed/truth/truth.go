@@ -7,7 +7,8 @@
 // command's host pid and start time from the kernel (SO_PEERCRED, /proc).
 // Commands too short for that carry their secret as exit status, API clients
 // know their exec id. A Deed is one such fact; Score compares deeds with the
-// sessions that Sallyport reports.
+// sessions that Sallyport reports. Innocent clients talk to the daemon all the
+// time: they must never be named.
 package truth
 
 import (
@@ -31,6 +32,8 @@ const (
 	DockerSplit  Door = "docker exec (two people)"
 	DockerShort  Door = "docker exec (< 1 ms)"
 	DockerDouble Door = "docker exec (double fork)"
+	DockerKilled Door = "docker exec (client killed)"
+	DockerUnused Door = "docker exec (never started)"
 	Health       Door = "health check"
 	Run          Door = "docker run (shell)"
 	Ctr          Door = "ctr task exec"
@@ -44,6 +47,7 @@ const (
 // Doors lists all doors in the order of the table.
 var Doors = []Door{
 	DockerCLI, DockerTTY, DockerDetach, DockerSudo, DockerCurl, DockerSDK, DockerSplit, DockerShort, DockerDouble,
+	DockerKilled, DockerUnused,
 	Health, Run, Ctr, Runc, Nsenter, NsenterMnt, NsenterInCg, Chroot,
 }
 
@@ -57,6 +61,8 @@ type expected struct {
 func (d Door) expected() expected {
 	execs := []event.Channel{event.ChannelDockerExec, event.ChannelDockerExecSplit}
 	switch d {
+	case DockerUnused:
+		return expected{kind: session.KindExec, channels: execs}
 	case Health:
 		return expected{kind: session.KindHealthcheck, channels: []event.Channel{event.ChannelDockerHealth}}
 	case Run:
