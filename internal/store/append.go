@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -120,10 +121,11 @@ func (w *writing) addRevision(r session.Revision) (uint32, error) {
 	if r.Session.ID == "" {
 		return 0, errors.New("store session: it has no id")
 	}
-	body, digest, err := encodeSession(r.Session)
+	body, err := encodeSession(r.Session)
 	if err != nil {
 		return 0, err
 	}
+	sum := digest(body)
 	var prev sql.NullInt64
 	var number uint32
 	var last []byte
@@ -131,7 +133,7 @@ func (w *writing) addRevision(r session.Revision) (uint32, error) {
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, err
 	}
-	if string(last) == string(digest) {
+	if bytes.Equal(last, sum) {
 		return 0, nil
 	}
 	number++
@@ -143,7 +145,7 @@ func (w *writing) addRevision(r session.Revision) (uint32, error) {
 	if err != nil {
 		return 0, err
 	}
-	_, err = w.stmts.putSession.Exec(rowOf(r.Session, seq, number, digest).values()...)
+	_, err = w.stmts.putSession.Exec(rowOf(r.Session, seq, number, sum).values()...)
 	return number, err
 }
 

@@ -58,7 +58,7 @@ func words(list ...string) []byte {
 	if b.Len() > 0 {
 		b.WriteByte('\n')
 	}
-	return b.Bytes()
+	return append([]byte{}, b.Bytes()...) // never nil, which would be NULL
 }
 
 // matches decides what the coarse search in SQL cannot.

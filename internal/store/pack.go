@@ -114,7 +114,7 @@ type content struct {
 type revisionContent struct {
 	Number  uint32          `json:"number"`
 	Changed []string        `json:"changed,omitempty"`
-	Session session.Session `json:"session"` // its own revision field is 0 here
+	Session json.RawMessage `json:"session"` // its own revision field is 0 here
 }
 
 // pruneContent says what retention took away. It takes the place of what is
@@ -129,13 +129,13 @@ type pruneContent struct {
 
 // encodeSession returns the JSON of a session without its revision number, which
 // is what tells two revisions apart.
-func encodeSession(s session.Session) (body, digest []byte, err error) {
+func encodeSession(s session.Session) ([]byte, error) {
 	s.Revision = 0
-	if body, err = json.Marshal(s); err != nil {
-		return nil, nil, fmt.Errorf("store session %s: %w", s.ID, err)
+	body, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("store session %s: %w", s.ID, err)
 	}
-	sum := sha256.Sum256(body)
-	return body, sum[:16], nil
+	return body, nil
 }
 
 // encodeRevision puts the content of a record together around a session's JSON,
@@ -169,8 +169,18 @@ func decodeRecord(b []byte) (content, error) {
 	return c, nil
 }
 
-func (r *revisionContent) revision() session.Revision {
-	s := r.Session
-	s.Revision = r.Number
-	return session.Revision{Session: s, Changed: r.Changed}
+// revision returns what was appended, with its number.
+func (r *revisionContent) revision() (session.Revision, error) {
+	rev := session.Revision{Changed: r.Changed}
+	if err := json.Unmarshal(r.Session, &rev.Session); err != nil {
+		return rev, fmt.Errorf("record: %w", err)
+	}
+	rev.Session.Revision = r.Number
+	return rev, nil
+}
+
+// digest tells contents of sessions apart; see encodeSession.
+func digest(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return sum[:16]
 }

@@ -55,7 +55,32 @@ func (s *Store) Prune(ctx context.Context, keep Retention) (Pruned, error) {
 			return p, err
 		}
 	}
+	if err := s.thinCheckpoints(); err != nil {
+		return p, err
+	}
 	return p, s.shrink(ctx, &p)
+}
+
+// checkpointsKept is how many checkpoints Prune leaves at the end of the ledger.
+// Before them it keeps one in about checkpointsEvery records: enough to prove
+// the same, only a change that was made to fit all stored hashes is then
+// located less exactly.
+const (
+	checkpointsKept  = 1 << 14
+	checkpointsEvery = 1 << 10
+)
+
+func (s *Store) thinCheckpoints() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.transact(context.Background(), func(w *writing) error {
+		_, err := w.conn.ExecContext(context.Background(), `
+			WITH old AS (SELECT size FROM checkpoint WHERE size <
+				(SELECT size FROM checkpoint ORDER BY size DESC LIMIT 1 OFFSET ?1))
+			DELETE FROM checkpoint WHERE size IN (SELECT size FROM old)
+				AND size NOT IN (SELECT max(size) FROM old GROUP BY size / ?2)`, checkpointsKept, checkpointsEvery)
+		return err
+	})
 }
 
 // drain takes away observations, then ended sessions, that are older than

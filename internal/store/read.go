@@ -94,10 +94,14 @@ func (r *Reader) revision(seq int64, frame []byte) (session.Revision, error) {
 	if err == nil && c.Revision == nil {
 		err = errors.New("not a revision")
 	}
-	if err != nil {
-		return session.Revision{}, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
+	var rev session.Revision
+	if err == nil {
+		rev, err = c.Revision.revision()
 	}
-	return c.Revision.revision(), nil
+	if err != nil {
+		err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
+	}
+	return rev, err
 }
 
 // pageRows is how many rows an iteration reads at once.

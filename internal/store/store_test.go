@@ -110,3 +110,26 @@ func TestAppendNumbersAndDropsEqualRevisions(t *testing.T) {
 		t.Errorf("revisions = %+v", revs)
 	}
 }
+
+// noise returns n execs of about the size and variety of real ones.
+func noise(n, seed int) []event.Observation {
+	out := make([]event.Observation, n)
+	for i := range out {
+		id := event.ProcessID{PID: uint32(1000 + i + seed*n), Start: uint64(i+seed*n) * 1234567}
+		login := uint32(1000)
+		out[i] = event.ProcessExec{
+			Header:    event.Header{Time: epoch.Add(time.Duration(i+seed*n) * time.Millisecond), Witness: event.WitnessKernel},
+			ID:        id,
+			Parent:    event.ProcessID{PID: 999, Start: 99},
+			Entry:     event.ProcessID{PID: 900, Start: 90},
+			Container: event.ContainerID(fmt.Sprintf("%064x", i%7)),
+			NSPID:     uint32(i),
+			Filename:  "/bin/busybox",
+			Argv:      event.Argv{Args: []string{"sh", "-c", fmt.Sprintf("test -f /tmp/%x && echo %d", i*seed, i)}},
+			Exe:       event.Executable{Path: "/bin/busybox", Device: 45, Inode: 123456},
+			Cred:      event.Cred{UID: 1000, GID: 1000, LoginUID: &login},
+			Cgroup:    fmt.Sprintf("/docker/%064x", i%7),
+		}
+	}
+	return out
+}
