@@ -26,6 +26,13 @@ func newRoot(env *environment) *cobra.Command {
 		},
 	}
 	root.AddCommand(
+		newUp(env),
+		newSessions(env),
+		newShow(env),
+		newTail(env),
+		newDoctor(env),
+		newVerify(env),
+		newChannels(env),
 		newVersion(env),
 	)
 	return root

@@ -9,9 +9,11 @@
 package printable
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -135,6 +137,31 @@ func visible(r rune, n int, marks *int) bool {
 func ignorable(r rune) bool {
 	return unicode.Is(unicode.Other_Default_Ignorable_Code_Point, r) ||
 		unicode.Is(unicode.Variation_Selector, r) || r == 0x2800
+}
+
+// JSON returns a JSON text in which every character that is not plainly visible
+// is written as \uNNNN: it means the same and does nothing to a terminal. It
+// leaves b alone when there is nothing to do.
+func JSON(b []byte) []byte {
+	if isVisible(string(bytes.TrimRight(b, "\n"))) {
+		return b
+	}
+	out := make([]byte, 0, len(b)+64)
+	marks := 0
+	for i := 0; i < len(b); {
+		r, n := utf8.DecodeRune(b[i:])
+		switch {
+		case r == '\n', visible(r, n, &marks):
+			out = append(out, b[i:i+n]...)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
+		default: // encoding/json has already replaced what is not UTF-8
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+		i += n
+	}
+	return out
 }
 
 // Width returns how many terminal columns s, as returned by Text or Command,

@@ -1,6 +1,8 @@
 package printable_test
 
 import (
+	"encoding/json"
+	"errors"
 	"os/exec"
 	"strings"
 	"testing"
@@ -108,6 +110,18 @@ func FuzzText(f *testing.F) {
 			if width = width & 0xff; printable.Width(printable.Cut(shown, width)) > width {
 				t.Fatalf("%q cut to %d is wider", shown, width)
 			}
+		}
+		plain, err := json.Marshal(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a, b string
+		safe := printable.JSON(plain)
+		if err := errors.Join(json.Unmarshal(plain, &a), json.Unmarshal(safe, &b)); err != nil || a != b {
+			t.Fatalf("%s became %s (%v)", plain, safe, err)
+		}
+		if strings.ContainsFunc(string(safe), func(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) }) {
+			t.Fatalf("%q as JSON keeps controls", s)
 		}
 		if s != other && printable.Text(s) == printable.Text(other) {
 			t.Fatalf("%q and %q look the same", s, other)

@@ -1,0 +1,266 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/sallyport/sallyport/internal/lib/loopback"
+)
+
+// config is what `up` works by: the configuration file, then the flags over it.
+// Every key is optional.
+type config struct {
+	// State is the directory that keeps sessions, observations and the ledger.
+	State string
+	// Listen is the loopback address of /healthz, /status and /metrics; port 0
+	// takes a free one, "off" serves nothing.
+	Listen string
+	// Docker is the daemon's address: a socket path, unix:///path or tcp://host:port.
+	Docker string
+	// Containerd is the path of containerd's socket.
+	Containerd string
+	// ClientRequests says when the requests of Docker clients are read at the
+	// socket: auto, always or off.
+	ClientRequests string
+	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
+	// 0 keeps them for ever.
+	RetentionAge time.Duration
+	// RetentionSize bounds the store, for example 2GiB; 0 does not.
+	RetentionSize int64
+}
+
+// The defaults of the configuration.
+const (
+	defaultListen    = "127.0.0.1:9477"
+	defaultRequests  = "auto"
+	defaultRetention = 30 * 24 * time.Hour
+	defaultSize      = 2 << 30
+	configVersion    = 1
+)
+
+func defaultConfig(env *environment) config {
+	return config{
+		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
+		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+	}
+}
+
+// stateDir returns where state is kept when nothing else is said:
+// /var/lib/sallyport for root, the user's own state directory otherwise.
+func (env *environment) stateDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/sallyport"
+	}
+	if dir := env.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "sallyport")
+	}
+	home := env.getenv("HOME")
+	if home == "" {
+		home, _ = os.UserHomeDir()
+	}
+	return filepath.Join(home, ".local", "state", "sallyport")
+}
+
+// setting is one value that can be configured: its key in the file and how it
+// is set from text. The flags use the same setters, so a value is checked alike
+// wherever it comes from.
+type setting struct {
+	key string
+	set func(c *config, value string) error
+}
+
+var settings = []setting{
+	{"version", func(_ *config, v string) error {
+		if v != strconv.Itoa(configVersion) {
+			return fmt.Errorf("this sallyport reads version %d", configVersion)
+		}
+		return nil
+	}},
+	{"state", func(c *config, v string) error { return setPath(&c.State, v) }},
+	{"listen", func(c *config, v string) error {
+		c.Listen = v
+		if v == "off" {
+			return nil
+		}
+		return loopback.Check(v)
+	}},
+	{"docker", func(c *config, v string) error {
+		c.Docker = v
+		return checkDocker(v)
+	}},
+	{"containerd", func(c *config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
+	{"client_requests", func(c *config, v string) error {
+		c.ClientRequests = v
+		if !slices.Contains([]string{"auto", "always", "off"}, v) {
+			return errors.New("want auto, always or off")
+		}
+		return nil
+	}},
+	{"retention.age", func(c *config, v string) (err error) {
+		c.RetentionAge, err = parseAge(v)
+		return err
+	}},
+	{"retention.size", func(c *config, v string) (err error) {
+		c.RetentionSize, err = parseSize(v)
+		return err
+	}},
+}
+
+func setPath(to *string, v string) error {
+	*to = v
+	if v == "" {
+		return errors.New("want a path")
+	}
+	return nil
+}
+
+func checkDocker(v string) error {
+	if strings.HasPrefix(v, "/") {
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err != nil {
+		return err
+	}
+	if !slices.Contains([]string{"unix", "tcp", "http", "https"}, u.Scheme) || u.Host+u.Path == "" {
+		return errors.New("want a socket path, unix:///path or tcp://host:port")
+	}
+	return nil
+}
+
+// parseAge reads a duration; besides Go's units it knows d for 24 hours.
+func parseAge(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		d = time.Duration(n * 24 * float64(time.Hour))
+	}
+	if v == "0" {
+		return 0, nil
+	}
+	if err != nil || d <= 0 || d > 100*365*24*time.Hour {
+		return 0, errors.New("want a duration such as 90m, 12h or 30d")
+	}
+	return d, nil
+}
+
+func parseSize(v string) (int64, error) {
+	number := strings.TrimRight(v, "KMGTiB ")
+	shift, ok := map[string]int{"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[strings.TrimSpace(v[len(number):])]
+	n, err := strconv.ParseInt(number, 10, 64)
+	if !ok || err != nil || n < 0 || n > (1<<62)>>shift {
+		return 0, errors.New("want a size such as 500MiB or 2GiB")
+	}
+	return n << shift, nil
+}
+
+// configMax bounds the configuration file.
+const configMax = 1 << 20
+
+// load reads a configuration file over c. Errors name file, line and key.
+func (c *config) load(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, configMax+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > configMax {
+		return fmt.Errorf("%s: more than %d bytes", file, configMax)
+	}
+	return c.parse(file, data)
+}
+
+func (c *config) parse(file string, data []byte) error {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return nil
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil // comments only
+	}
+	return c.apply(file, "", doc.Content[0], map[string]int{})
+}
+
+// apply sets what a mapping says. prefix is the key of the mapping itself.
+func (c *config) apply(file, prefix string, m *yaml.Node, seen map[string]int) error {
+	if m.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s:%d: %s: want keys with values", file, m.Line, strings.TrimSuffix(prefix, "."))
+	}
+	for i := 0; i+1 < len(m.Content); i += 2 {
+		k, v := m.Content[i], m.Content[i+1]
+		key := prefix + k.Value
+		if line, twice := seen[key]; twice {
+			return fmt.Errorf("%s:%d: %s: already set in line %d", file, k.Line, key, line)
+		}
+		seen[key] = k.Line
+		if isSection(key) {
+			if err := c.apply(file, key+".", v, seen); err != nil {
+				return err
+			}
+			continue
+		}
+		s := findSetting(key)
+		if s == nil {
+			return &unknownKey{file: file, line: k.Line, key: key}
+		}
+		if v.Kind != yaml.ScalarNode {
+			return fmt.Errorf("%s:%d: %s: want one value", file, v.Line, key)
+		}
+		if err := s.set(c, v.Value); err != nil {
+			return fmt.Errorf("%s:%d: %s: %q: %w", file, v.Line, key, v.Value, err)
+		}
+	}
+	return nil
+}
+
+func isSection(key string) bool {
+	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
+}
+
+func findSetting(key string) *setting {
+	for i := range settings {
+		if settings[i].key == key {
+			return &settings[i]
+		}
+	}
+	return nil
+}
+
+type unknownKey struct {
+	file string
+	line int
+	key  string
+}
+
+// Error implements error.
+func (e *unknownKey) Error() string {
+	return fmt.Sprintf("%s:%d: %s: unknown key", e.file, e.line, e.key)
+}
+
+// Hint lists what is known.
+func (e *unknownKey) Hint() string {
+	var keys []string
+	for _, s := range settings {
+		keys = append(keys, s.key)
+	}
+	return "the keys are " + strings.Join(keys, ", ")
+}

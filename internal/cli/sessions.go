@@ -1,0 +1,136 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/store"
+)
+
+// openReader opens a state directory for reading and says what to do when there
+// is nothing to read.
+func openReader(dir string) (*store.Reader, error) {
+	r, err := store.OpenReadOnly(dir)
+	if errors.Is(err, store.ErrNoStore) {
+		return nil, fail(ExitUsage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
+	}
+	return r, err
+}
+
+// query is what `sessions` asks for, as flags.
+type query struct {
+	state  string
+	since  string
+	limit  int
+	asJSON bool
+	store.Query
+}
+
+func newSessions(env *environment) *cobra.Command {
+	q := query{state: env.stateDir()}
+	cmd := &cobra.Command{
+		Use:   "sessions",
+		Short: "List the sessions that were seen",
+		Long: `List the sessions that were seen, in order of start.
+
+KNOWN says how the actor is known: exact (tied by an id), strong (only one
+fits), set (several fit: see "sallyport show ID"), none. UNEXPLAINED marks a
+session that lacks its other half: a process without a request, or a request
+without its process.`,
+		Args: cobra.NoArgs,
+		Example: `  sallyport sessions --since 1h
+  sallyport sessions --actor alice --container web
+  sallyport sessions --unexplained --json | jq -r .id`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.sessions(cmd.Context(), q) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&q.state, "state", q.state, "state directory of `DIR`")
+	f.StringVar(&q.since, "since", "", "only sessions started since `WHEN`: a duration (1h, 7d) or a time (2006-01-02, RFC 3339)")
+	f.StringVar(&q.Actor, "actor", "", "only sessions of this user `NAME` or uid, as actor or candidate")
+	f.StringVar(&q.Container, "container", "", "only sessions in this container, by name or beginning of its id")
+	f.StringVar(&q.Channel, "channel", "", "only this channel `ID`, see \"sallyport channels\"")
+	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: start, exec, attach, healthcheck, enter, runtime, copy")
+	f.BoolVar(&q.Unexplained, "unexplained", false, "only sessions that lack their other half")
+	f.IntVar(&q.limit, "limit", 0, "only the `N` that started last")
+	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per session")
+	return cmd
+}
+
+func (env *environment) sessions(ctx context.Context, q query) error {
+	var err error
+	if q.Since, err = parseSince(q.since, time.Now()); err != nil {
+		return err
+	}
+	if q.limit < 0 {
+		return fail(ExitUsage, "", "--limit %d: want a positive number", q.limit)
+	}
+	q.Limit = q.limit
+	r, err := openReader(q.state)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var rows []session.Session
+	for s, e := range r.Sessions(ctx, q.Query) {
+		if err = e; err != nil {
+			break
+		}
+		if q.asJSON {
+			if err := writeJSON(env.stdout, s); err != nil {
+				return err
+			}
+			continue
+		}
+		s.Evidence = nil // not shown in a table
+		rows = append(rows, s)
+	}
+	if !q.asJSON {
+		if e := env.table(env.renderer(), rows, "no sessions fit"); e != nil {
+			return e
+		}
+	}
+	return incomplete(err)
+}
+
+// table prints a table of sessions, or says on standard error that it is empty.
+func (env *environment) table(r renderer, rows []session.Session, empty string) error {
+	if len(rows) == 0 {
+		fmt.Fprintln(env.stderr, empty)
+		return nil
+	}
+	return r.table(env.stdout, rows)
+}
+
+// incomplete turns an error in the middle of a result into the exit status that
+// says so.
+func incomplete(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	var f *failure
+	if errors.As(err, &f) {
+		return err
+	}
+	return &failure{code: ExitIncomplete, err: err}
+}
+
+// parseSince reads a moment: "" for none, a duration before now, or a time.
+func parseSince(v string, now time.Time) (time.Time, error) {
+	if v == "" {
+		return time.Time{}, nil
+	}
+	if d, err := parseAge(v); err == nil {
+		return now.Add(-d), nil
+	}
+	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly} {
+		if t, err := time.ParseInLocation(layout, v, time.Local); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, fail(ExitUsage, "--since 1h, --since 7d, --since 2006-01-02 or --since 2006-01-02T15:04:05Z", "--since %q: neither a duration nor a time", v)
+}

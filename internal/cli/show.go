@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/store"
+)
+
+func newShow(env *environment) *cobra.Command {
+	var state = env.stateDir()
+	var evidence, asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one session: who, what, tree, timeline, evidence",
+		Long:  "Show one session. ID may be the beginning of an id, as long as only one session has it.",
+		Args:  cobra.ExactArgs(1),
+		Example: `  sallyport show 4t7k
+  sallyport show 4t7k --evidence
+  sallyport show 4t7k --json | jq .processes`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.show(cmd.Context(), state, args[0], evidence, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&state, "state", state, "state directory of `DIR`")
+	f.BoolVar(&evidence, "evidence", false, "list every observation that the session rests on, and its revisions")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object")
+	return cmd
+}
+
+func (env *environment) show(ctx context.Context, state, id string, evidence, asJSON bool) error {
+	if id == "" {
+		return fail(ExitUsage, "sallyport sessions", "show: an empty id")
+	}
+	r, err := openReader(state)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	s, revisions, err := r.Session(ctx, id)
+	if err != nil {
+		return notOne(err)
+	}
+	if asJSON {
+		return writeJSON(env.stdout, s)
+	}
+	w := &writer{to: env.stdout}
+	env.renderer().session(w, &s, revisions, evidence)
+	return w.err
+}
+
+// notOne adds what to do when an id does not name one session.
+func notOne(err error) error {
+	var many *store.ErrAmbiguous
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return fail(ExitFindings, "sallyport sessions", "%w", err)
+	case errors.As(err, &many):
+		return fail(ExitUsage, "give more of the id", "%w", err)
+	}
+	return err
+}
+
+// writer remembers the first error, so that printing need not check each line.
+type writer struct {
+	to  io.Writer
+	err error
+}
+
+func (w *writer) line(format string, args ...any) {
+	if w.err == nil {
+		_, w.err = fmt.Fprintf(w.to, format+"\n", args...)
+	}
+}
+
+// session prints all there is to say of a session.
+func (r renderer) session(w *writer, s *session.Session, revisions []session.Revision, evidence bool) {
+	p := r.palette
+	w.line("%s  %s through %s  %s", p.paint(styleBold, string(s.ID)), s.Kind, s.Channel, p.paint(outcome(s).style, outcome(s).text))
+	if s.Unexplained.Is {
+		w.line("%s", p.paint(styleBad, "unexplained: "+printable.Text(s.Unexplained.Reason)))
+	}
+	w.line("")
+	r.header(w, s)
+	r.tree(w, s)
+	r.timeline(w, s)
+	r.gaps(w, s)
+	if evidence {
+		r.evidence(w, s)
+		r.revisions(w, revisions)
+		return
+	}
+	w.line("")
+	w.line("%s", p.paint(styleDim, fmt.Sprintf("%d pieces of evidence, %d revisions: sallyport show %s --evidence", len(s.Evidence), len(revisions), s.ID)))
+}
+
+func (r renderer) field(w *writer, name, format string, args ...any) {
+	w.line("  %s %s", r.palette.paint(styleDim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
+}
+
+func (r renderer) header(w *writer, s *session.Session) {
+	r.who(w, s)
+	r.field(w, "container", "%s", target(&s.Target))
+	if len(s.Argv) > 0 {
+		r.field(w, "command", "%s", shortCommand(s.Argv))
+	}
+	if s.ArgvSource == "event" {
+		r.field(w, "", "(from an event that joins arguments with blanks: the quoting is lost)")
+	}
+	if s.Path != "" {
+		r.field(w, "path", "%s (copy %s)", printable.Text(s.Path), s.Direction)
+	}
+	asked := []string{}
+	if s.User != "" {
+		asked = append(asked, "user "+printable.Text(s.User))
+	}
+	if s.Privileged {
+		asked = append(asked, "privileged")
+	}
+	if s.TTY {
+		asked = append(asked, "terminal")
+	}
+	if len(asked) > 0 {
+		r.field(w, "asked for", "%s", strings.Join(asked, ", "))
+	}
+	r.field(w, "started", "%s", r.exact(s.Started))
+	if s.Ended != nil {
+		r.field(w, "ended", "%s, after %s", r.exact(*s.Ended), duration(s.Ended.Sub(s.Started)))
+	}
+	if s.LostRecords > 0 {
+		r.field(w, "lost", "%d kernel records meanwhile: some may have been of this session", s.LostRecords)
+	}
+}
+
+func (r renderer) exact(t time.Time) string { return t.In(r.zone).Format(layoutExact) }
+
+func (r renderer) who(w *writer, s *session.Session) {
+	a := &s.Attribution
+	r.field(w, "who", "%s", r.palette.paint(styleBold, who(s)))
+	if a.Level != session.LevelSet {
+		if text := actorDetail(&s.Actor); text != "" {
+			r.field(w, "", "%s", text)
+		}
+	}
+	via := ""
+	if len(a.Via) > 0 {
+		via = ", by " + printable.Text(strings.Join(a.Via, ", "))
+	}
+	r.field(w, "known", "%s%s", r.palette.paint(levelStyle(a.Level), levelMeaning(a.Level)), via)
+	for i := range a.Candidates {
+		c := &a.Candidates[i]
+		r.field(w, "candidate", "%s  %s", actorName(c), actorDetail(c))
+	}
+}
+
+func levelMeaning(l session.Level) string {
+	switch l {
+	case session.LevelExact:
+		return "exact (tied by an id)"
+	case session.LevelStrong:
+		return "strong (only one fits)"
+	case session.LevelSet:
+		return "set (all of these fit)"
+	case session.LevelNone:
+		return "none (nobody is known)"
+	}
+	return string(l)
+}
+
+// actorDetail says what else is known of an actor, on one line.
+func actorDetail(a *session.Actor) string {
+	var parts []string
+	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
+	if a.UID != nil {
+		add("uid %d", *a.UID)
+	}
+	if a.LoginUID != nil {
+		add("login uid %d", *a.LoginUID)
+	}
+	if a.PID != 0 {
+		add("pid %d", a.PID)
+	}
+	if a.Exe != "" {
+		add("%s", printable.Text(a.Exe))
+	}
+	if a.Address != "" {
+		add("from %s", printable.Text(a.Address))
+	}
+	if a.Container != "" {
+		add("itself in container %s", printable.Text(a.Container.Short()))
+	}
+	if a.Session != "" {
+		add("came in by session %s", a.Session)
+	}
+	if len(a.Argv) > 0 {
+		add("%s", shortCommand(a.Argv))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func target(t *session.Target) string {
+	parts := []string{}
+	add := func(label, v string) {
+		if v != "" {
+			parts = append(parts, label+printable.Text(v))
+		}
+	}
+	add("", t.ContainerName)
+	add("", t.ContainerID.Short())
+	add("image ", t.Image)
+	add("runtime ", t.Runtime)
+	add("pod ", t.Pod)
+	add("namespace ", t.Namespace)
+	if len(parts) == 0 {
+		return "unknown"
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (r renderer) gaps(w *writer, s *session.Session) {
+	if len(s.Gaps) == 0 {
+		return
+	}
+	r.title(w, "Not seen")
+	for _, g := range s.Gaps {
+		w.line("  %s", printable.Text(g))
+	}
+}
+
+func (r renderer) title(w *writer, title string) {
+	w.line("")
+	w.line("%s", r.palette.paint(styleBold, title))
+}
+
+func (r renderer) evidence(w *writer, s *session.Session) {
+	r.title(w, "Evidence")
+	for _, e := range s.Evidence {
+		w.line("  %s  %-10s %s  %s", e.Time.In(r.zone).Format("15:04:05.000000"), e.Witness, printable.Text(e.What), printable.Text(e.Detail))
+	}
+}
+
+func (r renderer) revisions(w *writer, revisions []session.Revision) {
+	r.title(w, "Revisions")
+	for _, v := range revisions {
+		w.line("  %s  %s: %s", strconv.FormatUint(uint64(v.Session.Revision), 10), v.Session.State, printable.Text(strings.Join(v.Changed, ", ")))
+	}
+}

@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/store"
+)
+
+func newTail(env *environment) *cobra.Command {
+	state := env.stateDir()
+	var last int
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "tail",
+		Short: "Print sessions as they come, from a running `up`",
+		Long: `Print sessions as they are stored, until Ctrl-C. It reads the state directory
+and needs no connection to "sallyport up", which may start later.`,
+		Args:    cobra.NoArgs,
+		Example: "  sallyport tail\n  sallyport tail --last 20 --json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return env.tail(cmd.Context(), state, last, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&state, "state", state, "state directory of `DIR`")
+	f.IntVar(&last, "last", 0, "begin with the last `N` records")
+	f.BoolVar(&asJSON, "json", false, "print each revision as one JSON object")
+	return cmd
+}
+
+// tailEvery is how often the store is asked for what is new. The question costs
+// one look into an index.
+const tailEvery = 200 * time.Millisecond
+
+func (env *environment) tail(ctx context.Context, state string, last int, asJSON bool) error {
+	r, err := env.awaitReader(ctx, state)
+	if r == nil {
+		return err
+	}
+	defer r.Close()
+	position, err := r.Last(ctx)
+	if err != nil {
+		return interrupted(ctx, err)
+	}
+	position = max(-1, position-int64(max(0, last)))
+	out := newLive(env, asJSON)
+	ticker := time.NewTicker(tailEvery)
+	defer ticker.Stop()
+	for {
+		for p, err := range r.Follow(ctx, position) {
+			if err == nil {
+				err = out.revision(p.Revision)
+			}
+			if err != nil {
+				return interrupted(ctx, err)
+			}
+			position = p.Position
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// awaitReader opens a state directory, waiting for it to come into being. It
+// returns nothing when ctx ends first.
+func (env *environment) awaitReader(ctx context.Context, state string) (*store.Reader, error) {
+	said := false
+	for {
+		r, err := store.OpenReadOnly(state)
+		if !errors.Is(err, store.ErrNoStore) {
+			return r, err
+		}
+		if !said {
+			fmt.Fprintf(env.stderr, "Nothing is stored in %s yet; waiting for `sallyport up`.\n", state)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case <-time.After(tailEvery):
+		}
+	}
+}
+
+// interrupted returns nil when err only says that the user has seen enough.
+func interrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

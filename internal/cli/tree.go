@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+// tree prints the processes as a tree by parent. A process whose parent is not
+// listed stands at the left.
+func (r renderer) tree(w *writer, s *session.Session) {
+	if len(s.Processes) == 0 {
+		return
+	}
+	title := fmt.Sprintf("Processes (%d)", s.ProcessesTotal)
+	if s.ProcessesTotal > len(s.Processes) {
+		title = fmt.Sprintf("Processes (the first %d of %d)", len(s.Processes), s.ProcessesTotal)
+	}
+	r.title(w, title)
+	children := children(s.Processes)
+	var print func(parent int, indent string)
+	print = func(parent int, indent string) {
+		list := children[parent]
+		for i, n := range list {
+			branch, next := "├─ ", "│  "
+			if i == len(list)-1 {
+				branch, next = "└─ ", "   "
+			}
+			if parent < 0 {
+				branch, next = "", ""
+			}
+			r.process(w, &s.Processes[n], indent+branch, indent+next)
+			print(n, indent+next)
+		}
+	}
+	print(-1, "  ")
+}
+
+// children returns, by index of the parent (-1: none), the indexes of its
+// children. A pid can be used twice in a session: the parent is the last one
+// of that pid that started before the child.
+func children(processes []session.Process) map[int][]int {
+	latest := map[uint32]int{}
+	out := map[int][]int{}
+	for i, p := range processes {
+		parent, ok := latest[p.PPID]
+		if !ok || p.PPID == 0 {
+			parent = -1
+		}
+		out[parent] = append(out[parent], i)
+		latest[p.PID] = i
+	}
+	return out
+}
+
+func (r renderer) process(w *writer, p *session.Process, first, rest string) {
+	for _, e := range p.Execs {
+		w.line("%s%d  %s  %s", first, p.PID, shortCommand(e.Argv), r.palette.paint(styleDim, "then became"))
+		first = rest
+	}
+	w.line("%s%d  %s  %s", first, p.PID, processCommand(p), r.palette.paint(styleDim, processDetail(p)))
+}
+
+func processCommand(p *session.Process) string {
+	text := shortCommand(p.Argv)
+	if p.Forked {
+		text += " (forked only: no exec seen)"
+	}
+	if p.ArgvHash != "" {
+		text += fmt.Sprintf("… (%d bytes in all, FNV-1a %s)", p.ArgvBytes, p.ArgvHash)
+	}
+	return strings.TrimSpace(text)
+}
+
+func processDetail(p *session.Process) string {
+	parts := []string{}
+	if p.Exe != "" {
+		parts = append(parts, printable.Text(p.Exe))
+	}
+	if p.UpperLayer {
+		parts = append(parts, "written after the container started")
+	}
+	if p.Memfd {
+		parts = append(parts, "from memory, no file")
+	}
+	parts = append(parts, "uid "+strconv.FormatUint(uint64(p.UID), 10))
+	if p.TTY != "" {
+		parts = append(parts, printable.Text(p.TTY))
+	}
+	switch {
+	case p.Signal != 0:
+		parts = append(parts, "killed by signal "+strconv.Itoa(p.Signal))
+	case p.ExitCode != nil:
+		parts = append(parts, "exit "+strconv.Itoa(*p.ExitCode))
+	case p.End == nil:
+		parts = append(parts, "running")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// timelineMax bounds the lines of a timeline.
+const timelineMax = 64
+
+// timeline prints the beginnings and ends in order.
+func (r renderer) timeline(w *writer, s *session.Session) {
+	type moment struct {
+		at   time.Time
+		text string
+	}
+	moments := []moment{{s.Started, "session starts"}}
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		for _, e := range p.Execs {
+			moments = append(moments, moment{e.Time, fmt.Sprintf("%d runs %s", p.PID, shortCommand(e.Argv))})
+		}
+		verb := "runs "
+		if p.Forked {
+			verb = "forks as "
+		}
+		moments = append(moments, moment{p.Start, fmt.Sprintf("%d %s%s", p.PID, verb, shortCommand(p.Argv))})
+		if p.End != nil {
+			moments = append(moments, moment{*p.End, fmt.Sprintf("%d ends", p.PID)})
+		}
+	}
+	if s.Ended != nil {
+		moments = append(moments, moment{*s.Ended, "session ends"})
+	}
+	slices.SortStableFunc(moments, func(a, b moment) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
+	r.title(w, "Timeline")
+	for i, m := range moments {
+		if i == timelineMax {
+			w.line("  … %d more: --json has them all", len(moments)-i)
+			return
+		}
+		w.line("  %s  %+12s  %s", m.at.In(r.zone).Format("15:04:05.000000"), "+"+duration(m.at.Sub(s.Started)), printable.Cut(m.text, r.room()))
+	}
+}

@@ -1,0 +1,257 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/loopback"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/internal/watch"
+)
+
+func newUp(env *environment) *cobra.Command {
+	var file string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Watch this host and print each session live",
+		Long: `Watch this host until Ctrl-C: every command that enters a container is kept
+in the state directory and printed as soon as it is safely there.
+
+Without root or Docker it watches what it can and says what is missing.
+
+The configuration file is YAML; flags win over it. Its keys, with their
+defaults:
+
+  version: 1
+  state: /var/lib/sallyport      # $XDG_STATE_HOME/sallyport for other users than root
+  listen: 127.0.0.1:9477         # /healthz, /status, /metrics; "off" for none
+  docker: unix:///run/docker.sock
+  containerd: /run/containerd/containerd.sock
+  client_requests: auto          # auto, always, off
+  retention:
+    age: 30d
+    size: 2GiB`,
+		Args: cobra.NoArgs,
+		Example: `  sudo sallyport up
+  sudo sallyport up --json >> sessions.jsonl
+  sudo sallyport up --docker tcp://127.0.0.1:2375 --client-requests always
+  curl http://127.0.0.1:9477/status`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			conf, err := env.config(file, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return env.up(cmd.Context(), conf, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&file, "config", "", "read the configuration from `FILE`")
+	watchFlags(f)
+	f.String("state", "", "keep everything in `DIR` (default "+env.stateDir()+")")
+	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
+	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
+	return cmd
+}
+
+// watchFlags adds the flags that say what is watched.
+func watchFlags(f *pflag.FlagSet) {
+	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
+	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
+}
+
+// config returns the configuration: defaults, then the file, then the flags.
+func (env *environment) config(file string, flags *pflag.FlagSet) (config, error) {
+	c := defaultConfig(env)
+	if file != "" {
+		if err := c.load(file); err != nil {
+			return c, &failure{code: ExitUsage, err: fmt.Errorf("configuration: %w", err)}
+		}
+	}
+	for _, s := range settings {
+		name := strings.ReplaceAll(s.key, "_", "-")
+		flag := flags.Lookup(name)
+		if flag == nil || !flag.Changed {
+			continue
+		}
+		if err := s.set(&c, flag.Value.String()); err != nil {
+			return c, fail(ExitUsage, "", "--%s %q: %w", name, flag.Value.String(), err)
+		}
+	}
+	return c, nil
+}
+
+// addressName is the file in the state directory that holds the HTTP address.
+const addressName = "address"
+
+func (env *environment) up(ctx context.Context, conf config, asJSON bool) error {
+	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
+	log := env.logger(slog.LevelWarn)
+	h := findHost(env, conf, log)
+	missing, all := h.missing()
+	for _, line := range missing {
+		fmt.Fprintln(env.stderr, "Missing: "+line)
+	}
+	if all {
+		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+	}
+	st, err := store.Open(conf.State, store.Options{})
+	if err != nil {
+		return fmt.Errorf("open store: %w", err)
+	}
+	defer st.Close()
+
+	live := newLive(env, asJSON)
+	engine := watch.New(watch.Options{
+		Witnesses: h.witnesses(), Logger: log, Deliver: live.revisions,
+		Keeper: keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}},
+		Sensor: h.sensorStatus, Counters: h.parser.counters, StoreSize: func() int64 { return diskUsage(conf.State) },
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	address, err := serveStatus(ctx, group, engine, conf)
+	if err != nil {
+		return err
+	}
+	env.banner(h, conf, address)
+	group.Go(func() error { return engine.Run(ctx) })
+	err = group.Wait()
+	fmt.Fprintln(env.stderr, goodbye(engine.Status()))
+	return err
+}
+
+// serveStatus starts the HTTP server and writes its address into the state
+// directory. It returns "" when none is wanted.
+func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engine, conf config) (string, error) {
+	file := filepath.Join(conf.State, addressName)
+	if conf.Listen == "off" {
+		_ = os.Remove(file)
+		return "", nil
+	}
+	l, err := loopback.Listen(ctx, conf.Listen)
+	if err != nil {
+		return "", fail(ExitUsage, "another address with --listen, or --listen off", "%w", err)
+	}
+	address := l.Addr().String()
+	if err := os.WriteFile(file, []byte(address+"\n"), 0o600); err != nil {
+		_ = l.Close()
+		return "", fmt.Errorf("write address: %w", err)
+	}
+	group.Go(func() error {
+		defer os.Remove(file)
+		return loopback.Serve(ctx, l, engine.Handler(thisBuild().Version))
+	})
+	return address, nil
+}
+
+func (env *environment) banner(h *host, conf config, address string) {
+	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
+	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
+		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
+	say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
+	if address != "" {
+		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)
+	}
+	say("Stop with Ctrl-C.")
+}
+
+// stateFlag returns the flag that a reader needs to find a state directory.
+func stateFlag(env *environment, state string) string {
+	if state == env.stateDir() {
+		return ""
+	}
+	return " --state " + printable.Command([]string{state})
+}
+
+func goodbye(s watch.Status) string {
+	line := fmt.Sprintf("Stopped after %s: %d revisions of sessions stored.", duration(time.Since(s.Started)), s.Store.Revisions)
+	for _, l := range s.Losses {
+		if l.Count > 0 {
+			line += fmt.Sprintf(" Lost: %d (%s, %s).", l.Count, l.Witness, l.Reason)
+		}
+	}
+	return line
+}
+
+// diskUsage returns the size of the files in the state directory.
+func diskUsage(dir string) int64 {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	var n int64
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
+			n += info.Size()
+		}
+	}
+	return n
+}
+
+// live prints revisions as they are acknowledged: with --json each of them, for
+// a person only those that tell something new. Where standard output is gone it
+// falls silent: watching goes on, and the store has everything.
+type live struct {
+	env    *environment
+	render renderer
+	asJSON bool
+	told   map[session.ID]string // what was last said of a session
+	silent bool
+}
+
+func newLive(env *environment, asJSON bool) *live {
+	return &live{env: env, render: env.renderer(), asJSON: asJSON, told: map[session.ID]string{}}
+}
+
+// toldMax bounds live.told; when it is full, a session may be told of again.
+const toldMax = 1 << 13
+
+func (l *live) revisions(list []session.Revision) {
+	for _, r := range list {
+		if l.silent {
+			return
+		}
+		if err := l.revision(r); err != nil {
+			l.silent = true
+			fmt.Fprintf(l.env.stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
+		}
+	}
+}
+
+func (l *live) revision(r session.Revision) error {
+	if l.asJSON {
+		return writeJSON(l.env.stdout, revision(r))
+	}
+	s := &r.Session
+	if s.SupersededBy != "" {
+		return nil
+	}
+	news := gist(s)
+	if l.told[s.ID] == news {
+		return nil
+	}
+	if len(l.told) >= toldMax {
+		clear(l.told)
+	}
+	l.told[s.ID] = news
+	_, err := fmt.Fprintln(l.env.stdout, l.render.line(r))
+	return err
+}
+
+// gist is what of a session is worth a line when it changes.
+func gist(s *session.Session) string {
+	return fmt.Sprint(s.Kind, s.Channel, s.State, outcome(s).text, who(s), s.Attribution.Level, s.Unexplained)
+}

@@ -1,0 +1,285 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/containerd"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/docker"
+	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/internal/watch"
+)
+
+// keeper is the store as the engine wants it.
+type keeper struct {
+	store     *store.Store
+	retention store.Retention
+}
+
+// Append implements watch.Keeper.
+func (k keeper) Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
+	return k.store.Append(ctx, store.Batch{Observations: observations, Revisions: revisions})
+}
+
+// Prune implements watch.Keeper.
+func (k keeper) Prune(ctx context.Context) error {
+	_, err := k.store.Prune(ctx, k.retention)
+	return err
+}
+
+// Resume implements watch.Keeper.
+func (k keeper) Resume(ctx context.Context) iter.Seq2[event.Observation, error] {
+	return func(yield func(event.Observation, error) bool) {
+		from, ok, err := k.store.OldestOpen(ctx)
+		newest, any, err2 := k.store.Newest(ctx)
+		if err = errors.Join(err, err2); err != nil {
+			yield(nil, err)
+			return
+		}
+		if !any {
+			return
+		}
+		if !ok || newest.Before(from) {
+			from = newest
+		}
+		k.store.Observations(ctx, from.Add(-watch.ResumeMargin), time.Time{})(yield)
+	}
+}
+
+// host is everything of this host that can be watched, as the configuration and
+// the machine say.
+type host struct {
+	conf   config
+	docker service
+	// containerds are the sockets where containerd may be; the first that
+	// exists is used. Empty when the daemon is asked (containerd.Find).
+	log     *slog.Logger
+	sensor  *kernel.Sensor
+	parser  *requestParser
+	kernels kernel.Features
+}
+
+// service is where a daemon is to be reached.
+type service struct {
+	address string // for its client
+	socket  string // path of its unix socket, "" when it has none
+	present bool   // the socket is there, or the address was given and is no socket
+	said    string // who said so, for a person
+}
+
+// findDocker returns the Docker daemon to watch: the one that was configured,
+// else DOCKER_HOST, else the first of the usual sockets that is there.
+func findDocker(env *environment, configured string) service {
+	if configured != "" {
+		return serviceAt(configured, "--docker")
+	}
+	if v := env.getenv("DOCKER_HOST"); v != "" {
+		return serviceAt(v, "DOCKER_HOST")
+	}
+	usual := []string{"/var/run/docker.sock", "/run/docker.sock"}
+	if dir := env.getenv("XDG_RUNTIME_DIR"); dir != "" {
+		usual = append(usual, filepath.Join(dir, "docker.sock"))
+	}
+	for _, path := range usual {
+		if s := serviceAt(path, "the usual socket"); s.present {
+			return s
+		}
+	}
+	return serviceAt(usual[0], "the usual socket")
+}
+
+func serviceAt(address, said string) service {
+	if strings.HasPrefix(address, "/") {
+		address = "unix://" + address
+	}
+	s := service{address: address, present: true, said: said}
+	if u, err := url.Parse(address); err == nil && u.Scheme == "unix" {
+		s.socket = u.Path
+		s.present = isSocket(s.socket)
+	}
+	return s
+}
+
+func isSocket(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode()&os.ModeSocket != 0
+}
+
+// findHost looks at the machine. It starts nothing.
+func findHost(env *environment, conf config, log *slog.Logger) *host {
+	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
+	h.parser = &requestParser{requests: docker.NewRequests(docker.RequestOptions{})}
+	h.sensor = kernel.New(kernel.Options{
+		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
+	})
+	return h
+}
+
+// containerdSocket returns where containerd is, or why it is not known.
+func (h *host) containerdSocket() (string, error) {
+	if h.conf.Containerd != "" {
+		return h.conf.Containerd, nil
+	}
+	var err error
+	if h.docker.socket != "" {
+		var path string
+		if path, err = containerd.Find(h.docker.socket); err == nil {
+			return path, nil
+		}
+	}
+	for _, path := range containerd.Usual() {
+		if isSocket(path) {
+			return path, nil
+		}
+	}
+	if err == nil {
+		err = errors.New("no socket at " + strings.Join(containerd.Usual(), " or "))
+	}
+	return "", err
+}
+
+// sockets lists the service sockets whose clients the kernel sensor watches.
+func (h *host) sockets() []kernel.Socket {
+	var out []kernel.Socket
+	add := func(s event.Service, path string) {
+		if path == "" || slices.ContainsFunc(out, func(k kernel.Socket) bool { return k.Path == path }) {
+			return
+		}
+		out = append(out, kernel.Socket{Service: s, Path: path})
+	}
+	add(event.ServiceDocker, h.docker.socket)
+	if path, err := h.containerdSocket(); err == nil {
+		add(event.ServiceContainerd, path)
+	}
+	for _, path := range containerd.Usual() {
+		add(event.ServiceContainerd, path)
+	}
+	return out
+}
+
+// witnesses returns the witnesses of this host.
+func (h *host) witnesses() []watch.Named {
+	return []watch.Named{
+		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
+		{Name: event.WitnessDocker, Witness: docker.New(docker.Options{Address: h.docker.address, Logger: h.log})},
+		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
+	}
+}
+
+// missing lists what cannot be watched now and what to do about it, for a
+// person; all says that nothing can.
+func (h *host) missing() (lines []string, all bool) {
+	say := func(what, hint string) { lines = append(lines, what+". "+hint) }
+	level := h.kernels.Level()
+	if level == kernel.LevelServices {
+		for _, f := range h.kernels {
+			if f.Needed && !f.Available() {
+				say(fmt.Sprintf("processes are not seen (level L0): %s: %v", f.Name, f.Err), f.Hint)
+				break
+			}
+		}
+	}
+	if !h.docker.present {
+		say("Docker is not seen: no socket at "+h.docker.socket, "Start the Docker daemon, or name its address with --docker.")
+	} else if h.docker.socket != "" && !canConnect(h.docker.socket) {
+		say("Docker is not seen: no permission for "+h.docker.socket, "Run as root, or as a user who may use Docker.")
+	}
+	path, err := h.containerdSocket()
+	if err != nil {
+		say("containerd is not seen: "+err.Error(), "Name its socket with --containerd.")
+	} else if !canConnect(path) {
+		say("containerd is not seen: no permission for "+path, "Run as root.")
+	}
+	return lines, len(lines) == 3
+}
+
+// requestParser gives what the kernel sensor samples to the Docker request
+// parser. Only the sensor calls it, its figures may be read meanwhile.
+type requestParser struct {
+	mu       sync.Mutex
+	requests *docker.Requests // guarded by mu
+}
+
+func (p *requestParser) segment(s event.Segment) []event.Observation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.requests.Segment(s)
+}
+
+func (p *requestParser) forget(c event.ConnID) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.requests.Forget(c)
+}
+
+func (p *requestParser) counters() map[string]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.requests.Stats()
+	return map[string]uint64{
+		"client_request_segments": s.Segments, "client_requests": s.Requests, "client_answers": s.Answers,
+		"client_requests_uncertain": s.Uncertain, "client_requests_cut": s.Cut,
+		"client_connections_lost": s.Lost, "client_connections_evicted": s.Evicted,
+	}
+}
+
+// sensorWitness is the kernel sensor as a witness: a kernel that cannot be used
+// now will not be usable in a minute.
+type sensorWitness struct {
+	sensor *kernel.Sensor
+	parser *requestParser
+}
+
+// Run implements watch.Witness.
+func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	err := w.sensor.Run(ctx, func(o event.Observation) {
+		if c, ok := o.(event.ClientClose); ok {
+			w.parser.forget(c.Conn)
+		}
+		emit(o)
+	})
+	var unavailable *kernel.UnavailableError
+	if errors.As(err, &unavailable) {
+		return fmt.Errorf("%w: %w", watch.ErrUnavailable, err)
+	}
+	return err
+}
+
+// containerdWitness finds containerd each time it is started: Docker's own
+// comes and goes with the daemon.
+type containerdWitness struct{ host *host }
+
+// Run implements watch.Witness.
+func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	path, err := w.host.containerdSocket()
+	if err != nil {
+		return err
+	}
+	return containerd.New(containerd.Options{Address: path, Logger: w.host.log}).Run(ctx, emit)
+}
+
+// sensorStatus is the kernel sensor's status as the engine reports it.
+func (h *host) sensorStatus() watch.Sensor {
+	s := h.sensor.Status()
+	out := watch.Sensor{
+		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers,
+		Connections: s.Connections, Malformed: s.Malformed,
+	}
+	for _, p := range s.Programs {
+		out.Programs = append(out.Programs, watch.Program{Name: p.Name, Runs: p.Runs, Time: p.Time})
+	}
+	return out
+}
