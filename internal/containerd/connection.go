@@ -10,10 +10,13 @@ import (
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
+	"github.com/containerd/containerd/api/types"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -27,21 +30,22 @@ const maxMessage = 16 << 20
 // worked at all, heard is when containerd was last heard on it, and err is
 // never nil.
 func (w *Witness) connection(ctx context.Context, emit func(event.Observation)) (up bool, heard time.Time, err error) {
-	c := &conn{w: w, sink: emit, heard: time.Now()}
+	c := &conn{w: w, confirmed: make(chan struct{}), sink: emit, heard: time.Now()}
 	err = c.run(ctx)
 	return c.up, c.heard, fmt.Errorf("watch containerd %s: %w", w.opts.Address, err)
 }
 
-// conn is one connection. Its goroutines are the receiver of events, the
-// lister of what runs, and the heart beat.
+// conn is one connection. One goroutine receives events; another confirms the
+// subscription, lists what runs and then keeps the heart beat.
 type conn struct {
-	w    *Witness
-	grpc *grpc.ClientConn
-	pid  uint32 // containerd's
+	w         *Witness
+	grpc      *grpc.ClientConn
+	confirmed chan struct{} // closed when the subscription is known to be live
 
 	mu    sync.Mutex // guards all below, and serialises sink
 	sink  func(event.Observation)
 	heard time.Time
+	pid   uint32 // containerd's
 	up    bool
 }
 
@@ -57,21 +61,50 @@ func (c *conn) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	stream, err := eventsapi.NewEventsClient(g).Subscribe(ctx, &eventsapi.SubscribeRequest{
-		Filters: []string{`topic~="^/tasks/"`},
+		Filters: []string{`topic~="^/tasks/"`, `topic=="` + helloTopic + `"`},
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	// containerd does not confirm a subscription before the first event. A
-	// call made and answered after it on the same connection does: requests
-	// are read in order (a test holds this against the real thing).
-	if err := c.ping(ctx); err != nil {
-		return err
-	}
-	c.announce()
 	group.Go(func() error { return c.receive(stream) })
-	group.Go(func() error { return c.beat(ctx) })
+	group.Go(func() error {
+		if err := c.confirm(ctx); err != nil {
+			return err
+		}
+		return c.beat(ctx)
+	})
 	return group.Wait()
+}
+
+// helloTopic is the topic of the event by which a witness learns that its
+// subscription is live.
+const helloTopic = "/sallyport/hello"
+
+// confirm returns when the subscription is known to be live. containerd says
+// nothing before the first event, and its handlers run in any order: of 100
+// connections one missed an event that was published right after a later call
+// had been answered. So the witness publishes an event of its own, of a topic
+// and namespace that concern nobody else, until it hears it.
+func (c *conn) confirm(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	call := metadata.AppendToOutgoingContext(ctx, "containerd-namespace", "sallyport")
+	hello := &eventsapi.PublishRequest{Topic: helloTopic, Event: &anypb.Any{TypeUrl: "google.protobuf.Empty"}}
+	for tick := time.NewTicker(50 * time.Millisecond); ; {
+		_, err := eventsapi.NewEventsClient(c.grpc).Publish(call, hello)
+		if err != nil && ctx.Err() == nil {
+			c.announce("subscription not confirmed: " + err.Error())
+			return nil
+		}
+		select {
+		case <-c.confirmed:
+			tick.Stop()
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("confirm subscription: %w", ctx.Err())
+		case <-tick.C:
+		}
+	}
 }
 
 // dial makes a client; the first call connects. Keepalive is left off:
@@ -122,15 +155,20 @@ func (c *conn) emit(o event.Observation) {
 	c.sink(o)
 }
 
-// announce says that from now on no event is missed.
-func (c *conn) announce() {
-	c.w.stats.connects.Add(1)
+// announce says, once, that from now on no event is missed; a reason says why
+// that is not certain.
+func (c *conn) announce(reason string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.up = true
+	if c.up {
+		return
+	}
+	c.up, c.heard = true, time.Now()
+	c.w.stats.connects.Add(1)
 	c.sink(event.WitnessState{
-		Header: header(c.heard), Up: true, From: c.heard.UTC(), DaemonPID: c.pid,
+		Header: header(c.heard), Up: true, From: c.heard.UTC(), DaemonPID: c.pid, Reason: reason,
 	})
+	close(c.confirmed)
 }
 
 // beat lists what runs, and then keeps asking containerd for a sign of life.
@@ -172,17 +210,26 @@ func (c *conn) receive(stream eventsapi.Events_SubscribeClient) error {
 		}
 		now := time.Now()
 		c.hear(now)
-		e, ok, err := decode(env, now)
-		switch {
-		case err != nil:
-			c.w.stats.bad.Add(1)
-			c.w.opts.Logger.Warn("containerd event not understood", "error", err)
-			c.emit(event.Loss{Header: header(now), From: now.UTC(), Count: 1, What: "events"})
-		case !ok:
-			c.w.stats.ignored.Add(1)
-		default:
-			c.w.stats.events.Add(1)
-			c.emit(e)
+		if env.GetTopic() == helloTopic {
+			c.announce("")
+			continue
 		}
+		c.report(env, now)
+	}
+}
+
+// report reports one entry of the event stream.
+func (c *conn) report(env *types.Envelope, now time.Time) {
+	e, ok, err := decode(env, now)
+	switch {
+	case err != nil:
+		c.w.stats.bad.Add(1)
+		c.w.opts.Logger.Warn("containerd event not understood", "error", err)
+		c.emit(event.Loss{Header: header(now), From: now.UTC(), Count: 1, What: "events"})
+	case !ok:
+		c.w.stats.ignored.Add(1)
+	default:
+		c.w.stats.events.Add(1)
+		c.emit(e)
 	}
 }

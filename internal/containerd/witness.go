@@ -7,7 +7,9 @@
 // between a runtime's exec id (under Docker: Docker's execID) and a host pid.
 //
 // Limits: containerd keeps no history. What happens while the witness is not
-// connected is lost, and stated as a gap. Nothing here writes to containerd.
+// connected is lost, and stated as a gap. Nothing here changes anything in
+// containerd; on every connect the witness publishes one event, of topic
+// "/sallyport/hello", to learn that its subscription is live.
 package containerd
 
 import (
@@ -77,9 +79,8 @@ func (w *Witness) Stats() Stats {
 // Run reports observations until ctx ends, and then returns nil. Calls of emit
 // never overlap.
 //
-// Every connection begins with a WitnessState that is up: its From is the
-// moment from which on no event is missed. Then come events as they happen
-// and, among them, one RuntimeTask for each container's first process and each
+// Every connection has a WitnessState that is up: its From is the moment from
+// which on no event is missed. Events come as they happen and, among them, one RuntimeTask for each container's first process and each
 // exec that was running; a task's Time is just before containerd was asked, so
 // that an event about the same process never lies before it. A connection's
 // end is a WitnessState that is down, whose Time is when containerd was last
