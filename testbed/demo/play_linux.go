@@ -188,7 +188,7 @@ func settle(ctx context.Context, p *up.Process) error {
 
 // look prints what Sallyport saw.
 func look(ctx context.Context, o options, p *up.Process, began time.Time) error {
-	since := fmt.Sprintf("%ds", int(time.Since(began).Seconds())+1)
+	since := began.UTC().Format("2006-01-02T15:04:05.000Z")
 	say("\nWhat Sallyport saw. Who asked is known without a proxy; what came in beside the services is unexplained.")
 	if err := run(ctx, o.program, "sessions", "--state", p.State, "--since", since); err != nil {
 		return err
