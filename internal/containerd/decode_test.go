@@ -139,3 +139,17 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	env := envelope(b, "", &events.TaskExit{
+		ContainerID: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+		ID:          "fedcba9876543210fedcba9876543210fedcba9876543210fedcba9876543210",
+		Pid:         8, ExitStatus: 137, ExitedAt: timestamppb.New(at),
+	})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok, err := decode(env, received); !ok || err != nil {
+			b.Fatal(err)
+		}
+	}
+}

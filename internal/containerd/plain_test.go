@@ -10,6 +10,7 @@ import (
 
 	events "github.com/containerd/containerd/api/events"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
+	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -114,6 +115,7 @@ func publish(t *testing.T, conn grpc.ClientConnInterface, id string) {
 // and reported as a loss, and the witness goes on.
 func TestUnreadable(t *testing.T) {
 	b := bed.New(t)
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	conn, err := grpc.NewClient("unix://"+b.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

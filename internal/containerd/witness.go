@@ -84,22 +84,22 @@ func (w *Witness) Stats() Stats {
 // exec that was running; a task's Time is just before containerd was asked, so
 // that an event about the same process never lies before it. A connection's
 // end is a WitnessState that is down, whose Time is when containerd was last
-// heard: between it and the next From is a gap. Reconnecting never ends; a
-// containerd that is not there is reported once, not at every attempt.
+// heard: between it and the next From is a gap. It is repeated, with the same
+// Time, when the reason changes, and not at every attempt; attempts never end.
 func (w *Witness) Run(ctx context.Context, emit func(event.Observation)) error {
-	backoff, reason := firstBackoff, ""
+	backoff, reason, blind := firstBackoff, "", time.Now()
 	for {
 		up, heard, err := w.connection(ctx, emit)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if up {
-			backoff, reason = firstBackoff, ""
+			backoff, reason, blind = firstBackoff, "", heard
 		}
 		if err.Error() != reason {
 			reason = err.Error()
 			w.opts.Logger.Warn("containerd is not heard", "address", w.opts.Address, "error", err)
-			emit(event.WitnessState{Header: header(heard), Reason: reason})
+			emit(event.WitnessState{Header: header(blind), Reason: reason})
 		}
 		select {
 		case <-ctx.Done():

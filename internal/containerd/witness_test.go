@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
+	bed "github.com/sallyport/sallyport/testbed/containerd"
 	"github.com/sallyport/sallyport/testbed/docker"
 )
 
@@ -207,6 +208,16 @@ func TestFind(t *testing.T) {
 		if got, err := containerd.Find(socket); err != nil || got != e.ContainerdSocket {
 			t.Errorf("Find(%s) = %q, %v; want %q", socket, got, err, e.ContainerdSocket)
 		}
+	}
+}
+
+// TestFindForeign has a dockerd use a containerd that it did not start, as on
+// Debian, where both are services of their own.
+func TestFindForeign(t *testing.T) {
+	b := bed.New(t)
+	e := docker.New(t, docker.Options{Flags: []string{"--containerd", b.Socket}})
+	if got, err := containerd.Find(e.Socket); err != nil || got != b.Socket {
+		t.Errorf("Find(%s) = %q, %v; want %q", e.Socket, got, err, b.Socket)
 	}
 }
 

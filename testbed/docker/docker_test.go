@@ -5,6 +5,7 @@ package docker_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -172,4 +173,19 @@ func leftovers(t *testing.T, dir string) []string {
 		}
 	}
 	return left
+}
+
+func TestTerminal(t *testing.T) {
+	e := docker.Shared(t)
+	id := e.RunT(t, docker.Image)
+	cmd := docker.As(e.CLI(t.Context(), "exec", "-it", id, "/bin/busybox", "tty"), 2002)
+	terminal, err := testbed.StartTerminal(cmd, 2002)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer terminal.Close()
+	out, _ := io.ReadAll(terminal) // ends with EIO
+	if err := cmd.Wait(); err != nil || !strings.Contains(string(out), "/dev/pts/") {
+		t.Errorf("exec -it prints %q, %v", out, err)
+	}
 }
