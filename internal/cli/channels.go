@@ -63,7 +63,7 @@ A channel without a claim is one that this version does nothing about.`,
 	}
 	flags := cmd.Flags()
 	flags.BoolVar(&asJSON, "json", false, "print one JSON object per line")
-	flags.StringSliceVar(&filter.families, "family", nil, "only these families: "+familyNames())
+	flags.StringSliceVar(&filter.families, "family", nil, "only these `FAMILIES`: "+familyNames())
 	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
 	where.add(cmd, env)

@@ -29,9 +29,9 @@ const defaultDocker = "unix:///var/run/docker.sock"
 type hostFlags struct{ docker, containerd, state string }
 
 func (f *hostFlags) add(cmd *cobra.Command, env *environment) {
-	cmd.Flags().StringVar(&f.docker, "docker", "", "Docker daemon, unix:///path or tcp://host:port (default: DOCKER_HOST, else the usual socket)")
-	cmd.Flags().StringVar(&f.containerd, "containerd", "", "containerd's socket (default: the one that the Docker daemon uses)")
-	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory")
+	cmd.Flags().StringVar(&f.docker, "docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
+	cmd.Flags().StringVar(&f.containerd, "containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory `DIR`")
 }
 
 // newExam returns an exam of the machine that the program runs on.
