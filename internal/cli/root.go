@@ -30,6 +30,8 @@ func newRoot(env *environment) *cobra.Command {
 		newSessions(env),
 		newShow(env),
 		newTail(env),
+		newCapture(env),
+		newReplay(env),
 		newDoctor(env),
 		newVerify(env),
 		newChannels(env),

@@ -40,24 +40,13 @@ func (k keeper) Prune(ctx context.Context) error {
 	return err
 }
 
-// Resume implements watch.Keeper.
-func (k keeper) Resume(ctx context.Context) iter.Seq2[event.Observation, error] {
-	return func(yield func(event.Observation, error) bool) {
-		from, ok, err := k.store.OldestOpen(ctx)
-		newest, any, err2 := k.store.Newest(ctx)
-		if err = errors.Join(err, err2); err != nil {
-			yield(nil, err)
-			return
-		}
-		if !any {
-			return
-		}
-		if !ok || newest.Before(from) {
-			from = newest
-		}
-		k.store.Observations(ctx, from.Add(-watch.ResumeMargin), time.Time{})(yield)
-	}
+// Running implements watch.Keeper.
+func (k keeper) Running(ctx context.Context) iter.Seq2[session.Session, error] {
+	return k.store.Running(ctx)
 }
+
+// Newest implements watch.Keeper.
+func (k keeper) Newest(ctx context.Context) (time.Time, bool, error) { return k.store.Newest(ctx) }
 
 // host is everything of this host that can be watched, as the configuration and
 // the machine say.

@@ -3,29 +3,21 @@ package watch
 import (
 	"context"
 	"log/slog"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/playback"
 )
 
 // tickEvery is how often time itself is told to correlation while anything
 // waits for it.
 const tickEvery = 100 * time.Millisecond
 
-// restateEvery is how often the states of the witnesses are kept anew. Whoever
-// resumes from kept observations needs to go back no further than that to know
-// what could be seen when.
-const restateEvery = time.Minute
-
-// ResumeMargin is how much earlier than the oldest open session Keeper.Resume
-// must begin: its request and the states of the witnesses come before it.
-const ResumeMargin = restateEvery + 30*time.Second
+// stopAhead is how far time is put forward at the end: correlate's default
+// Options.Settle.
+const stopAhead = 500 * time.Millisecond
 
 // feed is the one goroutine that drives correlation.
 type feed struct {
@@ -35,7 +27,7 @@ type feed struct {
 	correlate *correlate.Engine
 
 	revisions atomic.Uint64
-	resumed   atomic.Uint64 // observations of an earlier run
+	resumed   atomic.Uint64 // sessions of an earlier run
 	open      atomic.Pointer[correlate.Stats]
 
 	mu     sync.Mutex
@@ -62,16 +54,12 @@ func (f *feed) run(ctx context.Context, done <-chan struct{}) {
 	f.resume(ctx)
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
-	restate := time.NewTicker(restateEvery)
-	defer restate.Stop()
 	for {
 		select {
 		case o := <-f.source.queue:
 			f.observe(o)
 		case now := <-ticker.C:
 			f.tick(now)
-		case now := <-restate.C:
-			f.restate(now.UTC())
 		case <-done:
 			f.drain()
 			return
@@ -79,8 +67,11 @@ func (f *feed) run(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// drain feeds what is left on the queue, without waiting.
+// drain feeds what is left on the queue, without waiting, and lets as much time
+// pass as a new session waits for its other half: what was seen in the last
+// moments is published, too.
 func (f *feed) drain() {
+	defer func() { f.tick(time.Now().Add(stopAhead)) }()
 	for {
 		select {
 		case o := <-f.source.queue:
@@ -91,27 +82,29 @@ func (f *feed) drain() {
 	}
 }
 
-// resume feeds what an earlier run had seen of sessions that were open at its
-// end, and then says that nobody watched from there on. What the store already
-// has, it does not store again.
+// resume takes over the sessions that an earlier run left running, and says
+// that nobody watched since then.
 func (f *feed) resume(ctx context.Context) {
-	player := playback.New(f.correlate)
-	for o, err := range f.opt.Keeper.Resume(ctx) {
-		if err != nil {
-			f.opt.Logger.Error("earlier observations could not all be read; sessions open since then may lack evidence", slog.Any("error", err))
-			break
-		}
-		f.resumed.Add(1)
-		f.outbox.put(nil, player.Observe(o))
+	until, ok, err := f.opt.Keeper.Newest(ctx)
+	if err != nil {
+		f.opt.Logger.Error("the end of the earlier run is not known", slog.Any("error", err))
 	}
-	if player.Last().IsZero() {
+	if !ok {
 		return
 	}
 	for _, w := range f.opt.Witnesses {
 		f.observe(event.WitnessState{
-			Header: event.Header{Time: player.Last().Add(time.Nanosecond), Witness: w.Name},
+			Header: event.Header{Time: until.Add(time.Nanosecond), Witness: w.Name},
 			Reason: "Sallyport was not running",
 		})
+	}
+	for s, err := range f.opt.Keeper.Running(ctx) {
+		if err != nil {
+			f.opt.Logger.Error("sessions of the earlier run could not all be read; some stay as they were", slog.Any("error", err))
+			return
+		}
+		f.correlate.Adopt(s, time.Now().UTC())
+		f.resumed.Add(1)
 	}
 }
 
@@ -129,24 +122,6 @@ func (f *feed) observe(o event.Observation) {
 	revisions := f.correlate.Observe(o)
 	f.revisions.Add(uint64(len(revisions)))
 	f.outbox.put(o, revisions)
-}
-
-// restate keeps what holds for the witnesses, as of now. Correlation knows it
-// already.
-func (f *feed) restate(now time.Time) {
-	f.mu.Lock()
-	states := slices.Collect(maps.Values(f.states))
-	f.mu.Unlock()
-	for _, s := range states {
-		if !s.Up {
-			continue
-		}
-		if s.From.IsZero() {
-			s.From = s.Time
-		}
-		s.Time = now
-		f.outbox.put(s, nil)
-	}
 }
 
 func (f *feed) note(s event.WitnessState) {

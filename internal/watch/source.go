@@ -61,9 +61,10 @@ func (s *source) run(ctx context.Context) {
 // supervise keeps one witness running. Whatever happens to it stays here.
 func (s *source) supervise(ctx context.Context, w Named) {
 	delay := s.opt.RestartDelay
+	said := "" // why it is down, as last stated; "" after it was up
 	for {
 		began := time.Now()
-		err := s.runOnce(ctx, w)
+		up, err := s.runOnce(ctx, w)
 		if ctx.Err() != nil {
 			s.down(w.Name, "Sallyport stopped")
 			return
@@ -71,16 +72,18 @@ func (s *source) supervise(ctx context.Context, w Named) {
 		if err == nil {
 			err = errors.New("ended without being asked to")
 		}
-		s.down(w.Name, err.Error())
+		if up || err.Error() != said {
+			said = err.Error()
+			s.down(w.Name, said)
+			s.opt.Logger.Warn("witness does not see", slog.String("witness", string(w.Name)), slog.Any("error", err),
+				slog.Bool("tries_again", !errors.Is(err, ErrUnavailable)))
+		}
 		if errors.Is(err, ErrUnavailable) {
-			s.opt.Logger.Warn("witness is not available", slog.String("witness", string(w.Name)), slog.Any("error", err))
 			return
 		}
 		if time.Since(began) > s.opt.RestartMax {
 			delay = s.opt.RestartDelay
 		}
-		s.opt.Logger.Error("witness died; it is started again", slog.String("witness", string(w.Name)),
-			slog.Any("error", err), slog.Duration("after", delay))
 		select {
 		case <-ctx.Done():
 			return
@@ -92,15 +95,22 @@ func (s *source) supervise(ctx context.Context, w Named) {
 }
 
 // runOnce runs a witness and turns a panic in its own goroutine into an error:
-// the other witnesses must go on.
-func (s *source) runOnce(ctx context.Context, w Named) (err error) {
+// the other witnesses must go on. It reports whether the witness came up.
+func (s *source) runOnce(ctx context.Context, w Named) (up bool, err error) {
+	var came atomic.Bool
 	defer func() {
+		up = came.Load()
 		if p := recover(); p != nil {
 			s.opt.Logger.Error("witness panicked", slog.String("witness", string(w.Name)), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
 			err = fmt.Errorf("panic: %v", p)
 		}
 	}()
-	return w.Witness.Run(ctx, func(o event.Observation) { s.emit(w.Name, o) })
+	return false, w.Witness.Run(ctx, func(o event.Observation) {
+		if state, ok := o.(event.WitnessState); ok && state.Up {
+			came.Store(true)
+		}
+		s.emit(w.Name, o)
+	})
 }
 
 func (s *source) down(name event.Witness, reason string) {

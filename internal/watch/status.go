@@ -17,8 +17,8 @@ type Status struct {
 	Queues    []Queue         `json:"queues"`
 	Losses    []Loss          `json:"losses"`
 	Store     StoreStatus     `json:"store"`
-	// Revisions counts what correlation brought; Resumed the observations of an
-	// earlier run that it was given at the start.
+	// Revisions counts what correlation brought; Resumed the sessions of an
+	// earlier run that were still running and that it took over.
 	Revisions uint64 `json:"revisions"`
 	Resumed   uint64 `json:"resumed"`
 	// BlockedNS is how long witnesses have waited for room, in nanoseconds,

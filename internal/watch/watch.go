@@ -53,11 +53,10 @@ type Keeper interface {
 	// durable. The result holds those revisions, as stored, that were not
 	// equal to what the store already had.
 	Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error)
-	// Resume returns the kept observations that the sessions still open rest
-	// on, and those of the last moments, in the order in which they were kept:
-	// all from ResumeMargin before the oldest open session, or before the
-	// newest observation, whichever is earlier.
-	Resume(ctx context.Context) iter.Seq2[event.Observation, error]
+	// Running returns the sessions that run as far as the store knows.
+	Running(ctx context.Context) iter.Seq2[session.Session, error]
+	// Newest returns the time of the latest stored observation; false without one.
+	Newest(ctx context.Context) (time.Time, bool, error)
 	// Prune removes what retention no longer asks for.
 	Prune(ctx context.Context) error
 }

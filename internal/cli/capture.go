@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/store/capture"
+	"github.com/sallyport/sallyport/internal/watch"
+)
+
+func newCapture(env *environment) *cobra.Command {
+	var file, config string
+	var length time.Duration
+	cmd := &cobra.Command{
+		Use:   "capture -o FILE",
+		Short: "Keep raw observations in a file, for replay",
+		Long: `Watch this host like "sallyport up", but only write what the witnesses report
+to a file, until Ctrl-C or for a while. "sallyport replay" runs the engine over
+it, on any machine. The file holds command lines and user names of this host.`,
+		Args: cobra.NoArgs,
+		Example: `  sudo sallyport capture -o today.capture --for 30s
+  sallyport replay today.capture`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file == "" {
+				return fail(ExitUsage, "sallyport capture -o FILE", "capture: no file is named")
+			}
+			conf, err := env.config(config, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			return env.capture(cmd.Context(), conf, file, length)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVarP(&file, "output", "o", "", "write to `FILE`")
+	f.DurationVar(&length, "for", 0, "stop after `TIME` (30s, 5m); 0: at Ctrl-C")
+	f.StringVar(&config, "config", "", "read the configuration from `FILE`")
+	watchFlags(f)
+	return cmd
+}
+
+func (env *environment) capture(ctx context.Context, conf config, file string, length time.Duration) error {
+	log := env.logger(slog.LevelWarn)
+	h := findHost(env, conf, log)
+	missing, all := h.missing()
+	for _, line := range missing {
+		fmt.Fprintln(env.stderr, "Missing: "+line)
+	}
+	if all {
+		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+	}
+	facts := new(watch.LocalHost).Facts()
+	w, err := capture.Create(file, capture.Header{
+		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: thisBuild().Version,
+	})
+	if err != nil {
+		return fail(ExitUsage, "another name with -o", "capture: %w", err)
+	}
+	if length > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, length)
+		defer cancel()
+	}
+	fmt.Fprintf(env.stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
+	n := 0
+	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(), Logger: log}, func(o event.Observation) error {
+		n++
+		return w.Write(o)
+	})
+	if err = errors.Join(err, w.Close()); err != nil {
+		return fmt.Errorf("capture: %w", err)
+	}
+	fmt.Fprintf(env.stderr, "%d observations. Look at them with: sallyport replay %s\n", n, printable.Command([]string{file}))
+	return nil
+}
