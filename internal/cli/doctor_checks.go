@@ -130,6 +130,12 @@ func missingFeature(f kernel.Feature) diagnosis {
 	return d
 }
 
+// unseen says what it means that a feature about clients is missing.
+var unseen = map[string]string{
+	kernel.FeatureConnectUnix: "who is connected to a service is not known: nobody can be listed as a candidate",
+	kernel.FeatureSockLength:  "who asked for what is not known: a session's actor is at best one of a set of candidates",
+}
+
 // clients reports what is seen of those who ask.
 func (x *exam) clients(features kernel.Features, level kernel.Level) []diagnosis {
 	peers := diagnosis{Check: "client peers", Grade: gradeOK, Found: "every connect to a service socket, before it succeeds, by cgroup/connect_unix; no cost to other calls", gives: []attack.Need{attack.NeedPeers}}
@@ -140,11 +146,11 @@ func (x *exam) clients(features kernel.Features, level kernel.Level) []diagnosis
 			"only while a client is connected, with always all the time, with off never",
 	}
 	for d, name := range map[*diagnosis]string{&peers: kernel.FeatureConnectUnix, &requests: kernel.FeatureSockLength} {
-		f := features.Get(name)
+		f := features.Get(name) // the two do not depend on each other: any order will do
 		if level != kernel.LevelServices && f.Available() {
 			continue
 		}
-		d.Grade, d.gives, d.Effect = gradeDegraded, nil, "who asked is not known by "+name
+		d.Grade, d.gives, d.Effect = gradeDegraded, nil, unseen[name]
 		d.Found = "not seen: the kernel sensor does not run"
 		if level != kernel.LevelServices {
 			d.Found = "not seen: " + f.Err.Error()
