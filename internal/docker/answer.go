@@ -190,6 +190,7 @@ func (c *conn) loseAnswers() {
 	c.cutAnswer()
 	c.all.free(&c.sent.head)
 	c.sent.state = streamLost
+	c.open = nil
 }
 
 // missAnswers is loseAnswers for a cause on the daemon's side. It takes the

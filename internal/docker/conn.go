@@ -66,6 +66,7 @@ func (r *request) mayHijack() bool {
 // rebase gives up when offsets change their meaning.
 func (c *conn) rebase(s *event.Segment) {
 	c.lose(s)
+	c.loseAnswers()
 	c.whole = s.Whole
 	c.recv.placed, c.sent.placed = false, false
 	c.recv.floating, c.sent.floating = true, true
@@ -274,16 +275,27 @@ func (c *conn) newRequest(s *event.Segment, req *http.Request) *request {
 }
 
 // resync finds the answers again when they were lost (an answer of which too
-// little was sampled) at a head that began a piece of its own: the daemon reads
-// such a piece only after it wrote the answer before, so what it writes next is
-// the answer to this request. One byte proves nothing: Go's server reads one
-// ahead while it still answers.
+// little was sampled), or when requests may have gone by unseen, at a head that
+// began a piece of its own: the daemon reads such a piece only after it wrote
+// the answer before, so what it writes next is the answer to this request. One
+// byte proves nothing: Go's server reads one ahead while it still answers.
 func (c *conn) resync() {
-	if c.fresh && c.sent.state == streamLost {
-		c.sent = stream{floating: true}
-		c.open = nil
-	}
+	fresh := c.fresh
 	c.fresh = false
+	if c.certain && c.sent.state != streamLost {
+		return
+	}
+	if !fresh {
+		if !c.certain {
+			c.loseAnswers()
+		}
+		return
+	}
+	c.tellAnswer()
+	c.all.free(&c.sent.head)
+	c.all.free(&c.sent.data)
+	c.sent = stream{floating: true}
+	c.open = nil
 }
 
 // cutBody gives up a wanted body.
@@ -345,13 +357,14 @@ func (c *conn) release() {
 	}
 }
 
-// lose gives up the certainty of everything that follows.
+// lose gives up the certainty of everything that follows. Answers to what was
+// asked before are still awaited.
 func (c *conn) lose(s *event.Segment) {
 	if c.receiving != nil {
 		c.cutBody()
 	}
-	c.loseAnswers()
-	c.drop()
+	c.all.free(&c.recv.head)
+	c.receiving, c.waitFor, c.spilled = nil, nil, false
 	c.recv.state = streamLost
 	if c.certain {
 		c.certain = false
