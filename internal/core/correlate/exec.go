@@ -360,7 +360,7 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 			return true
 		}
 	}
-	if x.inspect != nil && !x.inspect.Running && x.inspect.ExitCode != nil && x.inspect.PID == 0 {
+	if in := x.inspect; in != nil && !in.Running && in.PID == 0 && deref(in.ExitCode) != 0 {
 		return true
 	}
 	t := x.asked()
