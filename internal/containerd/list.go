@@ -82,7 +82,11 @@ func (l *lister) namespace(ctx context.Context, ns string) error {
 
 // task reports a container's first process and its running execs.
 func (l *lister) task(ctx context.Context, asked time.Time, ns, id string, p *task.Process) error {
-	running := p.GetStatus() != task.Status_STOPPED && p.GetStatus() != task.Status_UNKNOWN
+	if p.GetStatus() == task.Status_UNKNOWN {
+		// containerd 1.6 lists a task like this when its shim does not answer.
+		return fmt.Errorf("list processes of task %s in namespace %s: its state is unknown", id, ns)
+	}
+	running := p.GetStatus() != task.Status_STOPPED
 	var execs map[string]uint32
 	if running {
 		var err error

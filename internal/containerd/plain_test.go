@@ -5,6 +5,10 @@ package containerd_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -151,4 +155,52 @@ func TestPlainFrozenAtStart(t *testing.T) {
 	await(t, r, 0, "down", down)
 	b.Thaw()
 	await(t, r, 0, "up", up)
+}
+
+// TestFrozenShim comes while one container's shim hangs: events and the other
+// containers are reported all the same, and that one when its shim goes on.
+func TestFrozenShim(t *testing.T) {
+	b := bed.New(t)
+	hung, other := b.RunT(t, "/bin/sleep", "1000"), b.RunT(t, "/bin/sleep", "1000")
+	shim := shimOf(t, b, hung)
+	if err := syscall.Kill(shim, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { syscall.Kill(shim, syscall.SIGCONT) })
+	r := watch(t, containerd.Options{Address: b.Socket})
+	await(t, r, 0, "state", up)
+	await(t, r, 0, "task of the other", func(o event.RuntimeTask) bool { return string(o.Container) == other && o.Running })
+	if _, err := testbed.Output(b.Ctr(t.Context(), "task", "exec", "--exec-id", "e", other, "/bin/true")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, r, 0, "exit in the other", func(e event.RuntimeEvent) bool { return e.ExecID == "e" && e.Action == event.RuntimeExit })
+	mark := r.mark()
+	syscall.Kill(shim, syscall.SIGCONT)
+	await(t, r, mark, "task of the hung", func(o event.RuntimeTask) bool { return string(o.Container) == hung && o.Running && o.PID != 0 })
+}
+
+// shimOf returns the pid of the shim of a container: its first process's parent.
+func shimOf(t *testing.T, b *bed.Runtime, id string) int {
+	t.Helper()
+	out, err := testbed.Output(b.Ctr(t.Context(), "task", "ls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(out) {
+		f := strings.Fields(line)
+		if f[0] != id {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + f[1] + "/stat")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ppid, err := strconv.Atoi(strings.Fields(string(stat))[3])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ppid
+	}
+	t.Fatalf("no task %s in %q", id, out)
+	return 0
 }

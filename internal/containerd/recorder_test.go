@@ -67,10 +67,10 @@ func (r *recorder) mark() int {
 }
 
 // await returns the first observation of type T after the position that
-// matches; it fails the test when none comes within 20 s.
+// matches; it fails the test when none comes within a minute (dockerd takes ten seconds to restart a killed containerd).
 func await[T event.Observation](t testing.TB, r *recorder, after int, what string, match func(T) bool) T {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		r.mu.Lock()
 		rest, changed := r.all[after:], r.changed

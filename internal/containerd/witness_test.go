@@ -9,8 +9,11 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -158,6 +161,73 @@ func TestRestart(t *testing.T) {
 	if exec.PID != started.PID || !exec.Running {
 		t.Errorf("task of the exec: %+v, started %+v", exec, started)
 	}
+}
+
+// TestKilled kills the daemon's containerd, which dockerd then starts again.
+func TestKilled(t *testing.T) {
+	e := docker.New(t, docker.Options{})
+	id := e.RunT(t, docker.Image)
+	r := watch(t, containerd.Options{Address: e.ContainerdSocket})
+	await(t, r, 0, "up", up)
+	mark := r.mark()
+	if err := syscall.Kill(e.ContainerdPID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	lost := await(t, r, mark, "down", down)
+	again := await(t, r, mark, "up", up)
+	if !again.From.After(lost.Time) {
+		t.Errorf("gap from %v to %v", lost.Time, again.From)
+	}
+	await(t, r, mark, "task", func(o event.RuntimeTask) bool { return string(o.Container) == id && o.Running })
+}
+
+// TestStorm runs many execs at once: each has all its events, and its exit
+// status by its exec id.
+func TestStorm(t *testing.T) {
+	const clients, each = 8, 10
+	e := docker.Shared(t)
+	id := e.RunT(t, docker.Image)
+	r := watch(t, containerd.Options{Address: e.ContainerdSocket})
+	await(t, r, 0, "up", up)
+	var g errgroup.Group
+	for range clients {
+		g.Go(func() error {
+			for range each {
+				if out, err := e.CLI(t.Context(), "exec", id, "/bin/true").CombinedOutput(); err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	e.ExecT(t, 0, id, "/bin/actor")
+	execs := map[event.ExecID]map[event.RuntimeAction]uint32{} // the pid that each event names
+	await(t, r, 0, "last event", func(e event.RuntimeEvent) bool {
+		if string(e.Container) != id || e.ExecID == "" {
+			return false
+		}
+		if execs[e.ExecID] == nil {
+			execs[e.ExecID] = map[event.RuntimeAction]uint32{}
+		}
+		execs[e.ExecID][e.Action] = e.PID
+		return len(execs) == clients*each+1 && complete(execs)
+	})
+}
+
+// complete reports whether every exec was added, started and has exited, as
+// one process.
+func complete(execs map[event.ExecID]map[event.RuntimeAction]uint32) bool {
+	for _, pids := range execs {
+		_, added := pids[event.RuntimeExecAdded]
+		started := pids[event.RuntimeExecStarted]
+		if !added || started == 0 || pids[event.RuntimeExit] != started {
+			return false
+		}
+	}
+	return true
 }
 
 // TestFrozen stops containerd without ending it.
