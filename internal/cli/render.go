@@ -25,23 +25,27 @@ func (env *environment) renderer() renderer {
 
 // The layouts of times for a person.
 const (
-	layoutTable = "2006-01-02 15:04:05"
+	layoutTable = "01-02 15:04:05"
 	layoutLive  = "15:04:05"
 	layoutExact = "2006-01-02 15:04:05.000000000 -07:00"
 )
 
 var sessionColumns = []column{
-	{title: "ID", least: 8},
-	{title: "STARTED", drop: 3},
-	{title: "KIND", drop: 2},
-	{title: "CHANNEL", drop: 4},
-	{title: "ACTOR", least: 10},
-	{title: "KNOWN", drop: 5},
-	{title: "CONTAINER", least: 8},
+	{title: "ID"},
+	{title: "STARTED", drop: 2},
+	{title: "KIND", drop: 1},
+	{title: "CHANNEL", drop: 3},
+	{title: "ACTOR", least: 12},
+	{title: "KNOWN", drop: 4},
+	{title: "CONTAINER", least: 9},
 	{title: "COMMAND", least: 12},
 	{title: "STATE"},
-	{title: "UNEXPLAINED", least: 11, drop: 1},
+	{title: "UNEXPLAINED", least: 11},
 }
+
+// shortID is the beginning of an id that tables show: 50 bits, enough for any
+// one store, and every command takes it.
+func shortID(id session.ID) string { return string(id[:min(10, len(id))]) }
 
 // table prints sessions, one a line.
 func (r renderer) table(w io.Writer, sessions []session.Session) error {
@@ -54,7 +58,7 @@ func (r renderer) table(w io.Writer, sessions []session.Session) error {
 
 func (r renderer) row(s *session.Session) []cell {
 	return []cell{
-		{string(s.ID), styleBold},
+		{shortID(s.ID), styleBold},
 		{s.Started.In(r.zone).Format(layoutTable), stylePlain},
 		{string(s.Kind), stylePlain},
 		{string(s.Channel), stylePlain},
@@ -82,7 +86,7 @@ func levelStyle(l session.Level) style {
 // who names the actor in few words. It never names one of several candidates.
 func who(s *session.Session) string {
 	if n := len(s.Attribution.Candidates); s.Attribution.Level == session.LevelSet {
-		return strconv.Itoa(n) + " candidates"
+		return plural(n, "candidate")
 	}
 	return actorName(&s.Actor)
 }
@@ -180,9 +184,19 @@ func (r renderer) line(v session.Revision) string {
 		mark = "  " + p.paint(styleBad, unexplained(s))
 	}
 	head := fmt.Sprintf("%s  %s  %s %s  %s %s %s  ",
-		p.paint(styleDim, at.In(r.zone).Format(layoutLive)), p.paint(styleBold, string(s.ID)),
-		s.Kind, s.Channel, who(s), p.paint(levelStyle(s.Attribution.Level), "["+string(s.Attribution.Level)+"]"), "-> "+container(s)+":")
-	return head + printable.Cut(command(s), r.room()) + "  " + p.paint(state.style, state.text) + mark
+		p.paint(styleDim, at.In(r.zone).Format(layoutLive)), p.paint(styleBold, shortID(s.ID)),
+		s.Kind, s.Channel, who(s), p.paint(levelStyle(s.Attribution.Level), "["+string(s.Attribution.Level)+"]"), "-> "+container(s))
+	if c := command(s); c != "" {
+		head += printable.Cut(c, r.room()) + "  "
+	}
+	return head + p.paint(state.style, state.text) + mark
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
 }
 
 // room is how much of a command a live line shows.

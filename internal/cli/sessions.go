@@ -49,7 +49,7 @@ without its process.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return env.sessions(cmd.Context(), q) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.state, "state", q.state, "state directory of `DIR`")
+	f.StringVar(&q.state, "state", q.state, "state directory `DIR`")
 	f.StringVar(&q.since, "since", "", "only sessions started since `WHEN`: a duration (1h, 7d) or a time (2006-01-02, RFC 3339)")
 	f.StringVar(&q.Actor, "actor", "", "only sessions of this user `NAME` or uid, as actor or candidate")
 	f.StringVar(&q.Container, "container", "", "only sessions in this container, by name or beginning of its id")

@@ -32,7 +32,7 @@ func newShow(env *environment) *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&state, "state", state, "state directory of `DIR`")
+	f.StringVar(&state, "state", state, "state directory `DIR`")
 	f.BoolVar(&evidence, "evidence", false, "list every observation that the session rests on, and its revisions")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

@@ -27,7 +27,7 @@ and needs no connection to "sallyport up", which may start later.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&state, "state", state, "state directory of `DIR`")
+	f.StringVar(&state, "state", state, "state directory `DIR`")
 	f.IntVar(&last, "last", 0, "begin with the last `N` records")
 	f.BoolVar(&asJSON, "json", false, "print each revision as one JSON object")
 	return cmd

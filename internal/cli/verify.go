@@ -38,7 +38,7 @@ Exit status 0 when everything is proven, 1 when something does not fit.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&state, "state", state, "state directory of `DIR`")
+	f.StringVar(&state, "state", state, "state directory `DIR`")
 	f.StringVar(&key, "key", "", "the ledger's public `KEY`, kept elsewhere (default: the one in the state directory)")
 	f.StringArrayVar(&earlier, "checkpoint", nil, "a checkpoint `FILE` saved earlier; may be repeated")
 	f.StringVar(&save, "save", "", "write the last checkpoint to `FILE`")

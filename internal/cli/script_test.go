@@ -1,0 +1,180 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/sallyport/sallyport/internal/core/correlate"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/replay"
+	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/internal/store/capture"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sallyport": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	})
+}
+
+// TestScripts runs the specification of the command line, testdata/script.
+func TestScripts(t *testing.T) {
+	corpus, err := filepath.Abs("../../corpus")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("XDG_STATE_HOME", env.WorkDir)
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"story":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(captureStory(corpus, ts, args)) },
+			"keep":   func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(keepStory(corpus, ts, args)) },
+			"damage": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(damageFile(ts, args)) },
+			"widths": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(narrowerThan(ts, args)) },
+		},
+	})
+}
+
+// captureStory is "story NAME FILE": a story of corpus/ as a capture.
+func captureStory(corpus string, ts *testscript.TestScript, args []string) error {
+	observations, err := readStory(corpus, args[0])
+	if err != nil {
+		return err
+	}
+	w, err := capture.Create(ts.MkAbs(args[1]), capture.Header{})
+	if err != nil {
+		return err
+	}
+	for _, o := range observations {
+		if err := w.Write(o); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+// keepStory is "keep NAME DIR": what a story comes to, in a state directory.
+func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
+	observations, err := readStory(corpus, args[0])
+	if err != nil {
+		return err
+	}
+	st, err := store.Open(ts.MkAbs(args[1]), store.Options{})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	var revisions []session.Revision
+	input := func(yield func(event.Observation, error) bool) {
+		for _, o := range observations {
+			if !yield(o, nil) {
+				return
+			}
+		}
+	}
+	keep := func(r session.Revision) error {
+		revisions = append(revisions, r)
+		return nil
+	}
+	if _, err := replay.Play(input, correlate.Options{}, keep); err != nil {
+		return err
+	}
+	_, err = st.Append(context.Background(), store.Batch{Observations: observations, Revisions: revisions})
+	return err
+}
+
+func readStory(corpus, name string) ([]event.Observation, error) {
+	data, err := os.ReadFile(filepath.Join(corpus, name+".txtar"))
+	if err != nil {
+		return nil, err
+	}
+	var out []event.Observation
+	for line := range bytes.Lines(bytes.TrimSpace(txtar.Parse(data).Files[0].Data)) {
+		o, err := event.Unmarshal(line)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// damageFile is "damage FILE TEXT": the last occurrence of TEXT is overwritten.
+func damageFile(ts *testscript.TestScript, args []string) error {
+	file := ts.MkAbs(args[0])
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	at := bytes.LastIndex(data, []byte(args[1]))
+	if at < 0 {
+		return fmt.Errorf("%s does not hold %q", args[0], args[1])
+	}
+	data[at] ^= 0xff
+	return os.WriteFile(file, data, 0o600)
+}
+
+// narrowerThan is "widths N": no line of the last standard output is wider.
+func narrowerThan(ts *testscript.TestScript, args []string) error {
+	limit, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	for line := range bytes.Lines([]byte(ts.ReadFile("stdout"))) {
+		if n := len([]rune(string(bytes.TrimSuffix(line, []byte("\n"))))); n > limit {
+			return fmt.Errorf("%d columns: %s", n, line)
+		}
+	}
+	return nil
+}
+
+func TestParseSince(t *testing.T) {
+	now := time.Date(2026, 11, 2, 12, 0, 0, 0, time.UTC)
+	for in, want := range map[string]time.Time{
+		"":                     {},
+		"1h":                   now.Add(-time.Hour),
+		"7d":                   now.AddDate(0, 0, -7),
+		"2026-11-01T00:00:00Z": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC),
+	} {
+		if got, err := parseSince(in, now); err != nil || !got.Equal(want) {
+			t.Errorf("parseSince(%q) = %v, %v", in, got, err)
+		}
+	}
+	for _, bad := range []string{"yesterday", "-1h", "1", "h", "9999999d", "NaNd", "Infd"} {
+		if got, err := parseSince(bad, now); err == nil {
+			t.Errorf("parseSince(%q) = %v", bad, got)
+		}
+	}
+}
+
+// FuzzConfig: any file is either taken or refused with its line.
+func FuzzConfig(f *testing.F) {
+	f.Add("version: 1\nretention:\n  age: 30d\n  size: 2GiB\n")
+	f.Add("docker: [a]\n")
+	f.Add("a: &a [*a]\n")
+	f.Add("listen: 127.0.0.1:0\nlisten: off\n")
+	f.Add("retention: {age: 1e300d}\n? {a: b} : c\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		var c config
+		if err := c.parse("f", []byte(text)); err != nil && !bytes.HasPrefix([]byte(err.Error()), []byte("f")) {
+			t.Errorf("%q: the error does not name the file: %v", text, err)
+		}
+		if c.RetentionAge < 0 || c.RetentionSize < 0 {
+			t.Errorf("%q: %+v", text, c)
+		}
+	})
+}
