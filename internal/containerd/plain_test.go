@@ -30,6 +30,7 @@ import (
 // TestPlain watches a containerd without Docker: what runs before the witness
 // comes, and a container of another namespace that comes later.
 func TestPlain(t *testing.T) {
+	t.Parallel()
 	b := bed.New(t)
 	early := b.RunT(t, "/bin/sleep", "1000")
 	if _, err := testbed.Output(b.Ctr(t.Context(), "task", "exec", "-d", "--exec-id", "shell", early, "/bin/sleep", "1000")); err != nil {
@@ -65,13 +66,14 @@ func TestPlain(t *testing.T) {
 // TestNothingBetweenSubscribeAndUp publishes an event the moment a witness
 // says it is up, many times: containerd itself confirms no subscription.
 func TestNothingBetweenSubscribeAndUp(t *testing.T) {
+	t.Parallel()
 	b := bed.New(t)
 	conn, err := grpc.NewClient("unix://"+b.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	for i := range 300 {
+	for i := range 150 {
 		ctx, cancel := context.WithCancel(t.Context())
 		id := fmt.Sprintf("published-%d", i)
 		seen := make(chan struct{}, 1)
@@ -147,6 +149,7 @@ func TestUnreadable(t *testing.T) {
 
 // TestPlainFrozenAtStart meets a containerd that hangs from the beginning.
 func TestPlainFrozenAtStart(t *testing.T) {
+	t.Parallel()
 	b := bed.New(t)
 	if err := b.Freeze(); err != nil {
 		t.Fatal(err)
@@ -160,6 +163,7 @@ func TestPlainFrozenAtStart(t *testing.T) {
 // TestFrozenShim comes while one container's shim hangs: events and the other
 // containers are reported all the same, and that one when its shim goes on.
 func TestFrozenShim(t *testing.T) {
+	t.Parallel()
 	b := bed.New(t)
 	hung, other := b.RunT(t, "/bin/sleep", "1000"), b.RunT(t, "/bin/sleep", "1000")
 	shim := shimOf(t, b, hung)

@@ -127,6 +127,7 @@ func TestCtrExec(t *testing.T) {
 // TestRestart restarts dockerd, which restarts its containerd, while an exec
 // runs: the gap is stated and what still runs is found again.
 func TestRestart(t *testing.T) {
+	t.Parallel()
 	e := docker.New(t, docker.Options{})
 	id := e.RunT(t, docker.Image)
 	r := watch(t, containerd.Options{Address: e.ContainerdSocket})
@@ -165,6 +166,7 @@ func TestRestart(t *testing.T) {
 
 // TestKilled kills the daemon's containerd, which dockerd then starts again.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	e := docker.New(t, docker.Options{})
 	id := e.RunT(t, docker.Image)
 	r := watch(t, containerd.Options{Address: e.ContainerdSocket})
@@ -232,6 +234,7 @@ func complete(execs map[event.ExecID]map[event.RuntimeAction]uint32) bool {
 
 // TestFrozen stops containerd without ending it.
 func TestFrozen(t *testing.T) {
+	t.Parallel()
 	e := docker.New(t, docker.Options{})
 	r := watch(t, containerd.Options{Address: e.ContainerdSocket})
 	await(t, r, 0, "state", up)
@@ -252,6 +255,7 @@ func TestFrozen(t *testing.T) {
 }
 
 func TestAbsent(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "containerd.sock")
 	r := watch(t, containerd.Options{Address: path})
 	s := await(t, r, 0, "state", down)
@@ -262,6 +266,7 @@ func TestAbsent(t *testing.T) {
 
 // TestSilent connects to a listener that never answers.
 func TestSilent(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "containerd.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -284,6 +289,7 @@ func TestFind(t *testing.T) {
 // TestFindForeign has a dockerd use a containerd that it did not start, as on
 // Debian, where both are services of their own.
 func TestFindForeign(t *testing.T) {
+	t.Parallel()
 	b := bed.New(t)
 	e := docker.New(t, docker.Options{Flags: []string{"--containerd", b.Socket}})
 	if got, err := containerd.Find(e.Socket); err != nil || got != b.Socket {

@@ -85,6 +85,7 @@ func TestHealthImage(t *testing.T) {
 }
 
 func TestRestartKeepsContainers(t *testing.T) {
+	t.Parallel()
 	e := docker.New(t, docker.Options{})
 	id := e.RunT(t, docker.Image)
 	pid, daemon, runtime := e.HostPIDT(t, id), e.PID(), e.ContainerdPID()
@@ -98,6 +99,7 @@ func TestRestartKeepsContainers(t *testing.T) {
 }
 
 func TestStopFrozen(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Docker)
 	e, err := docker.Start(t.Context(), docker.Options{})
 	if err != nil {
