@@ -3,9 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"os"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
@@ -29,19 +33,46 @@ func locate(file string, cause error) error {
 	defer cancel()
 	var size int64
 	if err := db.QueryRowContext(ctx, `PRAGMA page_size`).Scan(&size); err != nil {
-		d.Offset = 0 // not even the header of the file can be read
+		if d.Offset, d.What = cutOff(file); d.Offset < 0 {
+			d.Offset, d.What = 0, cause.Error() // not even the header can be read
+		}
 		return d
 	}
 	var report string
 	if err := db.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&report); err != nil || report == "ok" {
 		return d
 	}
-	d.What = report
+	d.What = strings.TrimPrefix(report, "*** in database main ***\n")
 	if m := pageInReport.FindStringSubmatch(report); m != nil {
 		d.Page, _ = strconv.ParseInt(m[1], 10, 64)
 		d.Offset = (d.Page - 1) * size
 	}
 	return d
+}
+
+// cutOff tells whether a database file is shorter than its header says, and
+// from where on it is missing; -1 when it is not. Bytes 16 and 28 of the header
+// are the page size and the size in pages (sqlite.org/fileformat2.html).
+func cutOff(file string) (int64, string) {
+	f, err := os.Open(file)
+	if err != nil {
+		return -1, ""
+	}
+	defer f.Close()
+	var header [100]byte
+	info, err := f.Stat()
+	if _, rerr := f.ReadAt(header[:], 0); err != nil || rerr != nil || string(header[:16]) != "SQLite format 3\x00" {
+		return -1, ""
+	}
+	page := int64(binary.BigEndian.Uint16(header[16:]))
+	if page == 1 {
+		page = 1 << 16
+	}
+	whole := page * int64(binary.BigEndian.Uint32(header[28:]))
+	if info.Size() >= whole {
+		return -1, ""
+	}
+	return info.Size(), fmt.Sprintf("it is cut off there, of %d bytes", whole)
 }
 
 var pageInReport = regexp.MustCompile(`(?i)\bpage:? (\d+)`)
@@ -59,10 +90,10 @@ func loadTree(ctx context.Context, conn *sql.Conn, file string, key note.Verifie
 	}
 	var signed []byte
 	err := conn.QueryRowContext(ctx, `SELECT note FROM checkpoint ORDER BY size DESC LIMIT 1`).Scan(&signed)
-	if err == sql.ErrNoRows && size == 0 {
+	if errors.Is(err, sql.ErrNoRows) && size == 0 {
 		return &ledger.Tree{}, nil
 	}
-	if err == sql.ErrNoRows {
+	if errors.Is(err, sql.ErrNoRows) {
 		return nil, damaged("%d records without a checkpoint", size)
 	}
 	if err != nil {
@@ -78,7 +109,7 @@ func loadTree(ctx context.Context, conn *sql.Conn, file string, key note.Verifie
 	tree, err := ledger.Restore(size, func(seq int64) ([]ledger.Hash, error) {
 		var hashes []byte
 		err := conn.QueryRowContext(ctx, `SELECT hashes FROM record WHERE seq = ?`, seq).Scan(&hashes)
-		if err == sql.ErrNoRows {
+		if errors.Is(err, sql.ErrNoRows) {
 			return nil, damaged("record %d is missing", seq)
 		}
 		return splitHashes(hashes), err

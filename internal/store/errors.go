@@ -97,8 +97,8 @@ func (e *DamagedError) Error() string {
 
 // Hint says what to do about it.
 func (e *DamagedError) Hint() string {
-	return "what can still be read is shown; `sallyport verify` names the first record that does not fit; " +
-		"to go on watching, move the state directory aside and keep it as evidence"
+	return "what comes before it is still read; `sallyport verify` names the first record that does not fit, and " +
+		"`sqlite3 FILE .recover` may save more; to go on watching, move the state directory aside and keep it as evidence"
 }
 
 // sqliteCode returns the primary and the extended result code in err.
