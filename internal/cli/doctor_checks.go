@@ -19,22 +19,21 @@ type check struct {
 
 // exam is what the checks ask; every field is a fake in tests.
 type exam struct {
-	goos   string
-	uid    int
-	getenv func(string) string
-	now    func() time.Time
-	built  time.Time // the build's time; zero when unknown
-	read   func(path string) (string, error)
+	goos    string
+	uid     int
+	address string // of the Docker daemon
+	state   string // state directory
+	now     func() time.Time
+	built   time.Time // the build's time; zero when unknown
+	read    func(path string) (string, error)
 
 	features   func() kernel.Features
 	docker     func(ctx context.Context, address string) (dockerFacts, error)
 	listeners  func(socket string) (pid uint32, tcp []string, err error)
-	find       func(dockerSocket string) (string, error)
+	find       func() (address string, err error) // of containerd
 	containerd func(ctx context.Context, address string) (version string, err error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
-
-	where hostFlags
 }
 
 // dockerFacts is what the Docker daemon says of itself.
@@ -190,7 +189,7 @@ func (x *exam) checkCgroups(context.Context) []diagnosis {
 }
 
 func (x *exam) checkDocker(ctx context.Context) []diagnosis {
-	facts, err := x.docker(ctx, x.where.docker)
+	facts, err := x.docker(ctx, x.address)
 	if err != nil {
 		return one(diagnosis{
 			Check: "docker", Grade: gradeMissing, Found: err.Error(),
@@ -272,20 +271,9 @@ func dockerNotes(facts dockerFacts) []diagnosis {
 }
 
 func (x *exam) checkContainerd(ctx context.Context) []diagnosis {
-	address := x.where.containerd
-	if address == "" {
-		docker := x.where.docker
-		if docker == "" {
-			docker = x.getenv("DOCKER_HOST")
-		}
-		if !strings.HasPrefix(docker, "unix://") && !strings.HasPrefix(docker, "/") {
-			docker = defaultDocker
-		}
-		found, err := x.find(strings.TrimPrefix(docker, "unix://"))
-		if err != nil {
-			return one(noContainerd(err, x.uid))
-		}
-		address = found
+	address, err := x.find()
+	if err != nil {
+		return one(noContainerd(err, x.uid))
 	}
 	version, err := x.containerd(ctx, address)
 	if err != nil {
@@ -313,7 +301,7 @@ func noContainerd(err error, uid int) diagnosis {
 const freeMin = 512 << 20
 
 func (x *exam) checkState(context.Context) []diagnosis {
-	path := x.where.state
+	path := x.state
 	facts, err := x.dir(path)
 	d := diagnosis{Check: "state directory", Grade: gradeOK}
 	switch {

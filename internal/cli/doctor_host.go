@@ -17,13 +17,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 )
-
-// defaultDocker is where Docker listens unless it is told otherwise.
-const defaultDocker = "unix:///var/run/docker.sock"
 
 // hostFlags say which services and which store a command asks about.
 type hostFlags struct{ docker, containerd, state string }
@@ -34,14 +30,16 @@ func (f *hostFlags) add(cmd *cobra.Command, env *environment) {
 	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory `DIR`")
 }
 
-// newExam returns an exam of the machine that the program runs on.
+// newExam returns an exam of the machine that the program runs on. It looks for
+// the services where `up` does.
 func newExam(env *environment, where hostFlags) *exam {
 	built, _ := time.Parse(time.RFC3339, thisBuild().Time)
+	h := &host{conf: config{Containerd: where.containerd}, docker: findDocker(env, where.docker)}
 	return &exam{
-		goos: runtime.GOOS, uid: os.Geteuid(), getenv: env.getenv, now: time.Now, built: built,
+		goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: kernel.Probe, docker: askDocker, listeners: docker.Listeners,
-		find: containerd.Find, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
-		where: where,
+		find: h.containerdSocket, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
+		address: h.docker.address, state: where.state,
 	}
 }
 
@@ -56,24 +54,16 @@ func readSmall(path string) (string, error) {
 	return string(b), err
 }
 
-// askDocker asks the daemon at address, which may be the path of a socket; ""
-// is DOCKER_HOST or the usual socket.
+// askDocker asks the daemon at address; certificates come from the environment.
 func askDocker(ctx context.Context, address string) (dockerFacts, error) {
-	opts := []client.Opt{client.FromEnv}
-	if filepath.IsAbs(address) {
-		address = "unix://" + address
-	}
-	if address != "" {
-		opts = append(opts, client.WithHost(address))
-	}
-	c, err := client.New(opts...)
+	c, err := client.New(client.FromEnv, client.WithHost(address))
 	if err != nil {
 		return dockerFacts{}, err
 	}
 	defer c.Close()
 	version, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
 	if err != nil {
-		return dockerFacts{}, fmt.Errorf("%s: %w", c.DaemonHost(), err)
+		return dockerFacts{}, err // names the address
 	}
 	facts := dockerFacts{Address: c.DaemonHost(), Version: version.Version, APIVersion: version.APIVersion}
 	if info, err := c.Info(ctx, client.InfoOptions{}); err == nil {

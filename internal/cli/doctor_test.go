@@ -18,6 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/kernel"
 )
 
+const dockerAddress = "unix:///var/run/docker.sock"
+
 // wellFeatures are those of a level 2 host: all but trampolines.
 func wellFeatures() kernel.Features {
 	return kernel.Features{
@@ -49,7 +51,7 @@ func well() *exam {
 		"/proc/self/loginuid":        "1000",
 	}
 	return &exam{
-		goos: "linux", getenv: func(string) string { return "" }, now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
+		goos: "linux", address: dockerAddress, state: "/var/lib/sallyport", now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
 		read: func(p string) (string, error) {
 			if s, ok := files[p]; ok {
 				return s, nil
@@ -58,16 +60,15 @@ func well() *exam {
 		},
 		features: wellFeatures,
 		docker: func(context.Context, string) (dockerFacts, error) {
-			return dockerFacts{Address: defaultDocker, Version: "20.10.24", APIVersion: "1.41"}, nil
+			return dockerFacts{Address: dockerAddress, Version: "20.10.24", APIVersion: "1.41"}, nil
 		},
 		listeners:  func(string) (uint32, []string, error) { return 900, nil, nil },
-		find:       func(string) (string, error) { return "/run/docker/containerd/containerd.sock", nil },
+		find:       func() (string, error) { return "/run/docker/containerd/containerd.sock", nil },
 		containerd: func(context.Context, string) (string, error) { return "1.6.20", nil },
 		dir: func(string) (dirFacts, error) {
 			return dirFacts{Exists: true, Writable: true, Free: 9 << 30, Mode: 0o700}, nil
 		},
 		synced: func() (bool, error) { return true, nil },
-		where:  hostFlags{state: "/var/lib/sallyport"},
 	}
 }
 
@@ -135,7 +136,7 @@ func TestDoctorFinds(t *testing.T) {
 		"docker rootless": {
 			func(x *exam) {
 				x.docker = func(context.Context, string) (dockerFacts, error) {
-					return dockerFacts{Address: defaultDocker, Security: []string{"name=seccomp,profile=default", "name=rootless"}}, nil
+					return dockerFacts{Address: dockerAddress, Security: []string{"name=seccomp,profile=default", "name=rootless"}}, nil
 				}
 			},
 			"docker rootless", gradeNote, ExitFine, "", nil,
@@ -143,7 +144,7 @@ func TestDoctorFinds(t *testing.T) {
 		"docker userns": {
 			func(x *exam) {
 				x.docker = func(context.Context, string) (dockerFacts, error) {
-					return dockerFacts{Address: defaultDocker, Security: []string{"name=userns"}}, nil
+					return dockerFacts{Address: dockerAddress, Security: []string{"name=userns"}}, nil
 				}
 			},
 			"docker userns-remap", gradeNote, ExitFine, "", nil,
@@ -151,13 +152,13 @@ func TestDoctorFinds(t *testing.T) {
 		"docker authorization": {
 			func(x *exam) {
 				x.docker = func(context.Context, string) (dockerFacts, error) {
-					return dockerFacts{Address: defaultDocker, Authz: []string{"opa"}}, nil
+					return dockerFacts{Address: dockerAddress, Authz: []string{"opa"}}, nil
 				}
 			},
 			"docker authorization", gradeNote, ExitFine, "", nil,
 		},
 		"no containerd": {
-			func(x *exam) { x.find = func(string) (string, error) { return "", errors.New("none") } },
+			func(x *exam) { x.find = func() (string, error) { return "", errors.New("none") } },
 			"containerd", gradeMissing, ExitFindings, "--containerd", []attack.Need{attack.NeedContainerd},
 		},
 		"containerd does not answer": {
@@ -262,7 +263,7 @@ func TestDoctorFinds(t *testing.T) {
 				x.goos = "darwin"
 				x.features = func() kernel.Features { return nil }
 				x.docker = noDocker
-				x.find = func(string) (string, error) { return "", errors.New("none") }
+				x.find = func() (string, error) { return "", errors.New("none") }
 			},
 			"system", gradeMissing, ExitUsage, "Linux host", attack.Needs(),
 		},
@@ -301,7 +302,7 @@ func TestDoctorHasARemedyForAllThatIsWrong(t *testing.T) {
 	x.uid = 65534
 	x.features = func() kernel.Features { return nil }
 	x.docker = func(context.Context, string) (dockerFacts, error) { return dockerFacts{}, errRefused }
-	x.find = func(string) (string, error) { return "", errors.New("none") }
+	x.find = func() (string, error) { return "", errors.New("none") }
 	x.dir = func(string) (dirFacts, error) { return dirFacts{}, nil }
 	up := x.examine(t.Context())
 	if up.exit() != ExitUsage {
@@ -320,7 +321,7 @@ func TestDoctorIsBounded(t *testing.T) {
 		x := well()
 		ctx, release := context.WithCancel(t.Context())
 		defer release()
-		x.find = func(string) (string, error) { <-ctx.Done(); return "", ctx.Err() }
+		x.find = func() (string, error) { <-ctx.Done(); return "", ctx.Err() }
 		begin := time.Now()
 		up := x.examine(t.Context())
 		if took := time.Since(begin); took != checkMax {
