@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"net/http"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -9,6 +10,9 @@ import (
 // answered takes a piece that the service sent.
 func (c *conn) answered(s *event.Segment) {
 	before, data, behind := c.sent.place(s)
+	if c.sent.state == streamSeek && bytes.HasPrefix(data, []byte("HTTP/1.")) {
+		c.sent.state, before = streamHead, 0
+	}
 	if before > 0 && !c.unseenAnswer(before) {
 		c.missAnswers(s)
 	}
@@ -37,7 +41,7 @@ func (c *conn) stepAnswer(s *event.Segment, data []byte) []byte {
 			c.endAnswer()
 		}
 		return data[used:]
-	case streamWaiting, streamRaw, streamLost:
+	case streamWaiting, streamRaw, streamSeek, streamLost:
 	}
 	return nil
 }
@@ -56,7 +60,7 @@ func (c *conn) unseenAnswer(n uint64) bool {
 		if c.sent.body.done() {
 			c.endAnswer()
 		}
-	case streamWaiting, streamRaw, streamLost:
+	case streamWaiting, streamRaw, streamSeek, streamLost:
 	}
 	return true
 }
@@ -90,15 +94,11 @@ func (c *conn) beginAnswer(s *event.Segment, res *http.Response) {
 		return // 100 Continue and the like: the answer is yet to come
 	}
 	r := c.open[0]
-	if c.sent.floating && s.Head.Time.Before(r.obs.Time) {
-		c.missAnswers(s) // an answer to something older, delivered late
-		return
-	}
 	c.open = c.open[1:]
 	r.answered = true
 	c.settle(r)
 	c.answering = &event.DockerAnswer{Header: s.Head, ID: r.obs.ID, Op: r.route.op, Status: res.StatusCode}
-	if !r.told {
+	if !r.told || !r.obs.Certain { // an answer to it may be one to another
 		c.answering = nil
 	}
 	if hijacks(r, res) {

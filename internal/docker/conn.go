@@ -68,8 +68,8 @@ func (c *conn) rebase(s *event.Segment) {
 	c.lose(s)
 	c.loseAnswers()
 	c.whole = s.Whole
-	c.recv.placed, c.sent.placed = false, false
-	c.recv.floating, c.sent.floating = true, true
+	c.recv.placed, c.recv.end = false, 0
+	c.sent.placed, c.sent.end = false, 0
 }
 
 // drop releases what is held.
@@ -134,7 +134,7 @@ func (c *conn) step(s *event.Segment, data []byte) []byte {
 			c.spilled = true
 		}
 		c.held = event.Segment{Head: s.Head, Peer: s.Peer}
-	case streamRaw, streamLost:
+	case streamRaw, streamSeek, streamLost:
 	}
 	return nil
 }
@@ -154,7 +154,7 @@ func (c *conn) unseen(s *event.Segment, n uint64) bool {
 		}
 	case streamWaiting:
 		c.spilled = true
-	case streamRaw, streamLost:
+	case streamRaw, streamSeek, streamLost:
 	}
 	return true
 }
@@ -275,27 +275,17 @@ func (c *conn) newRequest(s *event.Segment, req *http.Request) *request {
 }
 
 // resync finds the answers again when they were lost (an answer of which too
-// little was sampled), or when requests may have gone by unseen, at a head that
-// began a piece of its own: the daemon reads such a piece only after it wrote
-// the answer before, so what it writes next is the answer to this request. One
-// byte proves nothing: Go's server reads one ahead while it still answers.
+// little was sampled) at a head that began a piece of its own: the daemon reads
+// such a piece only after it wrote the answer before. One byte proves nothing:
+// Go's server reads one ahead while it still answers. What was written before
+// may still be on its way to us, so only a piece that begins like an answer is
+// one; Go's server writes every answer's head at the beginning of a piece.
 func (c *conn) resync() {
-	fresh := c.fresh
+	if c.fresh && c.sent.state == streamLost {
+		c.sent.state = streamSeek
+		c.open = nil
+	}
 	c.fresh = false
-	if c.certain && c.sent.state != streamLost {
-		return
-	}
-	if !fresh {
-		if !c.certain {
-			c.loseAnswers()
-		}
-		return
-	}
-	c.tellAnswer()
-	c.all.free(&c.sent.head)
-	c.all.free(&c.sent.data)
-	c.sent = stream{floating: true}
-	c.open = nil
 }
 
 // cutBody gives up a wanted body.

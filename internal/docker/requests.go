@@ -67,10 +67,9 @@ func NewRequests(o RequestOptions) *Requests {
 
 // Segment takes the next piece of a connection and returns what became known by
 // it: event.DockerRequest and event.DockerAnswer. Pieces of one direction of one
-// connection come in order; a piece that is missing shows in Offset. Between the
-// directions causes come before effects: an answer before the next request of
-// a client that waited for it. Pieces of services other than Docker and Podman
-// are ignored. It does not keep s.Data.
+// connection come in order; a piece that is missing shows in Offset. An answer
+// never comes before its request; it may come after the next request. Pieces of
+// services other than Docker and Podman are ignored. It does not keep s.Data.
 func (r *Requests) Segment(s event.Segment) []event.Observation {
 	if s.Service != event.ServiceDocker && s.Service != event.ServicePodman {
 		return nil

@@ -15,8 +15,6 @@ type stream struct {
 	// begins at 0.
 	end    uint64
 	placed bool
-	// floating says that the first piece is where the stream begins for us.
-	floating bool
 	// head holds the beginning of an unfinished head; in streamWaiting it holds
 	// what came behind the request that is waited for.
 	head []byte
@@ -40,6 +38,8 @@ const (
 	// streamRaw is past the last message: hijacked, upgraded, or a body that
 	// ends with the connection.
 	streamRaw
+	// streamSeek looks for a piece that begins an answer.
+	streamSeek
 	// streamLost does not know where it is.
 	streamLost
 )
@@ -49,7 +49,7 @@ const (
 func (t *stream) place(s *event.Segment) (before uint64, data []byte, behind uint64) {
 	if !t.placed {
 		t.placed = true
-		if t.floating || !s.Whole {
+		if !s.Whole {
 			t.end = s.Offset
 		}
 	}
