@@ -1,0 +1,307 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/docker"
+)
+
+// upProcess is a running `sallyport up --json`.
+type upProcess struct {
+	cmd    *exec.Cmd
+	stderr bytes.Buffer
+	done   chan error
+
+	mu    sync.Mutex
+	acked []session.Session // guarded by mu; what it printed
+}
+
+func startUp(t *testing.T, program, state string, e *docker.Engine, args ...string) *upProcess {
+	t.Helper()
+	p := &upProcess{done: make(chan error, 1)}
+	args = append([]string{"up", "--json", "--state", state, "--docker", e.Address, "--listen", "127.0.0.1:0"}, args...)
+	p.cmd = exec.Command(program, args...)
+	p.cmd.Stderr = &p.stderr
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		p.read(out)
+		p.done <- p.cmd.Wait()
+	}()
+	t.Cleanup(func() { p.end(syscall.SIGKILL) })
+	return p
+}
+
+// read notes what is printed; a line that the kill cut off does not count.
+func (p *upProcess) read(r io.Reader) {
+	lines := bufio.NewReader(r)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var s session.Session
+		if json.Unmarshal(line, &s) == nil {
+			p.mu.Lock()
+			p.acked = append(p.acked, s)
+			p.mu.Unlock()
+		}
+	}
+}
+
+func (p *upProcess) sessions() []session.Session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.acked)
+}
+
+// end sends a signal and waits.
+func (p *upProcess) end(s syscall.Signal) error {
+	_ = p.cmd.Process.Signal(s)
+	err := <-p.done
+	p.done <- err
+	return err
+}
+
+// eventually waits until f is true.
+func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	for !f() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not within %s", what, d)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// TestUpOnDocker runs the whole program beside a real engine: somebody who is
+// not root runs a command in a container, and it is there, in every form, with
+// the name of who asked.
+func TestUpOnDocker(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
+	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	p := startUp(t, bin, state, e, "--client-requests", "always")
+	box := e.RunT(t, "--name", "box", docker.Image)
+	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "made by 4321")
+
+	var got session.Session
+	eventually(t, 20*time.Second, "the session ends", func() bool {
+		for _, s := range p.sessions() {
+			if s.Kind == session.KindExec && slices.Contains(s.Argv, "made by 4321") && s.State == session.StateEnded {
+				got = s
+				return true
+			}
+		}
+		return false
+	})
+	if got.Actor.UID == nil || *got.Actor.UID != 4321 || got.Attribution.Level != session.LevelExact {
+		t.Errorf("actor %+v, attribution %+v, want uid 4321, exact", got.Actor, got.Attribution)
+	}
+	if string(got.Target.ContainerID) != box || got.Target.ContainerName != "box" || got.ExitCode == nil || *got.ExitCode != 0 {
+		t.Errorf("session %+v", got)
+	}
+	if len(got.Processes) == 0 || !slices.Equal(got.Processes[0].Argv, []string{"/bin/busybox", "echo", "made by 4321"}) {
+		t.Errorf("processes %+v", got.Processes)
+	}
+
+	list := run(t, bin, "sessions", "--state", state, "--actor", "4321", "--json")
+	if strings.Count(list, "\n") != 1 || !strings.Contains(list, string(got.ID)) {
+		t.Errorf("sessions --actor 4321 --json printed %s", list)
+	}
+	if shown := run(t, bin, "show", shortID(got.ID), "--state", state, "--evidence"); !strings.Contains(shown, "exact (tied by an id)") {
+		t.Errorf("show printed %s", shown)
+	}
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	}
+	if out := run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
+		t.Errorf("verify printed %s", out)
+	}
+	if _, err := os.Stat(filepath.Join(state, addressName)); err == nil {
+		t.Error("the address of a server that is gone is still there")
+	}
+}
+
+// awaitWitnesses waits until /status says that the witnesses see.
+func awaitWitnesses(t *testing.T, state string, names ...string) {
+	t.Helper()
+	eventually(t, 30*time.Second, fmt.Sprintf("witnesses %v come up", names), func() bool {
+		address, err := os.ReadFile(filepath.Join(state, addressName))
+		if err != nil {
+			return false
+		}
+		answer, err := http.Get("http://" + strings.TrimSpace(string(address)) + "/status")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		var s struct {
+			Witnesses []struct {
+				Name string
+				Up   bool
+			}
+		}
+		if json.NewDecoder(answer.Body).Decode(&s) != nil {
+			return false
+		}
+		up := 0
+		for _, w := range s.Witnesses {
+			if w.Up && slices.Contains(names, w.Name) {
+				up++
+			}
+		}
+		return up == len(names)
+	})
+}
+
+func run(t *testing.T, program string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("%v: %v\n%s", args, err, &stderr)
+	}
+	return string(out)
+}
+
+// TestCaptureOnDocker keeps what real witnesses say, and replays it twice to
+// the same bytes.
+func TestCaptureOnDocker(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker)
+	e, bin := docker.New(t, docker.Options{}), program(t)
+	file := filepath.Join(t.TempDir(), "c.capture")
+	e.RunT(t, "--name", "box", docker.Image)
+	cmd := exec.Command(bin, "capture", "-o", file, "--docker", e.Address)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	n := 0
+	eventually(t, 30*time.Second, "an exec is captured", func() bool {
+		n++
+		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("try %d", n))
+		if n < 3 {
+			return false
+		}
+		_ = cmd.Process.Signal(syscall.SIGINT)
+		return true
+	})
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("capture: %v\n%s", err, &stderr)
+	}
+	first, second := run(t, bin, "replay", file, "--json"), run(t, bin, "replay", file, "--json")
+	if first != second {
+		t.Errorf("two replays differ:\n%s\n%s", first, second)
+	}
+	if !strings.Contains(first, "try 3") {
+		t.Errorf("the replay shows %s", first)
+	}
+}
+
+// TestKill kills up with SIGKILL at random points of a storm, 50 times: what it
+// had printed, and so acknowledged, is in the store, and the ledger proves it.
+func TestKill(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker)
+	if testing.Short() {
+		t.Skip("takes a minute or two")
+	}
+	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	e.RunT(t, "--name", "box", docker.Image)
+	stop := storm(t, e, 3)
+	defer stop()
+	acked := map[session.ID]uint32{}
+	for round := range 50 {
+		p := startUp(t, bin, state, e)
+		before := len(p.sessions())
+		if round%5 == 0 { // now and then wait for it to be in full swing
+			eventually(t, 30*time.Second, "sessions are printed", func() bool { return len(p.sessions()) > before })
+		}
+		time.Sleep(rand.N(1200 * time.Millisecond))
+		_ = p.end(syscall.SIGKILL)
+		for _, s := range p.sessions() {
+			acked[s.ID] = max(acked[s.ID], s.Revision)
+		}
+		checkStore(t, round, state, acked, p)
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d acknowledged sessions survived 50 kills", len(acked))
+	if len(acked) < 50 {
+		t.Errorf("only %d sessions were acknowledged: the storm proves little", len(acked))
+	}
+}
+
+// storm runs docker exec from n clients until stop is called.
+func storm(t *testing.T, e *docker.Engine, n int) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var count atomic.Int64
+	for i := range n {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				cmd := docker.As(e.CLI(ctx, "exec", "box", "/bin/busybox", "echo", fmt.Sprint(count.Add(1))), uint32(5000+i))
+				_ = cmd.Run()
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+		t.Logf("the storm ran %d commands", count.Load())
+	}
+}
+
+func checkStore(t *testing.T, round int, state string, acked map[session.ID]uint32, p *upProcess) {
+	t.Helper()
+	ctx := t.Context()
+	r, err := store.OpenReadOnly(state)
+	if err != nil {
+		if len(acked) > 0 {
+			t.Errorf("round %d: %v\n%s", round, err, &p.stderr)
+		}
+		return
+	}
+	defer r.Close()
+	report, err := r.Verify(ctx, store.VerifyOptions{})
+	if err != nil || report.Damage != nil {
+		t.Errorf("round %d: verify: %v, %v", round, err, report.Damage)
+	}
+	for id, revision := range acked {
+		s, _, err := r.Session(ctx, string(id))
+		if err != nil || s.Revision < revision {
+			t.Errorf("round %d: session %s revision %d was acknowledged: %v, has revision %d", round, id, revision, err, s.Revision)
+		}
+	}
+}
