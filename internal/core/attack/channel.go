@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -128,13 +127,10 @@ func (c Channel) check() error {
 // strict decodes one JSON value of which every field is known to v, and
 // nothing after it.
 func strict(data []byte, v any) error {
+	if !json.Valid(data) { // the decoder would pass over what follows the value
+		return errors.New("not one JSON value")
+	}
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return errors.New("data after the value")
-	}
-	return nil
+	return dec.Decode(v)
 }
