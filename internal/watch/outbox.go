@@ -29,6 +29,7 @@ type outbox struct {
 	closed       bool                // guarded by mu
 	failing      bool                // guarded by mu
 	stats        StoreStatus         // guarded by mu
+	stated       uint64              // guarded by mu; dropped observations that are on record
 	err          error               // guarded by mu; the last
 }
 
@@ -242,11 +243,28 @@ func (b *outbox) succeed(stored []session.Revision) {
 	b.stats.Revisions += uint64(len(stored))
 	b.stats.FailingSince = time.Time{}
 	dropped := b.stats.DroppedObservations
+	if recovered {
+		b.record(since)
+	}
 	b.mu.Unlock()
 	if recovered {
 		b.opt.Logger.Info("store takes records again", slog.Time("failing_since", since), slog.Uint64("dropped_observations", dropped))
 	}
 	b.deliver(stored)
+}
+
+// record puts on record, mu held, that the store took nothing since a moment
+// and what that cost. Correlation is not told: it missed nothing.
+func (b *outbox) record(since time.Time) {
+	head := event.Header{Time: time.Now().UTC(), Witness: event.WitnessEngine}
+	b.observations = append(b.observations,
+		event.WitnessState{Header: event.Header{Time: since, Witness: event.WitnessEngine}, Reason: "store: " + b.err.Error()},
+		event.WitnessState{Header: head, Up: true})
+	if n := b.stats.DroppedObservations - b.stated; n > 0 {
+		b.observations = append(b.observations, event.Loss{Header: head, From: since, Count: n, What: "observations"})
+		b.stated += n
+	}
+	signal(b.work)
 }
 
 func (b *outbox) finished() bool {

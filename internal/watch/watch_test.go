@@ -326,6 +326,13 @@ func TestFullDisk(t *testing.T) {
 				t.Errorf("stored session: %+v", s)
 			}
 		}
+		stated := slices.ContainsFunc(m.observations, func(o event.Observation) bool {
+			l, ok := o.(event.Loss)
+			return ok && l.Witness == event.WitnessEngine && l.Count == e.Status().Store.DroppedObservations
+		})
+		if states := m.states(event.WitnessEngine); !stated || !slices.Equal(states, []string{"store: no space left on device", "up"}) {
+			t.Errorf("what was dropped is on record: %v, states %q", stated, states)
+		}
 		if len(m.last()) != 1 || delivered != len(m.revisions) {
 			t.Errorf("%d sessions stored, %d of %d revisions delivered", len(m.last()), delivered, len(m.revisions))
 		}
