@@ -99,7 +99,11 @@ func TestMemoryStaysSmall(t *testing.T) {
 	for n := 0; n < all; n += 500 {
 		b := Batch{Observations: noise(500, n)}
 		for i := range 500 {
-			b.Revisions = append(b.Revisions, session.Revision{Session: big(n + i)})
+			v := sess(n+i, ended)
+			if i%10 == 0 {
+				v = big(n + i)
+			}
+			b.Revisions = append(b.Revisions, session.Revision{Session: v})
 		}
 		if _, err := s.Append(context.Background(), b); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ const locateMax = 5 * time.Second
 // SQLite can tell in locateMax.
 func locate(file string, cause error) error {
 	d := &DamagedError{File: file, Offset: -1, What: cause.Error()}
-	db, err := openSQL(file, readerPragmas)
+	db, err := openSQL(file, "ro", readerPragmas)
 	if err != nil {
 		return d
 	}

@@ -204,6 +204,36 @@ func remount(t *testing.T, mount, size string) {
 	}
 }
 
+// A copy kept as evidence can be read from a medium that takes no writes, and
+// reading leaves the database as it was.
+func TestReadOnlyMedium(t *testing.T) {
+	testbed.Require(t, testbed.Root)
+	dir, mount := filled(t), t.TempDir()
+	file := filepath.Join(dir, databaseName)
+	before, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"--bind", dir, mount}, {"-o", "remount,bind,ro", mount}} {
+		if out, err := osexec.Command("mount", args...).CombinedOutput(); err != nil {
+			t.Fatalf("mount: %v: %s", err, out)
+		}
+		if args[0] == "--bind" {
+			t.Cleanup(func() { _ = osexec.Command("umount", mount).Run() })
+		}
+	}
+	if n, err := readAll(mount); n != 10 || err != nil {
+		t.Errorf("%d of 10 sessions from a read-only medium: %v", n, err)
+	}
+	if n, err := readAll(dir); n != 10 || err != nil {
+		t.Errorf("%d of 10 sessions: %v", n, err)
+	}
+	after, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("reading changed the database: %v", err)
+	}
+}
+
 const writerEnv = "SALLYPORT_STORE_WRITER" // directory; the test binary becomes a writer
 
 // TestMain lets the test binary be the writer that gets killed.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -41,18 +42,35 @@ func OpenReadOnly(dir string) (*Reader, error) {
 	} else if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	db, err := openSQL(file, readerPragmas)
-	if err != nil {
-		return nil, err
+	r := &Reader{dir: dir, file: file}
+	err := r.open("ro")
+	if code, _ := sqliteCode(err); code == sqlite3.SQLITE_CANTOPEN && !exists(file+"-wal") {
+		// A closed store on a medium that takes no -shm file: a copy kept as
+		// evidence. Nobody can be writing to it.
+		err = r.open("ro&immutable=1")
 	}
-	db.SetMaxOpenConns(readersMax)
-	r := &Reader{dir: dir, file: file, db: db}
-	if err := r.check(); err != nil {
-		_ = db.Close()
+	if err != nil {
 		return nil, err
 	}
 	r.zstd, err = newUnpacker()
 	return r, err
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
+}
+
+// open connects and checks that the schema is ours.
+func (r *Reader) open(mode string) (err error) {
+	if r.db, err = openSQL(r.file, mode, readerPragmas); err != nil {
+		return err
+	}
+	r.db.SetMaxOpenConns(readersMax)
+	if err = r.check(); err != nil {
+		_ = r.db.Close()
+	}
+	return err
 }
 
 func (r *Reader) check() error {

@@ -91,14 +91,15 @@ CREATE TABLE checkpoint (
 `,
 }
 
-// openSQL returns a pool for file; it opens nothing yet.
-func openSQL(file string, pragmas []string) (*sql.DB, error) {
+// openSQL returns a pool for file; it opens nothing yet. The mode is "rw" or
+// "ro", which changes no byte of the database whatever is asked of it.
+func openSQL(file, mode string, pragmas []string) (*sql.DB, error) {
 	abs, err := filepath.Abs(file)
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", file, err)
 	}
-	query := url.Values{"_pragma": pragmas, "_txlock": {"immediate"}}
-	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: query.Encode()}
+	query := url.Values{"_pragma": pragmas}
+	dsn := url.URL{Scheme: "file", Path: filepath.ToSlash(abs), RawQuery: "mode=" + mode + "&" + query.Encode()}
 	db, err := sql.Open("sqlite", dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", file, err)

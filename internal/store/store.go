@@ -97,7 +97,7 @@ func (s *Store) openWriter(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	if s.db, err = openSQL(file, writerPragmas); err != nil {
+	if s.db, err = openSQL(file, "rw", writerPragmas); err != nil {
 		return err
 	}
 	if s.conn, err = s.db.Conn(ctx); err != nil {

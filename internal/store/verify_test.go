@@ -17,7 +17,7 @@ import (
 // raw opens the database as somebody without Sallyport would.
 func raw(t testing.TB, dir string) *sql.DB {
 	t.Helper()
-	db, err := openSQL(filepath.Join(dir, databaseName), nil)
+	db, err := openSQL(filepath.Join(dir, databaseName), "rw", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
