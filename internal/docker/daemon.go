@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
@@ -29,9 +30,10 @@ var errGone = errors.New("no such object")
 // reads the event stream; what is inspected is read into our own types, so that
 // a field that we do not use cannot spoil the rest.
 type daemon struct {
-	cli  *client.Client
-	http *http.Client
-	base string // path before the version
+	cli     *client.Client
+	http    *http.Client
+	base    string                 // path before the version
+	version atomic.Pointer[string] // agreed on at the last connect
 }
 
 // dial prepares a daemon's clients; it connects to nothing.
@@ -75,8 +77,21 @@ func (d *daemon) host() (scheme, address string) {
 func (d *daemon) ping(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := d.cli.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true})
+	_, err := d.cli.Ping(ctx, client.PingOptions{})
 	return err
+}
+
+// agree agrees on a version with the daemon, which may have been replaced since
+// the last time.
+func (d *daemon) agree(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, err := d.cli.Ping(ctx, client.PingOptions{NegotiateAPIVersion: true, ForceNegotiate: true}); err != nil {
+		return err
+	}
+	v := d.cli.ClientVersion()
+	d.version.Store(&v)
+	return nil
 }
 
 // events opens the event stream from since on. The stream ends with cancel.
@@ -95,7 +110,11 @@ func (d *daemon) events(ctx context.Context, since time.Time) (_ <-chan events.M
 func (d *daemon) get(ctx context.Context, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	u := "http://docker" + d.base + "/v" + d.cli.ClientVersion() + path
+	version := d.version.Load()
+	if version == nil {
+		return fmt.Errorf("get %s: not connected yet", path)
+	}
+	u := "http://docker" + d.base + "/v" + *version + path
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ type subscription struct {
 // subscribe opens the event stream from a little before since on.
 func subscribe(ctx context.Context, d *daemon, since time.Time) subscription {
 	s := subscription{opened: time.Now(), lost: new(atomic.Uint64)}
-	if err := d.ping(ctx, askTimeout); err != nil {
+	if err := d.agree(ctx); err != nil {
 		return subscription{err: err}
 	}
 	if since.IsZero() {

@@ -311,10 +311,17 @@ func TestListeners(t *testing.T) {
 	if err != nil || int(pid) != e.PID() || len(tcp) != 1 || !strings.HasPrefix(tcp[0], "127.0.0.1:") {
 		t.Errorf("pid %d (want %d), tcp %q, %v", pid, e.PID(), tcp, err)
 	}
-	r, _ := follow(t, e.Address)
-	s := find(r, "up", func(s event.WitnessState) bool { return s.Up })
-	if want := []string{"tcp " + tcp[0]}; !slices.Equal(s.OpenDoors, want) {
-		t.Errorf("open doors %q, want %q", s.OpenDoors, want)
+	id := e.RunT(t, bed.Image)
+	for _, address := range []string{e.Address, "tcp://" + tcp[0]} {
+		t.Run(address[:4], func(t *testing.T) {
+			r, _ := follow(t, address)
+			s := find(r, "up", isUp)
+			if want := []string{"tcp " + tcp[0]}; !slices.Equal(s.OpenDoors, want) {
+				t.Errorf("open doors %q, want %q", s.OpenDoors, want)
+			}
+			e.ExecT(t, 0, id, "/bin/busybox", "true")
+			find(r, "exec_die", isEvent(event.DockerExecDie, id))
+		})
 	}
 	if _, _, err := Listeners(e.Dir + "/none"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("nobody listens: %v", err)

@@ -1,0 +1,58 @@
+package docker
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/moby/moby/api/types/events"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// Events that find no room are counted and told as a loss; the rest is kept.
+func TestBacklog(t *testing.T) {
+	const extra = 100
+	in, ended := make(chan events.Message), make(chan error, 1)
+	s := subscription{opened: time.Now(), lost: new(atomic.Uint64), cancel: func() { ended <- errors.New("closed") }}
+	s.pump(in, ended)
+	for n := range backlog + extra {
+		in <- events.Message{Type: "network", Action: "connect", TimeNano: int64(n)}
+	}
+	var told []event.Observation
+	f := newFollower(New(Options{}), nil, func(o event.Observation) { told = append(told, o) })
+	f.inspector = newInspector(nil)
+	f.sub, f.quiet = s, s.opened
+	s.close()
+	f.countLoss()
+	f.countLoss()
+	if len(told) != 1 {
+		t.Fatalf("told %v", told)
+	}
+	loss, ok := told[0].(event.Loss)
+	if !ok || loss.Count != extra || loss.What != "events" || !loss.From.Equal(s.opened) || f.Stats().LostEvents != extra {
+		t.Errorf("told %+v, stats %+v", told[0], f.Stats())
+	}
+	if n := len(s.messages); n != backlog {
+		t.Errorf("%d events are kept", n)
+	}
+}
+
+func TestTCPAddress(t *testing.T) {
+	for in, want := range map[string]string{
+		"0100007F:0948":                         "127.0.0.1:2376",
+		"00000000:0947":                         "0.0.0.0:2375",
+		"00000000000000000000000001000000:0948": "[::1]:2376",
+		"00000000000000000000000000000000:0948": "[::]:2376",
+	} {
+		if got, ok := tcpAddress(in); !ok || got.String() != want {
+			t.Errorf("%s: %v, want %s", in, got, want)
+		}
+	}
+	for _, in := range []string{"", "0100007F", "zz:1", "01:1", "0100007F:12345"} {
+		if got, ok := tcpAddress(in); ok {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+}
