@@ -69,6 +69,7 @@ const (
 	FeatureCapabilities = "capabilities"
 	FeatureBTF          = "btf"
 	FeatureTracepoints  = "tp_btf"
+	FeatureLoop         = "bpf_loop"
 	FeatureTaskStorage  = "task_storage"
 	FeatureRingBuffer   = "ringbuf"
 	FeatureTaskIterator = "iter_task"
@@ -110,5 +111,6 @@ func (e constError) Error() string { return string(e) }
 
 const (
 	errUnknownFeature constError = "no such feature is known"
-	errNotLinux       constError = "not Linux"
+	errNotLinux       constError = "not Linux on amd64 or arm64"
+	errNotPermitted   constError = "not permitted to load BPF programs"
 )

@@ -1,7 +1,18 @@
+//go:build linux && (amd64 || arm64)
+
 package kernel
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/ringbuf"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -9,21 +20,293 @@ import (
 // Sensor watches the kernel. It is safe for concurrent use; Run runs once.
 type Sensor struct {
 	opt Options
+
+	mu     sync.Mutex
+	status Status        // guarded by mu; Programs and Lost are not kept here
+	objs   sensorObjects // guarded by mu; zero unless running
+	loaded bool          // guarded by mu
+	stats  io.Closer     // guarded by mu; set while the kernel keeps run times
 }
 
 // New returns a sensor that is not running. It does no I/O.
-func New(opt Options) *Sensor { return &Sensor{opt: opt.withDefaults()} }
+func New(opt Options) *Sensor {
+	opt = opt.withDefaults()
+	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}}
+}
 
 // Run loads the programs, emits what they see and unloads them when ctx ends.
 // Where the kernel does not allow it, it fails at once with an
 // *UnavailableError. emit is called from one goroutine.
-func (s *Sensor) Run(ctx context.Context, emit func(event.Observation)) error {
-	<-ctx.Done()
+func (s *Sensor) Run(ctx context.Context, emit func(event.Observation)) (err error) {
+	features := Probe()
+	if missing := features.missing(); len(missing) > 0 {
+		return &UnavailableError{Missing: missing}
+	}
+	r := &runner{Sensor: s, emit: emit, features: features}
+	defer func() { err = errors.Join(err, r.unload()) }()
+	if err := r.load(); err != nil {
+		return err
+	}
+	return r.run(ctx)
+}
+
+// Status says what the sensor does now and what it has cost. From its first
+// call on the kernel keeps the programs' run times, which costs some 50 ns at
+// each run.
+func (s *Sensor) Status() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := s.status
+	if !s.loaded {
+		return out
+	}
+	if s.stats == nil {
+		if c, err := ebpf.EnableStats(bpfStatsRunTime); err == nil {
+			s.stats = c
+		}
+	}
+	out.Programs = programCosts(&s.objs)
+	if lost, err := readLost(s.objs.Lost); err == nil {
+		out.Lost = lost
+	}
+	return out
+}
+
+// runner is one run of a Sensor.
+type runner struct {
+	*Sensor
+	emit     func(event.Observation)
+	features Features
+	closers  []io.Closer
+	ring     *ringbuf.Reader
+	clock    clock
+	procs    *processes
+	conns    *conns
+	tap      *tap
+	losses   losses
+	chores   chores
+	hasPeers bool
+}
+
+// chores are the moments of what is done now and then, in ns since boot.
+type chores struct{ next, clock, doors uint64 }
+
+// How often chores are done at least.
+const (
+	choreEvery = 100 * time.Millisecond
+	clockEvery = 10 * time.Second
+	doorsEvery = time.Second
+)
+
+// run handles records until ctx ends.
+func (r *runner) run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { _ = r.ring.Close() })()
+	if err := r.begin(); err != nil {
+		return err
+	}
+	var rec ringbuf.Record
+	for {
+		r.ring.SetDeadline(time.Now().Add(r.pause()))
+		err := r.ring.ReadInto(&rec)
+		switch {
+		case errors.Is(err, ringbuf.ErrClosed):
+			r.end()
+			return nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			now := r.clock.now()
+			r.conns.compare(now)
+			r.chore(now)
+			continue
+		case err != nil:
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		r.handle(rec.RawSample)
+	}
+}
+
+// pause is how long to wait for a record.
+func (r *runner) pause() time.Duration {
+	now := r.clock.now()
+	if r.conns.due <= now || r.conns.readAt != 0 {
+		return time.Millisecond
+	}
+	return min(choreEvery, time.Duration(r.conns.due-now))
+}
+
+// handle turns one record into observations.
+func (r *runner) handle(raw []byte) {
+	rec, err := decode(raw)
+	if err != nil {
+		r.opt.Logger.Warn("malformed kernel record", "error", err)
+		r.mu.Lock()
+		r.status.Malformed++
+		r.mu.Unlock()
+		return
+	}
+	now := rec.head.Time
+	r.conns.compare(now)
+	switch sensorKind(rec.head.Kind) {
+	case sensorKindKIND_ENTRY:
+		r.procs.entry(rec.entry)
+	case sensorKindKIND_EXEC:
+		r.procs.exec(rec.exec)
+	case sensorKindKIND_FORK:
+		r.procs.fork(rec.fork)
+	case sensorKindKIND_EXIT:
+		r.procs.exit(rec.exit)
+		r.conns.exited(rec.exit.Id.event(), now)
+	case sensorKindKIND_CLIENT_EXIT:
+		r.conns.exited(rec.exit.Id.event(), now)
+	case sensorKindKIND_FOUND:
+		r.procs.found([]*foundRecord{rec.found})
+	case sensorKindKIND_CONNECT:
+		if c := r.conns.connect(rec.connect); c != nil && c.door.asks() {
+			r.tap.wake(now)
+			r.adjust(r.clock.now())
+		}
+	case sensorKindKIND_WAKE:
+		r.tap.wake(now)
+		r.adjust(r.clock.now())
+	case sensorKindKIND_SEGMENT:
+		r.segment(rec.segment)
+	}
+	if now > r.chores.next {
+		r.chore(r.clock.now())
+	}
+}
+
+func (r *runner) segment(rec *segmentRecord) {
+	seg, ok := r.conns.segment(rec)
+	if !ok || r.opt.OnSegment == nil {
+		return
+	}
+	for _, o := range r.opt.OnSegment(seg) {
+		r.emit(o)
+	}
+}
+
+// begin reports what is there already.
+func (r *runner) begin() error {
+	now := r.clock.now()
+	if err := r.takeFound(); err != nil {
+		return err
+	}
+	if err := r.conns.scan(now); err != nil {
+		return err
+	}
+	r.conns.compare(now + 1)
+	r.adjust(now)
+	r.tell(now)
+	r.chore(now)
 	return nil
 }
 
-// Status says what the sensor does now.
-func (s *Sensor) Status() Status { return Status{Mode: s.opt.Requests} }
+// takeFound reads the dump's records before it handles the live ones that came
+// in between: those need to know the containers.
+func (r *runner) takeFound() error {
+	if err := r.runIter(r.objs.FindTasks); err != nil {
+		return err
+	}
+	var found []*foundRecord
+	var live [][]byte
+	for r.ring.AvailableBytes() > 0 {
+		rec, err := r.ring.Read()
+		if err != nil {
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		if d, err := decode(rec.RawSample); err == nil && d.found != nil {
+			found = append(found, d.found)
+			continue
+		}
+		live = append(live, rec.RawSample)
+	}
+	r.procs.found(found)
+	for _, raw := range live {
+		r.handle(raw)
+	}
+	return nil
+}
 
-// Probe finds out by loading small programs what the kernel allows.
-func Probe() Features { return nil }
+// adjust brings the tap to what is wanted and tells when that changed.
+func (r *runner) adjust(now uint64) {
+	changed, err := r.tap.adjust(now, r.conns.asking())
+	if err != nil {
+		r.opt.Logger.Error("request tap", "error", err)
+	}
+	if changed {
+		r.tell(r.clock.now())
+	}
+}
+
+// tell reports what is seen from now on.
+func (r *runner) tell(now uint64) {
+	at := r.clock.wall(now)
+	o := event.WitnessState{
+		Header: event.Header{Time: at, Witness: event.WitnessKernel}, Up: true, From: at,
+		Level: string(r.features.Level()), Peers: r.hasPeers, Requests: r.tap.attached(), Reason: r.reason(),
+	}
+	r.mu.Lock()
+	r.status.Requests, r.status.Reason = o.Requests, o.Reason
+	r.mu.Unlock()
+	r.emit(o)
+}
+
+// reason says why requests are read or not.
+func (r *runner) reason() string {
+	switch {
+	case r.tap.mode == ModeOff && r.opt.Requests == ModeOff:
+		return "client requests are switched off"
+	case r.tap.mode == ModeOff:
+		return "client requests cannot be read: " + r.features.Get(FeatureSockLength).Err.Error()
+	case r.tap.mode == ModeAlways:
+		return "client requests are always read"
+	case r.tap.attached():
+		return "client requests are read while clients are about"
+	}
+	return "client requests are read when a client comes"
+}
+
+// chore does what is due now and then.
+func (r *runner) chore(now uint64) {
+	r.chores.next = now + uint64(choreEvery)
+	r.procs.expire(now)
+	for _, o := range r.losses.poll(r.objs.Lost, r.clock.wall(now)) {
+		r.emit(o)
+	}
+	r.slowChore(now)
+	if err := r.conns.scan(now); err != nil {
+		r.opt.Logger.Error("list of client connections", "error", err)
+	}
+	r.adjust(now)
+	if err := tellOpen(r.objs.ClientsOpen, len(r.conns.open) > 0); err != nil {
+		r.opt.Logger.Error("client count", "error", err)
+	}
+	r.mu.Lock()
+	r.status.Connections = len(r.conns.open)
+	r.mu.Unlock()
+}
+
+func (r *runner) slowChore(now uint64) {
+	if now >= r.chores.clock {
+		r.chores.clock = now + uint64(clockEvery)
+		if err := r.clock.remeasure(); err != nil {
+			r.opt.Logger.Error("clock", "error", err)
+		}
+	}
+	if now >= r.chores.doors {
+		r.chores.doors = now + uint64(doorsEvery)
+		if err := r.conns.doors.refresh(); err != nil {
+			r.opt.Logger.Error("service sockets", "error", err)
+		}
+	}
+}
+
+// end reports what was still waiting.
+func (r *runner) end() {
+	for root := range r.procs.pending {
+		r.procs.flush(root)
+	}
+	for _, o := range r.losses.poll(r.objs.Lost, r.clock.wall(r.clock.now())) {
+		r.emit(o)
+	}
+}

@@ -8,6 +8,9 @@ type SessionEntry struct {
 	Header
 	Root  ProcessID  `json:"root"`
 	Cause EntryCause `json:"cause"`
+	// Outer is the entry that whoever entered belonged to: somebody who was
+	// inside a container already went on into this one. Zero from the host.
+	Outer ProcessID `json:"outer,omitzero"`
 	// Container is the container entered, by mount namespace, else pid
 	// namespace, else cgroup; absent while it cannot be told (at the birth of
 	// a new container): the first ProcessExec of the entry then carries it.

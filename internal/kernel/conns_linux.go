@@ -1,0 +1,288 @@
+//go:build linux && (amd64 || arm64)
+
+package kernel
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// conns follows the connections of clients to service sockets. Nothing in the
+// kernel says when one ends at no cost, so their list is read: soon after a
+// connect and after a client's end, and now and then while any is open.
+type conns struct {
+	*processes
+	doors     *doors
+	objs      *sensorObjects
+	iter      *link.Iter
+	ownMounts uint32
+	// open holds what is known to be open, ended when a client's process did.
+	open map[event.ConnID]*conn
+	// exes are the client programs that the kernel has been told of.
+	exes map[sensorExeKey]bool
+	// due is when to read the list next, in ns since boot; soon counts the quick
+	// looks left.
+	due  uint64
+	soon int
+	// read is a list that waits until every record from before it is handled.
+	read   []sensorOpenConn
+	readAt uint64
+}
+
+type conn struct {
+	door   *door
+	peer   event.Peer
+	opened uint64 // ns since boot
+	seen   bool   // in the list
+	ended  bool   // the client's process is gone
+}
+
+// When the list is read. A connect that has not got through to the service is
+// not in the list yet: connectGrace is how long that may take.
+const (
+	scanSoon     = 10 * time.Millisecond // doubled at each quick look
+	scanLooks    = 5
+	scanOpen     = 250 * time.Millisecond
+	scanIdle     = time.Second
+	connectGrace = 100 * time.Millisecond
+	connsMax     = 65536
+)
+
+func newConns(p *processes, ds *doors, objs *sensorObjects) (*conns, error) {
+	it, err := link.AttachIter(link.IterOptions{Program: objs.FindConns})
+	if err != nil {
+		return nil, fmt.Errorf("attach socket iterator: %w", err)
+	}
+	return &conns{
+		processes: p, doors: ds, objs: objs, iter: it, ownMounts: ownMountNS(),
+		open: map[event.ConnID]*conn{}, exes: map[sensorExeKey]bool{},
+	}, nil
+}
+
+// connect takes a client's connect. It returns the connection when it is one.
+func (c *conns) connect(r *connectRecord) *conn {
+	d := c.doors.match(r, r.Client.Place.MntNs == c.ownMounts)
+	if d == nil {
+		return nil
+	}
+	// A service that was started anew has another socket than the kernel was
+	// told; the first bytes then went unseen.
+	changed, err := c.doors.refreshOne(d)
+	n := &conn{door: d, opened: r.Head.Time, peer: c.peer(&r.Client)}
+	n.peer.Exe, n.peer.Argv = event.Text(r.exe), r.argv
+	c.add(event.ConnID(r.Cookie), n, event.ClientConnect{
+		Header: c.header(r.Head.Time), Socket: r.path,
+		Tapped: d.asks() && !changed && err == nil && r.Client.Flags&uint32(sensorFlagFLAG_TAPPED) != 0,
+	})
+	c.learnExe(sensorExeKey{Inode: r.ExeInode, Device: r.ExeDevice})
+	return n
+}
+
+// add reports a connection.
+func (c *conns) add(id event.ConnID, n *conn, o event.ClientConnect) {
+	o.Conn, o.Service, o.Peer = id, n.door.Service, n.peer
+	if len(c.open) >= connsMax {
+		for id := range c.open {
+			c.close(id, o.Time)
+			break
+		}
+	}
+	c.open[id] = n
+	c.look(n.opened)
+	c.emit(o)
+}
+
+func (c *conns) close(id event.ConnID, at time.Time) {
+	delete(c.open, id)
+	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
+}
+
+func (c *conns) peer(k *sensorClient) event.Peer {
+	return event.Peer{
+		ID: k.Id.event(), Cred: k.Who.event(), Comm: event.Text(text(k.Comm[:])),
+		Entry: k.Entry.event(), Container: c.clientContainer(k),
+	}
+}
+
+func (c *conns) clientContainer(k *sensorClient) event.ContainerID {
+	if k.Entry.Pid == 0 {
+		return ""
+	}
+	return c.where(k.Entry.event(), k.Place.place(), nil)
+}
+
+// learnExe tells the kernel which program is a client, so that its next start
+// wakes the tap.
+func (c *conns) learnExe(key sensorExeKey) {
+	if key.Inode == 0 || c.exes[key] {
+		return
+	}
+	if len(c.exes) >= 256 {
+		clear(c.exes)
+	}
+	if c.objs.ClientExes.Put(key, uint8(1)) == nil {
+		c.exes[key] = true
+	}
+}
+
+// exited takes the end of a client's process.
+func (c *conns) exited(id event.ProcessID, at uint64) {
+	for _, n := range c.open {
+		if n.peer.ID == id {
+			n.ended = true
+			c.look(at)
+		}
+	}
+}
+
+// look asks for a few quick readings of the list.
+func (c *conns) look(now uint64) {
+	c.soon = scanLooks
+	if next := now + uint64(scanSoon); c.due == 0 || next < c.due {
+		c.due = next
+	}
+}
+
+// asking counts the open connections whose requests can be read.
+func (c *conns) asking() int {
+	n := 0
+	for _, k := range c.open {
+		if k.door.asks() {
+			n++
+		}
+	}
+	return n
+}
+
+// scan reads the list when it is time to. See compare for what becomes of it.
+func (c *conns) scan(now uint64) error {
+	if now < c.due || c.readAt != 0 {
+		return nil
+	}
+	switch {
+	case c.soon > 0:
+		c.due = now + uint64(scanSoon)<<(scanLooks-c.soon)
+		c.soon--
+	case len(c.open) > 0:
+		c.due = now + uint64(scanOpen)
+	default:
+		c.due = now + uint64(scanIdle)
+	}
+	list, err := c.list()
+	if err != nil {
+		return err
+	}
+	c.read, c.readAt = list, now
+	return nil
+}
+
+// compare takes the list that was read last, once all records up to now are
+// handled: records lag behind, and what they tell of a connection must not come
+// after its end.
+func (c *conns) compare(upTo uint64) {
+	if c.readAt == 0 || upTo <= c.readAt {
+		return
+	}
+	list, now := c.read, c.readAt
+	c.read, c.readAt = nil, 0
+	here := make(map[event.ConnID]bool, len(list))
+	for i := range list {
+		id := event.ConnID(list[i].Cookie)
+		here[id] = true
+		if n := c.open[id]; n != nil {
+			n.seen = true
+			continue
+		}
+		c.find(&list[i], now)
+	}
+	at := c.clock.wall(now)
+	for id, n := range c.open {
+		if !here[id] && n.opened < now && (n.seen || n.ended || n.opened+uint64(connectGrace) < now) {
+			c.close(id, at)
+		}
+	}
+}
+
+// find reports a connection that was there before, or that came by a name
+// nobody knew. Its peer is known when its connect was seen; else the pid that
+// the service's end remembers counts only if that process has the socket.
+func (c *conns) find(o *sensorOpenConn, now uint64) {
+	d := c.doors.get(o.Door)
+	if d == nil {
+		return
+	}
+	n := &conn{door: d, opened: now, seen: true}
+	found := event.ClientConnect{Header: c.header(now), Found: true}
+	if o.Client.Id.Pid != 0 {
+		n.peer = c.peer(&o.Client)
+		found.Tapped = d.asks() && o.Client.Flags&uint32(sensorFlagFLAG_TAPPED) != 0
+		if info, err := readProc(n.peer.ID); err == nil {
+			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
+		}
+	} else {
+		n.peer = event.Peer{ID: event.ProcessID{PID: o.Pid}, Cred: event.Cred{UID: o.Uid, GID: o.Gid}}
+		if !holdsSocket(o.Pid, o.Inode) {
+			n.peer.ID = event.ProcessID{}
+		} else if info, err := readProc(n.peer.ID); err == nil {
+			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
+		}
+	}
+	c.add(event.ConnID(o.Cookie), n, found)
+}
+
+// list reads the open client connections from the kernel.
+func (c *conns) list() ([]sensorOpenConn, error) {
+	r, err := c.iter.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open socket iterator: %w", err)
+	}
+	defer r.Close()
+	b, err := io.ReadAll(io.LimitReader(r, 64<<20))
+	if err != nil {
+		return nil, fmt.Errorf("read socket iterator: %w", err)
+	}
+	var out []sensorOpenConn
+	for len(b) > 0 {
+		var o sensorOpenConn
+		if o, b, err = fixed[sensorOpenConn](b); err != nil {
+			return nil, fmt.Errorf("read socket iterator: %w", err)
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// segment makes of a record what a parser takes.
+func (c *conns) segment(r *segmentRecord) (event.Segment, bool) {
+	d := c.doors.get(r.Door)
+	if d == nil {
+		return event.Segment{}, false
+	}
+	id := event.ConnID(r.Cookie)
+	n := c.open[id]
+	if n == nil { // by a name nobody knew, or its record was lost, or late bytes
+		c.find(&sensorOpenConn{Cookie: r.Cookie, Door: r.Door, Pid: r.Pid, Uid: r.Uid, Gid: r.Gid, Client: r.Client}, r.Head.Time)
+		n = c.open[id]
+	}
+	return event.Segment{
+		Head: c.header(r.Head.Time), Conn: id, Service: d.Service, Peer: n.peer,
+		Sent: r.Head.Flags&uint16(sensorFlagFLAG_SENT) != 0, Offset: r.Offset,
+		Whole:  r.Head.Flags&uint16(sensorFlagFLAG_WHOLE) != 0,
+		Length: r.Length, Data: r.data,
+	}, true
+}
+
+// tellOpen says in the kernel whether ends of clients matter.
+func tellOpen(v *ebpf.Variable, open bool) error {
+	var n uint32
+	if open {
+		n = 1
+	}
+	return v.Set(n)
+}

@@ -1,0 +1,209 @@
+//go:build linux && (amd64 || arm64)
+
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// doors are the service sockets. The kernel knows each by the inode of its
+// socket file, which changes when the service starts anew, and by name.
+type doors struct {
+	list       []*door
+	maps       *sensorMaps
+	generation *ebpf.Variable
+	changes    uint32
+}
+
+// door is one service socket; its number is its position plus one.
+type door struct {
+	Socket
+	number uint32
+	names  []string // aliases of Path
+	file   fileKey  // zero while there is no socket
+}
+
+type fileKey struct {
+	dev uint64 // as stat reports it
+	ino uint64
+}
+
+// asks reports whether the service speaks a protocol that OnSegment may
+// understand: HTTP/1, as Docker and Podman do. containerd and CRI-O speak gRPC.
+func (d *door) asks() bool {
+	return d.Service == event.ServiceDocker || d.Service == event.ServicePodman
+}
+
+// newDoors tells the kernel the names of the sockets.
+func newDoors(sockets []Socket, objs *sensorObjects) (*doors, error) {
+	ds := &doors{maps: &objs.sensorMaps, generation: objs.DoorsGeneration}
+	for _, s := range sockets {
+		d := &door{Socket: s, number: uint32(len(ds.list) + 1), names: aliases(s.Path)}
+		ds.list = append(ds.list, d)
+		for _, p := range d.names {
+			var key sensorPathKey
+			if n := copySigned(key.Path[:], p); n < len(p) {
+				return nil, fmt.Errorf("watch socket %s: a path has at most %d bytes", p, len(key.Path)-1)
+			}
+			if err := ds.maps.DoorPaths.Put(key, d.number); err != nil {
+				return nil, fmt.Errorf("watch socket %s: %w", p, err)
+			}
+		}
+		var key sensorNameKey
+		copySigned(key.Name[:], filepath.Base(s.Path))
+		if err := ds.maps.DoorNames.Put(key, d.number); err != nil {
+			return nil, fmt.Errorf("watch socket %s: %w", s.Path, err)
+		}
+	}
+	return ds, ds.refresh()
+}
+
+// aliases lists the names under which clients know a socket: as given, without
+// symbolic links, and below /run or /var/run, which are the same.
+func aliases(path string) []string {
+	out := []string{path}
+	add := func(p string) {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	if dir, err := filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		add(filepath.Join(dir, filepath.Base(path)))
+	}
+	if file, err := filepath.EvalSymlinks(path); err == nil {
+		add(file)
+	}
+	for _, p := range out {
+		if rest, ok := strings.CutPrefix(p, "/var/run/"); ok {
+			add("/run/" + rest)
+		} else if rest, ok := strings.CutPrefix(p, "/run/"); ok {
+			add("/var/run/" + rest)
+		}
+	}
+	return out
+}
+
+// copySigned copies a path into a C string, leaving room for its end.
+func copySigned(to []int8, s string) int {
+	n := min(len(s), len(to)-1)
+	for i := range n {
+		to[i] = int8(s[i])
+	}
+	return n
+}
+
+// refresh looks for sockets that came, went or were made anew.
+func (ds *doors) refresh() error {
+	var errs []error
+	for _, d := range ds.list {
+		if _, err := ds.refreshOne(d); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// refreshOne reports whether the socket is another than before.
+func (ds *doors) refreshOne(d *door) (changed bool, err error) {
+	file := statSocket(d.Path)
+	if file == d.file || file == (fileKey{}) && d.file != (fileKey{}) {
+		return false, nil // a socket that was unlinked may still serve
+	}
+	old := d.file
+	value := d.number
+	if !d.asks() {
+		value |= uint32(sensorDoorDOOR_PEERS_ONLY)
+	}
+	if err := ds.maps.Doors.Put(file.key(), value); err != nil {
+		return false, fmt.Errorf("watch socket %s: %w", d.Path, err)
+	}
+	if old != (fileKey{}) {
+		if err := ds.maps.Doors.Delete(old.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return false, fmt.Errorf("forget socket %s: %w", d.Path, err)
+		}
+	}
+	d.file = file
+	ds.changes++
+	return true, ds.generation.Set(ds.changes)
+}
+
+func statSocket(path string) fileKey {
+	var st unix.Stat_t
+	if unix.Stat(path, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fileKey{}
+	}
+	return fileKey{dev: st.Dev, ino: st.Ino}
+}
+
+func (k fileKey) key() sensorFileKey {
+	return sensorFileKey{Inode: k.ino, Device: kernelDevice(k.dev)}
+}
+
+// get returns the door of that number, nil when there is none.
+func (ds *doors) get(number uint32) *door {
+	if number == 0 || int(number) > len(ds.list) {
+		return nil
+	}
+	return ds.list[number-1]
+}
+
+// named returns the doors with that path, letter by letter or by its last
+// component.
+func (ds *doors) named(path string) []*door {
+	var exact, base []*door
+	for _, d := range ds.list {
+		if slices.Contains(d.names, path) {
+			exact = append(exact, d)
+		}
+		if filepath.Base(d.Path) == filepath.Base(path) {
+			base = append(base, d)
+		}
+	}
+	if len(exact) > 0 {
+		return exact
+	}
+	return base
+}
+
+// match says which door a client connected to. Names prove little: another
+// mount namespace has other files behind them, and another directory has other
+// sockets of the same name. While the client lives, the file decides. When that
+// cannot be told any more, the name has to do: one candidate too many is
+// better than one too few.
+func (ds *doors) match(r *connectRecord, ownMounts bool) *door {
+	candidates := ds.named(r.path)
+	if len(candidates) == 0 {
+		return nil
+	}
+	if ownMounts && r.Head.Flags&uint16(sensorFlagFLAG_EXACT) != 0 {
+		return candidates[0]
+	}
+	st, err := statIn(r.Client.Id.Pid, r.path)
+	if err != nil {
+		return candidates[0]
+	}
+	for _, d := range ds.list {
+		if d.file == (fileKey{dev: st.Dev, ino: st.Ino}) {
+			return d
+		}
+	}
+	return nil
+}
+
+// ownMountNS is the number of the sensor's own mount namespace.
+func ownMountNS() uint32 {
+	var st unix.Stat_t
+	if unix.Stat("/proc/self/ns/mnt", &st) != nil {
+		return 0
+	}
+	return uint32(st.Ino)
+}

@@ -1,0 +1,183 @@
+//go:build linux && (amd64 || arm64)
+
+package kernel
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// procInfo is what /proc adds to what the kernel reported of a process.
+type procInfo struct {
+	exe  event.Executable
+	argv event.Argv
+}
+
+const tick = uint64(time.Second / 100) // unit of times in /proc/PID/stat
+
+// readProc reads a running process. It makes sure before and after that the
+// process is the one that started at id.Start: a pid may have been reused. A
+// zero start is not checked.
+func readProc(id event.ProcessID) (procInfo, error) {
+	var p procInfo
+	dir := "/proc/" + strconv.FormatUint(uint64(id.PID), 10)
+	if err := sameProcess(dir, id); err != nil {
+		return p, err
+	}
+	p.argv = readCmdline(dir)
+	if exe, err := os.Readlink(dir + "/exe"); err == nil {
+		exe, gone := strings.CutSuffix(exe, " (deleted)")
+		p.exe.Path, p.exe.Memfd = event.Text(exe), gone
+	}
+	var st unix.Stat_t
+	if unix.Stat(dir+"/exe", &st) == nil {
+		p.exe.Device, p.exe.Inode = st.Dev, st.Ino
+	}
+	if err := sameProcess(dir, id); err != nil {
+		return procInfo{}, err
+	}
+	return p, nil
+}
+
+// readCmdline reads an argument list up to the bound of those that the kernel
+// side reads itself.
+func readCmdline(dir string) event.Argv {
+	f, err := os.Open(dir + "/cmdline")
+	if err != nil {
+		return event.Argv{}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, int64(sensorBoundMAX_ARGV_HASHED)))
+	if err != nil || len(b) == 0 {
+		return event.Argv{}
+	}
+	total := uint32(len(b))
+	if len(b) > int(sensorBoundMAX_ARGV) {
+		return argvOf(b[:sensorBoundMAX_ARGV], total, fnv1a(b))
+	}
+	return argvOf(b, total, 0)
+}
+
+func fnv1a(b []byte) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for _, c := range b {
+		h = (h ^ uint64(c)) * 0x100000001b3
+	}
+	return h
+}
+
+func sameProcess(dir string, id event.ProcessID) error {
+	start, err := startTicks(dir)
+	if err != nil {
+		return err
+	}
+	if id.Start != 0 && start != id.Start/tick {
+		return fmt.Errorf("process %s: its pid was reused", id)
+	}
+	return nil
+}
+
+// startTicks reads when a process started, in ticks since boot: field 22.
+func startTicks(dir string) (uint64, error) {
+	b, err := os.ReadFile(dir + "/stat")
+	if err != nil {
+		return 0, fmt.Errorf("read process: %w", err)
+	}
+	// The second field is the name, in parentheses; it may hold any byte.
+	i := bytes.LastIndexByte(b, ')')
+	if i < 0 {
+		return 0, fmt.Errorf("read %s/stat: no name", dir)
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 20 {
+		return 0, fmt.Errorf("read %s/stat: %d fields", dir, len(f)+2)
+	}
+	n, err := strconv.ParseUint(f[19], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read %s/stat: %w", dir, err)
+	}
+	return n, nil
+}
+
+// readCgroup reads the names of a process's cgroup and its parents, the
+// deepest first: of the pids hierarchy, else of the unified one.
+func readCgroup(id event.ProcessID) []string {
+	dir := "/proc/" + strconv.FormatUint(uint64(id.PID), 10)
+	b, err := os.ReadFile(dir + "/cgroup")
+	if err != nil || sameProcess(dir, id) != nil {
+		return nil
+	}
+	return cgroupNames(string(b))
+}
+
+// cgroupNames parses /proc/PID/cgroup.
+func cgroupNames(s string) []string {
+	var path string
+	for line := range strings.Lines(s) {
+		f := strings.SplitN(strings.TrimSuffix(line, "\n"), ":", 3)
+		if len(f) != 3 {
+			continue
+		}
+		if f[1] == "pids" || f[0] == "0" && (path == "" || path == "/") {
+			path = f[2]
+		}
+		if f[1] == "pids" && path != "/" {
+			break
+		}
+	}
+	var out []string
+	for path != "" && path != "/" && len(out) < int(sensorBoundMAX_CGROUPS) {
+		i := strings.LastIndexByte(path, '/')
+		out = append(out, path[i+1:])
+		path = path[:max(i, 0)]
+	}
+	return out
+}
+
+// holdsSocket reports whether the process has the socket with that inode open.
+func holdsSocket(pid uint32, inode uint64) bool {
+	dir := "/proc/" + strconv.FormatUint(uint64(pid), 10) + "/fd"
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	want := "socket:[" + strconv.FormatUint(inode, 10) + "]"
+	for _, fd := range fds {
+		if to, err := os.Readlink(dir + "/" + fd.Name()); err == nil && to == want {
+			return true
+		}
+	}
+	return false
+}
+
+// statIn finds the file behind a path as the process sees it.
+func statIn(pid uint32, path string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	from := "/root"
+	if !strings.HasPrefix(path, "/") {
+		from = "/cwd"
+	}
+	dir, err := unix.Open("/proc/"+strconv.FormatUint(uint64(pid), 10)+from, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return st, fmt.Errorf("open root of process %d: %w", pid, err)
+	}
+	defer unix.Close(dir)
+	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+	if err != nil {
+		return st, fmt.Errorf("open %q of process %d: %w", path, pid, err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Fstat(fd, &st); err != nil {
+		return st, fmt.Errorf("stat %q of process %d: %w", path, pid, err)
+	}
+	return st, nil
+}

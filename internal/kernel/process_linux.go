@@ -1,0 +1,370 @@
+//go:build linux && (amd64 || arm64)
+
+package kernel
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// processes turns records of processes into observations.
+type processes struct {
+	clock  *clock
+	emit   func(event.Observation)
+	places *placeTable
+	// pending holds entries that are not reported yet: a runtime moves the root
+	// into the container's cgroup after its birth and before its first exec.
+	pending map[event.ProcessID]*pendingEntry
+	// foreign says which container's programs the tree of a root runs that
+	// stayed in the host's namespaces.
+	foreign map[event.ProcessID]event.ContainerID
+	// inits are the first processes of containers' own pid namespaces.
+	inits map[event.ProcessID]place
+	known procCache
+}
+
+// pendingEntry is an entry before its root's first exec.
+type pendingEntry struct {
+	rec *entryRecord
+	obs event.SessionEntry
+	// told says that it was reported for lack of an exec; what the exec tells
+	// may correct it.
+	told bool
+}
+
+// How long an entry waits for its root's first exec before it is reported
+// without, and how long its correction is still possible. A runtime's create
+// waits for its start in between; that takes as long as the caller likes.
+const (
+	entryWait    = 300 * time.Millisecond
+	entryCorrect = 10 * time.Minute
+)
+
+func newProcesses(c *clock, emit func(event.Observation)) *processes {
+	return &processes{
+		clock: c, emit: emit, places: newPlaceTable(),
+		pending: map[event.ProcessID]*pendingEntry{},
+		foreign: map[event.ProcessID]event.ContainerID{},
+		inits:   map[event.ProcessID]place{},
+		known:   procCache{m: map[procKey]cachedProc{}},
+	}
+}
+
+func (p *processes) header(boot uint64) event.Header {
+	return event.Header{Time: p.clock.wall(boot), Witness: event.WitnessKernel}
+}
+
+var causes = map[sensorCause]event.EntryCause{
+	sensorCauseCAUSE_START:    event.EntryStart,
+	sensorCauseCAUSE_INJECTED: event.EntryInjected,
+	sensorCauseCAUSE_FOREIGN:  event.EntryForeignExe,
+}
+
+func (p *processes) entry(r *entryRecord) {
+	n := &pendingEntry{rec: r}
+	cause := causes[sensorCause(r.Head.Cause)]
+	if cause == event.EntryStart {
+		p.places.forget(r.Place.place(), r.Root.NsPid == 1)
+	}
+	n.obs = event.SessionEntry{
+		Header: p.header(r.Head.Time), Root: r.Root.event(), Outer: r.Outer.event(), Cause: cause,
+		MntNS: r.Place.MntNs, PIDNS: r.Place.PidNs, Cred: r.Who.event(), Lineage: p.lineage(r),
+	}
+	put(p.pending, n.obs.Root, n)
+}
+
+// lineage adds to the ancestors what they run. The arguments of the one that
+// forked are the kernel's; the others' come from what was seen of them or,
+// while they live, from /proc.
+func (p *processes) lineage(r *entryRecord) []event.Ancestor {
+	var out []event.Ancestor
+	for i, a := range r.Ancestors[:r.AncestorCount] {
+		e := a.event()
+		if info, ok := p.known.get(e.ID, string(e.Comm), p.clock.now()); ok {
+			e.Exe, e.Argv = info.exe.Path, info.argv
+		}
+		if i == 0 && r.ArgvLen > 0 {
+			e.Argv = r.argv
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// settle says which container the entry went into, given the root's cgroup, and
+// reports it.
+func (p *processes) settle(n *pendingEntry, cgroup []string) {
+	o := n.obs
+	c, ok := p.entered(n, cgroup)
+	o.Container = c.id
+	o.InCgroup = ok && c.holds(cgroup)
+	if len(cgroup) > 0 {
+		o.Cgroup = cgroup[0]
+	}
+	if n.told && o.InCgroup == n.obs.InCgroup && o.Container == n.obs.Container {
+		return
+	}
+	n.obs = o
+	p.emit(o)
+	if !n.told && n.rec.Head.Flags&uint16(sensorFlagFLAG_FORK) != 0 {
+		p.emit(event.ProcessFork{
+			Header: o.Header, ID: o.Root, Parent: n.rec.Parent.event(), Entry: o.Root,
+			NSPID: n.rec.Root.NsPid, Comm: event.Text(text(n.rec.Comm[:])), Cred: o.Cred,
+		})
+	}
+	n.told = true
+}
+
+func (p *processes) entered(n *pendingEntry, cgroup []string) (container, bool) {
+	at := n.rec.Place.place()
+	switch n.obs.Cause {
+	case event.EntryForeignExe:
+		c, ok := p.places.at(place{mnt: n.rec.ExeMntId})
+		put(p.foreign, n.obs.Root, c.id)
+		return c, ok
+	case event.EntryStart:
+		if c, ok := startedIn(n.obs.Lineage, cgroup); ok {
+			first := n.rec.Root.NsPid == 1
+			p.places.learn(at, c, first)
+			if first {
+				put(p.inits, n.obs.Root, at)
+			}
+			return c, true
+		}
+	case event.EntryInjected, event.EntryFound:
+	}
+	if c, ok := p.places.at(at); ok {
+		return c, true
+	}
+	id, ok := containerOf(cgroup)
+	return container{id: id, cgroup: first(cgroup)}, ok
+}
+
+// startedIn is the container whose first process has this cgroup.
+func startedIn(lineage []event.Ancestor, cgroup []string) (container, bool) {
+	c := container{cgroup: first(cgroup)}
+	var ok bool
+	if c.id, ok = containerOf(cgroup); ok {
+		return c, true
+	}
+	if !slices.ContainsFunc(lineage, isRuntime) {
+		return container{}, false
+	}
+	c.id = named(cgroup)
+	return c, c.id != ""
+}
+
+func first(names []string) string {
+	if len(names) == 0 {
+		return ""
+	}
+	return names[0]
+}
+
+func isRuntime(a event.Ancestor) bool {
+	for _, name := range []string{"runc", "crun", "youki", "runsc"} {
+		if strings.HasPrefix(string(a.Comm), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// where names the container of a process.
+func (p *processes) where(entry event.ProcessID, at place, cgroup []string) event.ContainerID {
+	if id, ok := p.foreign[entry]; ok {
+		return id
+	}
+	if c, ok := p.places.at(at); ok {
+		return c.id
+	}
+	id, _ := containerOf(cgroup)
+	return id
+}
+
+func (p *processes) exec(r *execRecord) {
+	o := event.ProcessExec{
+		Header: p.header(r.Head.Time), ID: r.Id.event(), Parent: r.Parent.event(), Entry: r.Entry.event(),
+		NSPID: r.Id.NsPid, Filename: event.Text(r.filename), Argv: r.argv, Exe: r.executable(),
+		Cred: r.Who.event(), TTY: ttyName(text(r.Tty[:])), Cgroup: first(r.cgroup),
+	}
+	if r.Head.Flags&uint16(sensorFlagFLAG_HOST) != 0 {
+		p.known.saw(o)
+		p.emit(o)
+		return
+	}
+	if n := p.pending[o.Entry]; n != nil {
+		if o.ID == o.Entry {
+			p.settle(n, r.cgroup)
+			delete(p.pending, o.Entry)
+		} else if !n.told {
+			p.settle(n, n.rec.cgroup)
+		}
+	}
+	o.Container = p.where(o.Entry, r.Place.place(), r.cgroup)
+	p.emit(o)
+}
+
+func (p *processes) fork(r *sensorForkRecord) {
+	o := event.ProcessFork{
+		Header: p.header(r.Head.Time), ID: r.Id.event(), Parent: r.Parent.event(), Entry: r.Entry.event(),
+		NSPID: r.Id.NsPid, Comm: event.Text(text(r.Comm[:])), Cred: r.Who.event(),
+	}
+	p.flush(o.Entry)
+	p.emit(o)
+}
+
+func (p *processes) exit(r *sensorExitRecord) {
+	o := event.ProcessExit{Header: p.header(r.Head.Time), ID: r.Id.event(), Entry: r.Entry.event()}
+	o.Code, o.Signal = exitStatus(r.Code)
+	p.flush(o.Entry)
+	p.emit(o)
+	if o.ID == o.Entry {
+		delete(p.pending, o.ID)
+		delete(p.foreign, o.ID)
+	}
+	if at, ok := p.inits[o.ID]; ok {
+		delete(p.inits, o.ID)
+		p.places.forget(at, true)
+	}
+}
+
+// flush reports an entry that something else of its tree came before.
+func (p *processes) flush(root event.ProcessID) {
+	if n := p.pending[root]; n != nil && !n.told {
+		p.settle(n, cmpCgroup(readCgroup(root), n.rec.cgroup))
+	}
+}
+
+func cmpCgroup(now, then []string) []string {
+	if len(now) > 0 {
+		return now
+	}
+	return then
+}
+
+// expire reports the entries that have waited long enough.
+func (p *processes) expire(now uint64) {
+	for root, n := range p.pending {
+		switch age := time.Duration(now - n.rec.Head.Time); {
+		case n.rec.Head.Time > now || age < entryWait:
+		case !n.told:
+			p.flush(root)
+		case age > entryCorrect:
+			delete(p.pending, root)
+		}
+	}
+}
+
+// found reports what the dump at start found, oldest first. A container is
+// known by the cgroup of its first process: others may have come from outside
+// and kept their own.
+func (p *processes) found(all []*foundRecord) {
+	slices.SortFunc(all, func(a, b *foundRecord) int {
+		return cmp.Or(cmp.Compare(min(a.Id.NsPid, 2), min(b.Id.NsPid, 2)), cmp.Compare(a.Id.Start, b.Id.Start))
+	})
+	for _, r := range all {
+		p.learnFound(r)
+	}
+	slices.SortFunc(all, func(a, b *foundRecord) int { return a.Id.event().Compare(b.Id.event()) })
+	for _, r := range all {
+		p.reportFound(r)
+	}
+}
+
+func (p *processes) learnFound(r *foundRecord) {
+	at := r.Place.place()
+	if _, known := p.places.mnt[at.mnt]; known || r.Id != r.Entry {
+		return
+	}
+	id, ok := containerOf(r.cgroup)
+	if !ok && r.Id.NsPid == 1 {
+		id = named(r.cgroup)
+	}
+	if id == "" {
+		return
+	}
+	p.places.learn(at, container{id: id, cgroup: first(r.cgroup)}, r.Id.NsPid == 1)
+	if r.Id.NsPid == 1 {
+		put(p.inits, r.Id.event(), at)
+	}
+}
+
+func (p *processes) reportFound(r *foundRecord) {
+	id, entry := r.Id.event(), r.Entry.event()
+	head := p.header(r.Id.Start)
+	where := p.where(entry, r.Place.place(), r.cgroup)
+	if id == entry {
+		c, _ := p.places.at(r.Place.place())
+		p.emit(event.SessionEntry{
+			Header: head, Root: id, Cause: event.EntryFound, Container: where, Cgroup: first(r.cgroup),
+			InCgroup: c.id != "" && c.holds(r.cgroup), MntNS: r.Place.MntNs, PIDNS: r.Place.PidNs, Cred: r.Who.event(),
+		})
+	}
+	p.emit(event.ProcessFork{
+		Header: head, ID: id, Parent: r.Parent.event(), Entry: entry, NSPID: r.Id.NsPid,
+		Comm: event.Text(text(r.Comm[:])), Cred: r.Who.event(),
+	})
+	info, err := readProc(id)
+	if err != nil || len(info.argv.Args) == 0 {
+		return // what it runs cannot be known any more
+	}
+	p.emit(event.ProcessExec{
+		Header: p.header(r.Head.Time), ID: id, Parent: r.Parent.event(), Entry: entry, Container: where,
+		NSPID: r.Id.NsPid, Argv: info.argv, Exe: info.exe, Cred: r.Who.event(),
+		TTY: ttyName(text(r.Tty[:])), Cgroup: first(r.cgroup),
+	})
+}
+
+// procCache remembers what processes of the host run: what the kernel reported
+// of runtimes for good, what /proc said for a moment. The name is part of the
+// key, because a process may exec another program.
+type procCache struct{ m map[procKey]cachedProc }
+
+type procKey struct {
+	id   event.ProcessID
+	comm string
+}
+
+type cachedProc struct {
+	procInfo
+	until uint64 // ns since boot; 0 is for ever
+}
+
+const (
+	procCacheMax = 4096
+	procCacheTTL = uint64(time.Second)
+)
+
+// saw notes a program that the kernel reported. Its process may change its
+// name ("runc:[2:INIT]"), so the name is left open.
+func (c *procCache) saw(o event.ProcessExec) {
+	c.put(procKey{id: o.ID}, cachedProc{procInfo: procInfo{exe: o.Exe, argv: o.Argv}})
+}
+
+func (c *procCache) put(k procKey, v cachedProc) {
+	if len(c.m) >= procCacheMax {
+		clear(c.m)
+	}
+	c.m[k] = v
+}
+
+func (c *procCache) get(id event.ProcessID, comm string, now uint64) (procInfo, bool) {
+	if v, ok := c.m[procKey{id: id}]; ok {
+		return v.procInfo, true
+	}
+	key := procKey{id, comm}
+	if v, ok := c.m[key]; ok && now < v.until {
+		return v.procInfo, true
+	}
+	info, err := readProc(id)
+	if err != nil {
+		return procInfo{}, false
+	}
+	c.put(key, cachedProc{info, now + procCacheTTL})
+	return info, true
+}
