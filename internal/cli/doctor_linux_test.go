@@ -66,13 +66,11 @@ func consult(t *testing.T, cmd *exec.Cmd) examination {
 // program builds sallyport where any user can run it.
 func program(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sallyport-doctor-") // not t.TempDir: another user must get there
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} { // private to us by default
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	bin := filepath.Join(dir, "sallyport")
 	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/sallyport").CombinedOutput(); err != nil {
