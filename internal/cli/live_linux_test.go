@@ -153,22 +153,14 @@ func TestUpOnDocker(t *testing.T) {
 func awaitWitnesses(t *testing.T, state string, names ...string) {
 	t.Helper()
 	eventually(t, 30*time.Second, fmt.Sprintf("witnesses %v come up", names), func() bool {
-		address, err := os.ReadFile(filepath.Join(state, addressName))
-		if err != nil {
-			return false
-		}
-		answer, err := http.Get("http://" + strings.TrimSpace(string(address)) + "/status")
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
+		code, body := ask(t, state, "/status")
 		var s struct {
 			Witnesses []struct {
 				Name string
 				Up   bool
 			}
 		}
-		if json.NewDecoder(answer.Body).Decode(&s) != nil {
+		if code != http.StatusOK || json.Unmarshal([]byte(body), &s) != nil {
 			return false
 		}
 		up := 0
@@ -261,6 +253,86 @@ func TestKill(t *testing.T) {
 	if len(acked) < 50 {
 		t.Errorf("only %d sessions were acknowledged: the storm proves little", len(acked))
 	}
+}
+
+// TestFullDiskOnDocker fills the disk under a running up: it keeps watching,
+// says so, and stores what it saw as soon as there is space.
+func TestFullDiskOnDocker(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker)
+	e, bin, disk := docker.New(t, docker.Options{}), program(t), t.TempDir()
+	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=4m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
+	state := filepath.Join(disk, "state")
+	e.RunT(t, "--name", "box", docker.Image)
+	p := startUp(t, bin, state, e)
+	awaitWitnesses(t, state, "docker", "containerd")
+
+	filler := filepath.Join(disk, "filler")
+	fill(t, filler)
+	n := 0
+	eventually(t, time.Minute, "the store fails", func() bool {
+		n++
+		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("full %d", n))
+		code, body := ask(t, state, "/healthz")
+		return code == http.StatusServiceUnavailable && strings.Contains(body, "no space left")
+	})
+	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "while full")
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, 30*time.Second, "the store recovers", func() bool {
+		code, _ := ask(t, state, "/healthz")
+		return code == http.StatusOK
+	})
+	eventually(t, 30*time.Second, "what happened meanwhile is stored", func() bool {
+		return strings.Contains(run(t, bin, "sessions", "--state", state), "while full")
+	})
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	}
+	list := run(t, bin, "sessions", "--state", state)
+	for i := range n {
+		if want := fmt.Sprintf("full %d'", i+1); !strings.Contains(list, want) {
+			t.Errorf("no session with %q", want)
+		}
+	}
+	if out := run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
+		t.Errorf("verify printed %s", out)
+	}
+	if !strings.Contains(p.stderr.String(), "store does not take records") {
+		t.Errorf("it did not say so: %s", &p.stderr)
+	}
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for block := make([]byte, 4096); err == nil; {
+		_, err = f.Write(block)
+	}
+}
+
+// ask asks a running up.
+func ask(t *testing.T, state, path string) (code int, body string) {
+	t.Helper()
+	address, err := os.ReadFile(filepath.Join(state, addressName))
+	if err != nil {
+		return 0, ""
+	}
+	answer, err := http.Get("http://" + strings.TrimSpace(string(address)) + path)
+	if err != nil {
+		return 0, ""
+	}
+	defer answer.Body.Close()
+	b, _ := io.ReadAll(answer.Body)
+	return answer.StatusCode, string(b)
 }
 
 // storm runs docker exec from n clients until stop is called.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -183,13 +184,19 @@ func (r renderer) line(v session.Revision) string {
 	if s.Unexplained.Is {
 		mark = "  " + p.paint(styleBad, unexplained(s))
 	}
-	head := fmt.Sprintf("%s  %s  %s %s  %s %s %s  ",
+	level := fmt.Sprintf("%-8s", "["+string(s.Attribution.Level)+"]")
+	head := fmt.Sprintf("%s  %s  %-11s %-9s  %s %s -> %s  ",
 		p.paint(styleDim, at.In(r.zone).Format(layoutLive)), p.paint(styleBold, shortID(s.ID)),
-		s.Kind, s.Channel, who(s), p.paint(levelStyle(s.Attribution.Level), "["+string(s.Attribution.Level)+"]"), "-> "+container(s))
+		s.Kind, s.Channel, pad(who(s), 14), p.paint(levelStyle(s.Attribution.Level), level), container(s))
 	if c := command(s); c != "" {
 		head += printable.Cut(c, r.room()) + "  "
 	}
 	return head + p.paint(state.style, state.text) + mark
+}
+
+// pad fills text with blanks up to width columns.
+func pad(text string, width int) string {
+	return text + strings.Repeat(" ", max(0, width-printable.Width(text)))
 }
 
 func plural(n int, what string) string {

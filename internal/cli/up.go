@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -110,6 +112,9 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
 	}
 	st, err := store.Open(conf.State, store.Options{})
+	if errors.Is(err, fs.ErrPermission) {
+		return fail(ExitUsage, "name a directory of your own with --state", "open store: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("open store: %w", err)
 	}
