@@ -55,15 +55,17 @@ func (t *table) write(w io.Writer, width int, p palette) error {
 }
 
 func writeRow(b *strings.Builder, row []cell, widths []int, p palette) {
-	pad := 0
+	column, at := 0, 0 // where the next cell begins, and where the line ends now
 	for i, c := range row {
-		if widths[i] < 0 || widths[i] == 0 {
+		if widths[i] == 0 {
 			continue
 		}
-		text := printable.Cut(c.text, widths[i])
-		b.WriteString(strings.Repeat(" ", pad))
-		b.WriteString(p.paint(c.style, text))
-		pad = widths[i] - printable.Width(text) + len(gap)
+		if text := printable.Cut(c.text, widths[i]); text != "" {
+			b.WriteString(strings.Repeat(" ", column-at))
+			b.WriteString(p.paint(c.style, text))
+			at = column + printable.Width(text)
+		}
+		column += widths[i] + len(gap)
 	}
 	b.WriteByte('\n')
 }

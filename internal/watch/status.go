@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 )
 
@@ -24,9 +23,21 @@ type Status struct {
 	// BlockedNS is how long witnesses have waited for room, in nanoseconds,
 	// summed over all of them.
 	BlockedNS int64             `json:"blocked_ns"`
-	Open      correlate.Stats   `json:"open"`
+	Open      Open              `json:"open"`
 	Sensor    *Sensor           `json:"sensor,omitempty"`
 	Counters  map[string]uint64 `json:"counters,omitempty"`
+}
+
+// Open counts what correlation holds.
+type Open struct {
+	Execs       int    `json:"execs"`
+	Runs        int    `json:"runs"`
+	Entries     int    `json:"entries"`
+	Streams     int    `json:"streams"`
+	Containers  int    `json:"containers"`
+	Connections int    `json:"connections"`
+	Requests    int    `json:"requests"`
+	Late        uint64 `json:"late"`
 }
 
 // WitnessStatus is how one witness is.
@@ -102,7 +113,7 @@ func (e *Engine) Status() Status {
 		Revisions: e.feed.revisions.Load(),
 		Resumed:   e.feed.resumed.Load(),
 		BlockedNS: e.source.blocked.Load(),
-		Open:      *e.feed.open.Load(),
+		Open:      Open(*e.feed.open.Load()),
 	}
 	if e.opt.StoreSize != nil {
 		s.Store.Bytes = e.opt.StoreSize()
