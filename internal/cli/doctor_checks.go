@@ -98,8 +98,8 @@ func (x *exam) checkPrivileges(context.Context) []diagnosis {
 // checkKernel reports the sensor's level, each feature that is missing, and
 // what is seen of clients.
 func (x *exam) checkKernel(context.Context) []diagnosis {
-	features := x.features()
-	level := features.Level()
+	all := x.features()
+	features, level := all, all.Level()
 	d := diagnosis{Check: "kernel sensor", Grade: gradeOK, Found: "level " + string(level)}
 	if level == kernel.LevelServices {
 		d.Grade, d.Effect = gradeMissing, "no process is seen: service events are all there is (level L0)"
@@ -108,20 +108,23 @@ func (x *exam) checkKernel(context.Context) []diagnosis {
 		d.Found += ": entries, processes, exits, by BTF tracepoints; no syscall tracepoint, no tracefs needed"
 	}
 	out := one(d)
+	if f := features.Get(kernel.FeatureCapabilities); !f.Available() && len(features) > 0 {
+		features = kernel.Features{f} // without permission all the others fail too
+	}
 	for _, f := range features {
 		if !f.Available() && f.Name != kernel.FeatureConnectUnix && f.Name != kernel.FeatureSockLength {
 			out = append(out, missingFeature(f))
 		}
 	}
-	return append(out, x.clients(features, level)...)
+	return append(out, x.clients(all, level)...)
 }
 
 // missingFeature reports a feature that is not there. Level L3 is a matter of
 // enforcement: without it nothing is missed.
 func missingFeature(f kernel.Feature) diagnosis {
-	d := diagnosis{Check: "kernel: " + f.Name, Grade: gradeNote, Found: f.Err.Error(), Effect: "without it: no " + f.What}
+	d := diagnosis{Check: "kernel: " + f.Name, Grade: gradeNote, Found: f.Err.Error(), Effect: "would give " + f.What}
 	if f.Needed {
-		d.Grade = gradeMissing
+		d.Grade, d.Effect = gradeMissing, "the sensor needs it for "+f.What
 	}
 	if f.Hint != "" {
 		d.Remedy = []string{f.Hint}
@@ -152,10 +155,7 @@ func (x *exam) clients(features kernel.Features, level kernel.Level) []diagnosis
 		d.Grade, d.gives, d.Effect = gradeDegraded, nil, unseen[name]
 		d.Found = "not seen: the kernel sensor does not run"
 		if level != kernel.LevelServices {
-			d.Found = "not seen: " + f.Err.Error()
-		}
-		if f.Hint != "" {
-			d.Remedy = []string{f.Hint}
+			d.Found, d.Remedy = "not seen: "+f.Err.Error(), []string{f.Hint}
 		}
 	}
 	return []diagnosis{peers, requests}
