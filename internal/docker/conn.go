@@ -274,14 +274,14 @@ func (c *conn) newRequest(s *event.Segment, req *http.Request) *request {
 	return r
 }
 
-// resync finds the answers again when they were lost (an answer of which too
-// little was sampled) at a head that began a piece of its own: the daemon reads
+// resync finds the answers again when they were lost, or the end of the last one
+// was not sampled, at a head that began a piece of its own: the daemon reads
 // such a piece only after it wrote the answer before. One byte proves nothing:
 // Go's server reads one ahead while it still answers. What was written before
 // may still be on its way to us, so only a piece that begins like an answer is
 // one; Go's server writes every answer's head at the beginning of a piece.
 func (c *conn) resync() {
-	if c.fresh && c.sent.state == streamLost {
+	if c.fresh && (c.sent.state == streamLost || c.sent.state == streamBody && !c.sent.keep) {
 		c.sent.state = streamSeek
 		c.open = nil
 	}

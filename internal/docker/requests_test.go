@@ -370,3 +370,16 @@ func TestRequestsLateTail(t *testing.T) {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
+
+// The end of a long answer is not sampled at all, as the kernel sensor does it.
+func TestRequestsUnsampledTail(t *testing.T) {
+	segs := wire([]turn{
+		ask("GET /containers/web/json HTTP/1.1\r\nHost: x\r\n\r\n"),
+		answer("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1800\r\n" + strings.Repeat("x", 0x1800) + "\r\n0\r\n\r\n"),
+		post("/containers/web/exec", `{"Cmd":["ls"]}`), created("e"),
+	}, func(left int) int { return min(left, 4096) }, 1024)
+	want := []string{`1 exec_create ref=web argv=["ls"]`, "1 exec_create -> 201 e"}
+	if diff := cmp.Diff(want, read(t, slices.Delete(segs, 2, 3))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
