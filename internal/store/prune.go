@@ -186,8 +186,7 @@ func (w *writing) pruneSessions(p *Pruned, why string, before int64) (int64, err
 	for _, d := range ended {
 		for at := (sql.NullInt64{Int64: d.seq, Valid: true}); at.Valid; {
 			gone = append(gone, at.Int64)
-			err := w.conn.QueryRowContext(ctx, `UPDATE record SET body = NULL WHERE seq = ? RETURNING prev`, at.Int64).Scan(&at)
-			if err != nil {
+			if at, err = w.dropContent(at.Int64); err != nil {
 				return 0, err
 			}
 		}
@@ -198,4 +197,18 @@ func (w *writing) pruneSessions(p *Pruned, why string, before int64) (int64, err
 	p.Sessions += int64(len(ended))
 	p.Revisions += int64(len(gone))
 	return int64(len(ended)), w.addPrune(pruneContent{Time: w.now().UTC(), Why: why, Records: gone.ranges()})
+}
+
+// dropContent takes a record's content away and returns the session's record
+// before it. It deletes and inserts: after an update that makes rows shorter
+// SQLite leaves the pages as they are, nearly empty.
+func (w *writing) dropContent(seq int64) (prev sql.NullInt64, err error) {
+	ctx := context.Background()
+	var hashes []byte
+	err = w.conn.QueryRowContext(ctx, `DELETE FROM record WHERE seq = ? RETURNING prev, hashes`, seq).Scan(&prev, &hashes)
+	if err != nil {
+		return prev, err
+	}
+	_, err = w.stmts.addRecord.Exec(seq, recordRevision, prev, hashes, nil)
+	return prev, err
 }

@@ -102,8 +102,12 @@ func (r *Reader) unpack(frame []byte, what string) ([]byte, error) {
 	return b, nil
 }
 
+// revision returns the revision in a ledger record.
 func (r *Reader) revision(seq int64, frame []byte) (session.Revision, error) {
 	what := fmt.Sprintf("ledger record %d", seq)
+	if frame == nil {
+		return session.Revision{}, &DamagedError{File: r.file, Offset: -1, What: what + " or its content is missing"}
+	}
 	b, err := r.unpack(frame, what)
 	if err != nil {
 		return session.Revision{}, err
@@ -122,120 +126,101 @@ func (r *Reader) revision(seq int64, frame []byte) (session.Revision, error) {
 	return rev, err
 }
 
-// pageRows is how many rows an iteration reads at once.
-const pageRows = 64
+// pageRows is how many sessions an iteration reads at once; their contents, as
+// stored, are in memory together.
+const pageRows = 32
 
-// place is where a session stands in the order of Sessions.
-type place struct {
+// hit is a session that a query found: its place in the order, and its last
+// record as stored.
+type hit struct {
 	started int64
 	id      string
 	seq     int64
+	frame   []byte
 }
 
 // Sessions returns the last revision of each session that fits q, in order of
 // start.
 func (r *Reader) Sessions(ctx context.Context, q Query) iter.Seq2[session.Session, error] {
-	if q.Limit > 0 {
-		return r.latest(ctx, q)
-	}
 	return func(yield func(session.Session, error) bool) {
-		for _, s := range r.scan(ctx, q, false) {
-			if s.err != nil {
-				yield(session.Session{}, s.err)
-				return
-			}
-			if !yield(s.session, nil) {
-				return
-			}
+		if q.Limit > 0 {
+			r.latest(ctx, q, yield)
+			return
+		}
+		err := r.scan(ctx, q, "", func(_ hit, s session.Session) bool { return yield(s, nil) })
+		if err != nil {
+			yield(session.Session{}, err)
 		}
 	}
-}
-
-type scanned struct {
-	place   place
-	session session.Session
-	err     error
-}
-
-// scan pages through the sessions that fit q, forwards or backwards. The key is
-// how many were yielded before; the last item may carry an error.
-func (r *Reader) scan(ctx context.Context, q Query, backwards bool) iter.Seq2[int, scanned] {
-	return func(yield func(int, scanned) bool) {
-		var after *place
-		for n := 0; ; {
-			page, err := r.page(ctx, q, after, backwards)
-			for _, p := range page {
-				s, err := r.at(ctx, p.seq)
-				if err == nil && !q.matches(s) {
-					continue
-				}
-				if !yield(n, scanned{p, s, err}) || err != nil {
-					return
-				}
-				n++
-			}
-			if err != nil {
-				yield(n, scanned{err: err})
-				return
-			}
-			if len(page) < pageRows {
-				return
-			}
-			after = &page[len(page)-1]
-		}
-	}
-}
-
-// page returns the places of the next sessions that the coarse search finds.
-func (r *Reader) page(ctx context.Context, q Query, after *place, backwards bool) ([]place, error) {
-	cond, args := q.where()
-	order, than := "", ">"
-	if backwards {
-		order, than = " DESC", "<"
-	}
-	if after != nil {
-		cond += " AND (started, id) " + than + " (?, ?)"
-		args = append(args, after.started, after.id)
-	}
-	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT started, id, seq FROM session WHERE %s
-		ORDER BY started%s, id%[2]s LIMIT %d`, cond, order, pageRows), args...)
-	if err != nil {
-		return nil, explain(r.file, err)
-	}
-	return collect(r.file, rows, func(p *place) []any { return []any{&p.started, &p.id, &p.seq} })
 }
 
 // latest yields the q.Limit sessions that started last, the earliest first. It
-// keeps their places meanwhile, not the sessions.
-func (r *Reader) latest(ctx context.Context, q Query) iter.Seq2[session.Session, error] {
-	return func(yield func(session.Session, error) bool) {
-		var found []place
-		for n, s := range r.scan(ctx, q, true) {
-			if s.err != nil {
-				yield(session.Session{}, s.err)
-				return
-			}
-			if found = append(found, s.place); n+1 == q.Limit {
-				break
-			}
-		}
-		for _, p := range slices.Backward(found) {
-			s, err := r.at(ctx, p.seq)
-			if !yield(s, err) || err != nil {
-				return
-			}
+// keeps them packed meanwhile.
+func (r *Reader) latest(ctx context.Context, q Query, yield func(session.Session, error) bool) {
+	var last []hit
+	err := r.scan(ctx, q, "DESC", func(f hit, _ session.Session) bool {
+		last = append(last, f)
+		return len(last) < q.Limit
+	})
+	for _, f := range slices.Backward(last) {
+		rev, err := r.revision(f.seq, f.frame)
+		if !yield(rev.Session, err) || err != nil {
+			return
 		}
 	}
+	if err != nil {
+		yield(session.Session{}, err)
+	}
+}
+
+// scan calls each with the sessions that fit q, in the given order ("" or
+// "DESC") of start, until it returns false.
+func (r *Reader) scan(ctx context.Context, q Query, order string, each func(hit, session.Session) bool) error {
+	var after *hit
+	for {
+		page, pageErr := r.page(ctx, q, after, order)
+		for i, f := range page {
+			rev, err := r.revision(f.seq, f.frame)
+			if err != nil {
+				return err
+			}
+			if q.matches(rev.Session) && !each(f, rev.Session) {
+				return nil
+			}
+			after = &page[i]
+		}
+		if pageErr != nil || len(page) < pageRows {
+			return pageErr
+		}
+	}
+}
+
+// page returns the next sessions that the coarse search finds, of one state of
+// the store.
+func (r *Reader) page(ctx context.Context, q Query, after *hit, order string) ([]hit, error) {
+	cond, args := q.where()
+	if after != nil {
+		than := ">"
+		if order == "DESC" {
+			than = "<"
+		}
+		cond += " AND (started, id) " + than + " (?, ?)"
+		args = append(args, after.started, after.id)
+	}
+	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT started, id, session.seq, body
+		FROM session LEFT JOIN record ON record.seq = session.seq WHERE %s
+		ORDER BY started %s, id %[2]s LIMIT %d`, cond, order, pageRows), args...)
+	if err != nil {
+		return nil, explain(r.file, err)
+	}
+	return collect(r.file, rows, func(f *hit) []any { return []any{&f.started, &f.id, &f.seq, &f.frame} })
 }
 
 // at returns the session in the ledger record at seq.
 func (r *Reader) at(ctx context.Context, seq int64) (session.Session, error) {
 	var frame []byte
 	err := r.db.QueryRowContext(ctx, `SELECT body FROM record WHERE seq = ?`, seq).Scan(&frame)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && frame == nil {
-		return session.Session{}, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("ledger record %d is missing", seq)}
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return session.Session{}, explain(r.file, err)
 	}
 	rev, err := r.revision(seq, frame)
@@ -267,7 +252,12 @@ func (r *Reader) Session(ctx context.Context, prefix string) (session.Session, [
 		id  session.ID
 		seq int64
 	}
-	rows, err := r.db.QueryContext(ctx, `SELECT id, seq FROM session WHERE id >= ?1 AND substr(id, 1, length(?1)) = ?1
+	tx, err := r.db.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one state: Prune may be at work
+	if err != nil {
+		return session.Session{}, nil, explain(r.file, err)
+	}
+	defer tx.Rollback()
+	rows, err := tx.QueryContext(ctx, `SELECT id, seq FROM session WHERE id >= ?1 AND substr(id, 1, length(?1)) = ?1
 		ORDER BY id LIMIT ?2`, prefix, matchesMax)
 	if err != nil {
 		return session.Session{}, nil, explain(r.file, err)
@@ -285,7 +275,7 @@ func (r *Reader) Session(ctx context.Context, prefix string) (session.Session, [
 		}
 		return session.Session{}, nil, e
 	}
-	revs, err := r.history(ctx, found[0].seq)
+	revs, err := r.history(ctx, tx, found[0].seq)
 	if err != nil {
 		return session.Session{}, nil, err
 	}
@@ -293,12 +283,12 @@ func (r *Reader) Session(ctx context.Context, prefix string) (session.Session, [
 }
 
 // history follows a session's revisions back from the last one.
-func (r *Reader) history(ctx context.Context, seq int64) ([]session.Revision, error) {
+func (r *Reader) history(ctx context.Context, tx *sql.Tx, seq int64) ([]session.Revision, error) {
 	var revs []session.Revision
 	for at := (sql.NullInt64{Int64: seq, Valid: true}); at.Valid; {
 		var frame []byte
 		var prev sql.NullInt64
-		err := r.db.QueryRowContext(ctx, `SELECT prev, body FROM record WHERE seq = ?`, at.Int64).Scan(&prev, &frame)
+		err := tx.QueryRowContext(ctx, `SELECT prev, body FROM record WHERE seq = ?`, at.Int64).Scan(&prev, &frame)
 		if errors.Is(err, sql.ErrNoRows) || prev.Valid && prev.Int64 >= at.Int64 {
 			err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("ledger record %d is missing or points ahead", at.Int64)}
 		}

@@ -251,10 +251,10 @@ func TestHostileValuesComeBackEqual(t *testing.T) {
 		if diff := cmp.Diff(v, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatal(diff)
 		}
-		if v.Actor.User != "" && !found(s.Reader, Query{Actor: v.Actor.User}, v.ID) {
+		if v.Actor.User != "" && !finds(s.Reader, Query{Actor: v.Actor.User}, v.ID) {
 			t.Fatalf("user %q is not found", v.Actor.User)
 		}
-		if v.Target.ContainerName != "" && !found(s.Reader, Query{Container: v.Target.ContainerName}, v.ID) {
+		if v.Target.ContainerName != "" && !finds(s.Reader, Query{Container: v.Target.ContainerName}, v.ID) {
 			t.Fatalf("container %q is not found", v.Target.ContainerName)
 		}
 		back := false
@@ -293,7 +293,7 @@ func TestMegabyteOfArguments(t *testing.T) {
 	}
 }
 
-func found(r *Reader, q Query, id session.ID) bool {
+func finds(r *Reader, q Query, id session.ID) bool {
 	for s, err := range r.Sessions(context.Background(), q) {
 		if err == nil && s.ID == id {
 			return true
