@@ -1,9 +1,7 @@
 package watch
 
 import (
-	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -124,83 +122,7 @@ func latest(revisions []session.Revision) []session.Revision {
 	return out
 }
 
-// close says that nothing more will be put.
-func (b *outbox) close() {
-	b.mu.Lock()
-	b.closed = true
-	b.mu.Unlock()
-	signal(b.work)
-	signal(b.full)
-}
-
-// run writes until the outbox is closed and empty, or ctx ends.
-func (b *outbox) run(ctx context.Context) {
-	prune := time.NewTicker(b.opt.PruneEvery)
-	defer prune.Stop()
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-prune.C:
-			b.prune(ctx)
-			continue
-		case <-b.work:
-		}
-		b.gather(ctx)
-		b.write(ctx)
-		if b.finished() {
-			return
-		}
-	}
-}
-
-// gather waits for more records to share one commit.
-func (b *outbox) gather(ctx context.Context) {
-	timer := time.NewTimer(b.opt.BatchDelay)
-	defer timer.Stop()
-	select {
-	case <-b.full:
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-}
-
-// The pause between two attempts to write while the store fails.
-const (
-	retryMin = 250 * time.Millisecond
-	retryMax = 5 * time.Second
-)
-
-// write stores all that waits, trying again until it is stored or ctx ends.
-func (b *outbox) write(ctx context.Context) {
-	pause := retryMin
-	for {
-		observations, revisions := b.take()
-		if len(observations)+len(revisions) == 0 {
-			return
-		}
-		stored, err := b.append(ctx, observations, revisions)
-		if err == nil {
-			b.succeed(stored)
-			return
-		}
-		b.putBack(observations, revisions)
-		b.fail(err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
-		}
-		pause = min(2*pause, retryMax)
-	}
-}
-
-func (b *outbox) append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.opt.AppendWait)
-	defer cancel()
-	return b.opt.Keeper.Append(ctx, observations, revisions)
-}
-
+// take returns everything that waits.
 func (b *outbox) take() ([]event.Observation, []session.Revision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,6 +132,7 @@ func (b *outbox) take() ([]event.Observation, []session.Revision) {
 	return observations, revisions
 }
 
+// putBack returns a batch that could not be stored to where it was.
 func (b *outbox) putBack(observations []event.Observation, revisions []session.Revision) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -218,71 +141,13 @@ func (b *outbox) putBack(observations []event.Observation, revisions []session.R
 	b.trim()
 }
 
-// fail notes that the store does not take what it is given, and says so once.
-func (b *outbox) fail(err error) {
+// close says that nothing more will be put.
+func (b *outbox) close() {
 	b.mu.Lock()
-	first := !b.failing
-	b.failing, b.err = true, err
-	b.stats.Errors++
-	if first {
-		b.stats.FailingSince = time.Now().UTC()
-	}
+	b.closed = true
 	b.mu.Unlock()
-	signal(b.room)
-	if first {
-		b.opt.Logger.Error("store does not take records; watching goes on and they wait in memory", slog.Any("error", err),
-			slog.Int("unsaved_max", b.opt.Unsaved))
-	}
-}
-
-func (b *outbox) succeed(stored []session.Revision) {
-	b.mu.Lock()
-	recovered, since := b.failing, b.stats.FailingSince
-	b.failing = false
-	b.stats.Appends++
-	b.stats.Revisions += uint64(len(stored))
-	b.stats.FailingSince = time.Time{}
-	dropped := b.stats.DroppedObservations
-	if recovered {
-		b.record(since)
-	}
-	b.mu.Unlock()
-	if recovered {
-		b.opt.Logger.Info("store takes records again", slog.Time("failing_since", since), slog.Uint64("dropped_observations", dropped))
-	}
-	b.deliver(stored)
-}
-
-// record puts on record, mu held, that the store took nothing since a moment
-// and what that cost. Correlation is not told: it missed nothing.
-func (b *outbox) record(since time.Time) {
-	head := event.Header{Time: time.Now().UTC(), Witness: event.WitnessEngine}
-	b.observations = append(b.observations,
-		event.WitnessState{Header: event.Header{Time: since, Witness: event.WitnessEngine}, Reason: "store: " + b.err.Error()},
-		event.WitnessState{Header: head, Up: true})
-	if n := b.stats.DroppedObservations - b.stated; n > 0 {
-		b.observations = append(b.observations, event.Loss{Header: head, From: since, Count: n, What: "observations"})
-		b.stated += n
-	}
 	signal(b.work)
-}
-
-func (b *outbox) finished() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.closed {
-		return false
-	}
-	signal(b.work) // there may be more: come round again
-	return len(b.observations)+len(b.revisions) == 0
-}
-
-func (b *outbox) prune(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, b.opt.PruneEvery)
-	defer cancel()
-	if err := b.opt.Keeper.Prune(ctx); err != nil && ctx.Err() == nil {
-		b.opt.Logger.Error("retention could not be applied", slog.Any("error", err))
-	}
+	signal(b.full)
 }
 
 // waiting returns how much is not stored yet.

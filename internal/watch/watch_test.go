@@ -32,6 +32,7 @@ type memory struct {
 	appends      int
 	running      []session.Session
 	newest       time.Time
+	poison       func(event.Observation) bool // what can never be stored
 }
 
 func (m *memory) Append(_ context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
@@ -46,6 +47,9 @@ func (m *memory) Append(_ context.Context, observations []event.Observation, rev
 	defer m.mu.Unlock()
 	if m.appends++; err != nil {
 		return nil, err
+	}
+	if m.poison != nil && slices.ContainsFunc(observations, m.poison) {
+		return nil, errors.New("record cannot be stored")
 	}
 	m.observations = append(m.observations, observations...)
 	m.revisions = append(m.revisions, revisions...)
@@ -335,6 +339,39 @@ func TestFullDisk(t *testing.T) {
 		}
 		if len(m.last()) != 1 || delivered != len(m.revisions) {
 			t.Errorf("%d sessions stored, %d of %d revisions delivered", len(m.last()), delivered, len(m.revisions))
+		}
+	})
+}
+
+// TestPoison: records that can never be stored do not keep others from it.
+func TestPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := func(o event.Observation) bool {
+			c, ok := o.(event.ClientClose)
+			return ok && c.Conn%100 == 7
+		}
+		m := &memory{poison: bad}
+		steady := witnessFunc(func(ctx context.Context, emit func(event.Observation)) error {
+			for i := range 1000 {
+				emit(event.ClientClose{Header: head("steady"), Conn: event.ConnID(i)})
+			}
+			<-ctx.Done()
+			return nil
+		})
+		e, stop := running(t, Options{Witnesses: []Named{{"steady", steady}}, Keeper: m})
+		time.Sleep(time.Minute)
+		s := e.Status()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		n := 0
+		for _, o := range m.observations {
+			if _, ok := o.(event.ClientClose); ok {
+				n++
+			}
+		}
+		if n != 990 || s.Store.DroppedObservations != 10 || !s.Store.OK {
+			t.Errorf("%d of 990 good records stored, %+v", n, s.Store)
 		}
 	})
 }
