@@ -29,19 +29,48 @@ int find_host(struct bpf_iter__task *ctx)
 	return 0;
 }
 
-static __always_inline bool in_container(struct task_struct *t)
-{
-	struct nsproxy *ns = t->nsproxy;
+/* What it takes to tell whether a task is in a container, and in which. */
+struct abode {
+	void *mnt_ns, *pid_ns;
+	bool inside;
+};
 
-	if (!ns || !t->thread_pid || !t->mm)
-		return false;
-	return t->thread_pid->level > 0 || (ns->mnt_ns != host_mnt_ns && outside_root(t));
+/* Tasks are read as memory here: a chain of typed pointers in a loop takes the
+ * verifier seconds. */
+static __always_inline void read_abode(struct abode *a, struct task_struct *t)
+{
+	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+	struct dentry *root = BPF_CORE_READ(t, fs, root.mnt, mnt_root);
+
+	a->inside = false;
+	a->mnt_ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
+	if (!pid || !a->mnt_ns || !BPF_CORE_READ(t, mm))
+		return;
+	bpf_probe_read_kernel(&a->pid_ns, sizeof(a->pid_ns),
+			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+				      (BPF_CORE_READ(pid, level) & 31) * bpf_core_type_size(struct upid) +
+				      bpf_core_field_offset(struct upid, ns));
+	a->inside = BPF_CORE_READ(pid, level) > 0 || (a->mnt_ns != host_mnt_ns && root != host_root);
 }
 
-static __always_inline bool together(struct task_struct *a, struct task_struct *b)
+struct ascent {
+	struct task_struct *task;
+	struct abode at;
+};
+
+/* One step up to the root of an entry: the last one whose parent is outside. */
+static long ascend(u32 i, struct ascent *a)
 {
-	return active_pid_ns(a) == active_pid_ns(b) ||
-	       BPF_CORE_READ(a, nsproxy, mnt_ns) == BPF_CORE_READ(b, nsproxy, mnt_ns);
+	struct task_struct *t = a->task; /* see walk_step */
+	struct task_struct *parent = BPF_CORE_READ(t, real_parent, group_leader);
+	struct abode up = {};
+
+	read_abode(&up, parent);
+	if (!up.inside || (up.mnt_ns != a->at.mnt_ns && up.pid_ns != a->at.pid_ns))
+		return 1;
+	a->task = parent;
+	a->at = up;
+	return 0;
 }
 
 /*
@@ -52,32 +81,31 @@ static __always_inline bool together(struct task_struct *a, struct task_struct *
 SEC("iter/task")
 int find_tasks(struct bpf_iter__task *ctx)
 {
-	struct task_struct *t = ctx->task, *root;
+	struct task_struct *t = ctx->task;
+	struct ascent a = {};
 	u32 zero = 0;
 	u8 one = 1;
 
 	if (!self_pid)
 		self_pid = bpf_get_current_pid_tgid() >> 32;
-	if (!t || !in_container(t) || bpf_task_storage_get(&labels, t, 0, 0))
+	if (!t || bpf_task_storage_get(&labels, t, 0, 0))
 		return 0;
+	a.task = t->group_leader;
+	read_abode(&a.at, a.task);
 	struct scratch *s = bpf_map_lookup_elem(&dump_scratch, &zero);
-	if (!s)
+	if (!s || !a.at.inside)
 		return 0;
-	root = t->group_leader;
-	for (int i = 0; i < 64; i++) {
-		struct task_struct *up = root->real_parent;
-
-		if (!in_container(up) || !together(root, up))
-			break;
-		root = up->group_leader;
-	}
 	struct found_record *r = FIXED(s, struct found_record);
 	__builtin_memset(r, 0, sizeof(*r));
 	head(&r->head, KIND_FOUND);
 	read_process_id(&r->id, t);
-	read_process_id(&r->entry, root);
 	read_process_id(&r->parent, t->real_parent);
 	read_place(&r->place, t);
+
+	bpf_loop(64, ascend, &a, 0);
+	struct task_struct *root = a.task;
+	r->entry.pid = BPF_CORE_READ(root, tgid);
+	r->entry.start = BPF_CORE_READ(root, start_boottime);
 	struct label fresh = {.root = r->entry, .mnt_id = r->place.mnt_id};
 	if (!bpf_task_storage_get(&labels, t, &fresh, BPF_LOCAL_STORAGE_GET_F_CREATE))
 		return 0;

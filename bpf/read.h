@@ -159,8 +159,8 @@ static long walk_step(u32 i, struct walk *w)
 	if (d == BPF_CORE_READ(m, mnt.mnt_root)) {
 		struct mount *up = BPF_CORE_READ(m, mnt_parent);
 
-		if (up == m) { /* outside the process's root: absolute all the same */
-			w->whole = 1;
+		if (up == m) { /* outside the process's root: absolute all the same, */
+			w->whole = w->off > 0; /* but for a file mounted nowhere */
 			return 1;
 		}
 		w->dentry = BPF_CORE_READ(m, mnt_mountpoint);

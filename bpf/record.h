@@ -199,5 +199,7 @@ struct open_conn {
 	u64 inode; /* of the client's socket */
 	u32 door;
 	u32 pid, uid, gid;
+	u32 dead; /* the client is gone and all it sent was received */
+	u32 pad;
 	struct client client;
 };

@@ -466,6 +466,8 @@ int find_conns(struct bpf_iter__unix *ctx)
 	}
 	out.cookie = bpf_get_socket_cookie(peer);
 	out.inode = BPF_CORE_READ(peer, sk_socket, file, f_inode, i_ino);
+	/* SHUTDOWN_MASK is 3. Some services keep their end for long after. */
+	out.dead = us->sk.sk_shutdown == 3 && !us->sk.sk_receive_queue.qlen;
 	struct client *known = bpf_map_lookup_elem(&clients, &out.cookie);
 	if (known)
 		out.client = *known;

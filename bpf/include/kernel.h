@@ -205,8 +205,13 @@ struct sock_common {
 struct socket {
 	struct file *file;
 };
+struct sk_buff_head {
+	u32 qlen;
+};
 struct sock {
 	struct sock_common __sk_common;
+	struct sk_buff_head sk_receive_queue;
+	u8 sk_shutdown;
 	struct socket *sk_socket;
 	struct pid *sk_peer_pid;
 	const struct cred *sk_peer_cred;

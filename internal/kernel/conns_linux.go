@@ -41,6 +41,7 @@ type conn struct {
 	opened uint64 // ns since boot
 	seen   bool   // in the list
 	ended  bool   // the client's process is gone
+	dead   uint64 // when the client's end was first seen closed
 }
 
 // When the list is read. A connect that has not got through to the service is
@@ -51,6 +52,10 @@ const (
 	scanOpen     = 250 * time.Millisecond
 	scanIdle     = time.Second
 	connectGrace = 100 * time.Millisecond
+	// A service may still be at work for a client that has closed its end, and
+	// shows that by keeping its own; but Docker 20.10 keeps the sockets of
+	// hijacked streams until they are garbage. So that is believed for a while.
+	deadGrace = time.Second
 	connsMax     = 65536
 )
 
@@ -195,11 +200,17 @@ func (c *conns) compare(upTo uint64) {
 	for i := range list {
 		id := event.ConnID(list[i].Cookie)
 		here[id] = true
-		if n := c.open[id]; n != nil {
+		switch n := c.open[id]; {
+		case n == nil && list[i].Dead == 0:
+			c.find(&list[i], now)
+		case n == nil:
+		default:
 			n.seen = true
-			continue
+			if list[i].Dead != 0 && n.dead == 0 {
+				n.dead = now
+			}
+			here[id] = n.dead == 0 || now < n.dead+uint64(deadGrace)
 		}
-		c.find(&list[i], now)
 	}
 	at := c.clock.wall(now)
 	for id, n := range c.open {

@@ -188,7 +188,10 @@ func (ds *doors) match(r *connectRecord, ownMounts bool) *door {
 		return candidates[0]
 	}
 	st, err := statIn(r.Client.Id.Pid, r.path)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoFile):
+		return nil // there is nothing behind the name: the connect failed
+	case err != nil:
 		return candidates[0]
 	}
 	for _, d := range ds.list {

@@ -4,6 +4,7 @@ package kernel
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -159,7 +160,10 @@ func holdsSocket(pid uint32, inode uint64) bool {
 	return false
 }
 
-// statIn finds the file behind a path as the process sees it.
+const errNoFile constError = "no such file"
+
+// statIn finds the file behind a path as the process sees it. The error
+// is errNoFile when there is none, and another when the process is gone.
 func statIn(pid uint32, path string) (unix.Stat_t, error) {
 	var st unix.Stat_t
 	from := "/root"
@@ -172,7 +176,10 @@ func statIn(pid uint32, path string) (unix.Stat_t, error) {
 	}
 	defer unix.Close(dir)
 	fd, err := unix.Openat2(dir, path, &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return st, errNoFile
+	case err != nil:
 		return st, fmt.Errorf("open %q of process %d: %w", path, pid, err)
 	}
 	defer unix.Close(fd)

@@ -278,7 +278,7 @@ func (p *processes) found(all []*foundRecord) {
 
 func (p *processes) learnFound(r *foundRecord) {
 	at := r.Place.place()
-	if _, known := p.places.mnt[at.mnt]; known || r.Id != r.Entry {
+	if _, known := p.places.mnt[at.mnt]; known || r.Id.event() != r.Entry.event() {
 		return
 	}
 	id, ok := containerOf(r.cgroup)

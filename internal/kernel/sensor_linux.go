@@ -188,6 +188,10 @@ func (r *runner) segment(rec *segmentRecord) {
 // begin reports what is there already.
 func (r *runner) begin() error {
 	now := r.clock.now()
+	if _, err := r.tap.adjust(now, 0); err != nil {
+		return err
+	}
+	r.tell(r.clock.now())
 	if err := r.takeFound(); err != nil {
 		return err
 	}
@@ -195,8 +199,6 @@ func (r *runner) begin() error {
 		return err
 	}
 	r.conns.compare(now + 1)
-	r.adjust(now)
-	r.tell(now)
 	r.chore(now)
 	return nil
 }

@@ -248,6 +248,8 @@ type sensorOpenConn struct {
 	Pid    uint32
 	Uid    uint32
 	Gid    uint32
+	Dead   uint32
+	Pad    uint32
 	Client sensorClient
 }
 
