@@ -3,6 +3,7 @@ package correlate
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -106,7 +107,8 @@ func (c *container) isHealthcheck(argv []string, joined string) bool {
 	if argv != nil {
 		return slices.Equal(argv, h)
 	}
-	return joined != "" && joined == event.Argv{Args: h}.String()
+	// Docker leaves a trailing blank behind a command without arguments.
+	return joined != "" && strings.TrimSuffix(joined, " ") == strings.TrimSuffix(event.Argv{Args: h}.String(), " ")
 }
 
 // target describes the container for a session.
