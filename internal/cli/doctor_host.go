@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
@@ -37,7 +38,7 @@ func newExam(env *environment, where hostFlags) *exam {
 	h := &host{conf: config{Containerd: where.containerd}, docker: findDocker(env, where.docker)}
 	return &exam{
 		goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
-		read: readSmall, features: kernel.Probe, docker: askDocker, listeners: docker.Listeners,
+		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
 		find: h.containerdSocket, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
 		address: h.docker.address, state: where.state,
 	}

@@ -119,6 +119,14 @@ func TestDoctorFinds(t *testing.T) {
 			},
 			"docker", gradeMissing, ExitFindings, "sudo", []attack.Need{attack.NeedDocker},
 		},
+		"not root, with capabilities": {
+			func(x *exam) { x.uid = 1001 },
+			"privileges", gradeOK, ExitFine, "", nil,
+		},
+		"not root": {
+			func(x *exam) { x.uid, x.features = 1001, broken(kernel.FeatureCapabilities) },
+			"privileges", gradeDegraded, ExitFindings, "sudo", []attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
+		},
 		"docker on TCP too": {
 			func(x *exam) {
 				x.listeners = func(string) (uint32, []string, error) { return 900, []string{"[::]:2375"}, nil }
