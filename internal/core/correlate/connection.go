@@ -193,8 +193,8 @@ func (e *Engine) isName(ref string) bool {
 }
 
 // succeeded reports whether the daemon did what the request asked; a request
-// whose answer was not seen may have.
-func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status < 400 }
+// whose answer was not seen may have. 304 says that there was nothing to do.
+func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status < 300 }
 
 // sweep forgets connections that closed and requests that were answered more
 // than Keep ago; when that is not enough, the oldest half.

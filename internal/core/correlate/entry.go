@@ -156,6 +156,7 @@ func (e *Engine) showTree(s *session.Session, n *entry) {
 var shells = []string{"sh", "bash", "ash", "dash", "zsh", "ksh", "fish"}
 
 func shellOnly(ps []session.Process) bool {
+	ran := false
 	for _, p := range ps {
 		if p.Forked {
 			continue
@@ -167,8 +168,9 @@ func shellOnly(ps []session.Process) bool {
 		if !slices.Contains(shells, name) {
 			return false
 		}
+		ran = true
 	}
-	return len(ps) > 0
+	return ran
 }
 
 // stamp notes what could not be seen while the session ran.
