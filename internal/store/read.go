@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,12 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/klauspost/compress/zstd"
 	sqlite3 "modernc.org/sqlite/lib"
 
-	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -304,130 +301,4 @@ func (r *Reader) history(ctx context.Context, tx *sql.Tx, seq int64) ([]session.
 	}
 	slices.Reverse(revs)
 	return revs, nil
-}
-
-// Positioned is a revision with its position in the ledger, counted from 0.
-type Positioned struct {
-	Position int64
-	Revision session.Revision
-}
-
-// Follow returns the revisions after a position, in order of commit, up to the
-// last one there is now. Start with -1 for all, or with Last for only what
-// comes; go on with the last Position seen.
-func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Positioned, error] {
-	return func(yield func(Positioned, error) bool) {
-		type record struct {
-			seq   int64
-			frame []byte
-		}
-		for {
-			// The bodies of a page are in memory at once: a small page.
-			rows, err := r.db.QueryContext(ctx, `SELECT seq, body FROM record
-				WHERE seq > ? AND kind = ? AND body IS NOT NULL ORDER BY seq LIMIT 16`, after, recordRevision)
-			if err != nil {
-				yield(Positioned{}, explain(r.file, err))
-				return
-			}
-			page, pageErr := collect(r.file, rows, func(v *record) []any { return []any{&v.seq, &v.frame} })
-			for _, v := range page {
-				rev, err := r.revision(v.seq, v.frame)
-				if !yield(Positioned{v.seq, rev}, err) || err != nil {
-					return
-				}
-				after = v.seq
-			}
-			if pageErr != nil {
-				yield(Positioned{}, pageErr)
-				return
-			}
-			if len(page) == 0 {
-				return
-			}
-		}
-	}
-}
-
-// Last returns the position of the last record in the ledger, -1 when it is
-// empty.
-func (r *Reader) Last(ctx context.Context) (int64, error) {
-	var last int64
-	err := r.db.QueryRowContext(ctx, `SELECT coalesce(max(seq), -1) FROM record`).Scan(&last)
-	return last, explain(r.file, err)
-}
-
-// OldestOpen returns when the earliest of the running sessions started, and
-// false when none runs.
-func (r *Reader) OldestOpen(ctx context.Context) (time.Time, bool, error) {
-	var ns sql.NullInt64
-	err := r.db.QueryRowContext(ctx, `SELECT min(started) FROM session WHERE open = 1`).Scan(&ns)
-	return time.Unix(0, ns.Int64).UTC(), ns.Valid, explain(r.file, err)
-}
-
-// Observations returns the kept observations with from <= time < to, in the
-// order in which they were stored. A zero time means no bound. Damage ends it
-// with an error; everything before has been delivered.
-func (r *Reader) Observations(ctx context.Context, from, to time.Time) iter.Seq2[event.Observation, error] {
-	return func(yield func(event.Observation, error) bool) {
-		low, high := int64(-1<<63), int64(1<<63-1)
-		if !from.IsZero() {
-			low = nanos(from)
-		}
-		if !to.IsZero() {
-			high = nanos(to)
-		}
-		next, last, err := r.chunkRange(ctx, low, high)
-		for err == nil && next <= last {
-			var id int64
-			var frame []byte
-			err = r.db.QueryRowContext(ctx, `SELECT id, body FROM chunk WHERE id BETWEEN ? AND ? AND latest >= ? AND earliest <= ?
-				ORDER BY id LIMIT 1`, next, last, low, high).Scan(&id, &frame)
-			if err != nil {
-				break
-			}
-			next = id + 1
-			for o, oerr := range r.observations(id, frame) {
-				t := o.Head().Time
-				if oerr == nil && (!from.IsZero() && t.Before(from) || !to.IsZero() && !t.Before(to)) {
-					continue
-				}
-				if !yield(o, oerr) || oerr != nil {
-					return
-				}
-			}
-		}
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			yield(nil, explain(r.file, err))
-		}
-	}
-}
-
-// chunkRange returns the ids of the first and last chunk that may hold
-// observations between two times; from the index alone.
-func (r *Reader) chunkRange(ctx context.Context, low, high int64) (first, last int64, err error) {
-	err = r.db.QueryRowContext(ctx, `SELECT coalesce(min(id), 0), coalesce(max(id), -1) FROM chunk INDEXED BY chunk_time
-		WHERE latest >= ? AND earliest <= ?`, low, high).Scan(&first, &last)
-	return first, last, err
-}
-
-// observations returns the observations of a chunk.
-func (r *Reader) observations(id int64, frame []byte) iter.Seq2[event.Observation, error] {
-	return func(yield func(event.Observation, error) bool) {
-		lines, err := r.unpack(frame, fmt.Sprintf("observations %d", id))
-		if err != nil {
-			yield(event.Tick{}, err)
-			return
-		}
-		for line := range bytes.Lines(lines) {
-			o, err := event.Unmarshal(line)
-			if err != nil {
-				err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("observations %d: %v", id, err)}
-				yield(event.Tick{}, err)
-				return
-			}
-			if !yield(o, nil) {
-				return
-			}
-		}
-	}
 }
