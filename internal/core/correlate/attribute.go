@@ -250,7 +250,6 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRun
 		if n != nil && n.fact != nil && r.reported().IsZero() {
 			n.classify(e, s)
-			s.Channel = event.ChannelRuntimeRunc
 			return
 		}
 		e.attributeBeside(s, begins)
@@ -292,7 +291,10 @@ func (e *Engine) dockerKnows(r *run) bool {
 func (e *Engine) starters(r *run, begins time.Time) []*request {
 	var out []*request
 	for _, q := range e.requests {
-		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || !q.succeeded() || !e.refersTo(q, r.key.container) {
+		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || !e.refersTo(q, r.key.container) {
+			continue
+		}
+		if !q.succeeded() && (q.answer.Status < 400 || e.ran(r)) {
 			continue
 		}
 		if q.Time.After(begins.Add(skew)) || q.answer != nil && q.answer.Time.Before(begins.Add(-skew)) {
@@ -307,6 +309,12 @@ func (e *Engine) starters(r *run, begins time.Time) []*request {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn))
 	})
 	return out
+}
+
+// ran reports whether the run came so far that its command was executed.
+func (e *Engine) ran(r *run) bool {
+	n := e.rootOf(r)
+	return r.started != nil || n == nil || n.ran()
 }
 
 // attributeRestart decides whether the daemon started a container again by

@@ -16,6 +16,9 @@ func (n *entry) forget(e *Engine) {
 	}
 	delete(e.entries, n.root)
 	unlist(e.rootsByPID, n.root.PID, n)
+	if n.fact != nil {
+		unlist(e.rootsByExec, n.execID(), n)
+	}
 }
 
 // sessionOf returns the id of the session that accounts for n.
@@ -68,12 +71,14 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 // cgroup and lineage.
 func (n *entry) classify(e *Engine, s *session.Session) {
 	runtime := n.runtimeParent()
-	byShim := runtime >= 0 && runtime+1 < len(n.fact.Lineage) && isShim(n.fact.Lineage[runtime+1]) ||
-		runtime < 0 && len(n.fact.Lineage) > 0 && isShim(n.fact.Lineage[0])
+	byShim := runtime+1 < len(n.fact.Lineage) && e.isShimOf(n.where, n.fact.Lineage[runtime+1])
 	reason := "entered beside every service door"
 	switch {
 	case n.fact.Cause == event.EntryFound:
 		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+		if len(s.Processes) > 0 && s.Processes[0].NSPID == 1 {
+			s.Kind = session.KindStart
+		}
 		s.Gaps = append(s.Gaps, gapFoundEntry)
 		s.Attribution.Level = session.LevelNone
 		s.Actor.Kind = session.ActorNone
@@ -121,6 +126,27 @@ var runtimes = []string{"runc", "crun", "youki", "runsc"}
 func isRuntime(a event.Ancestor) bool {
 	return slices.Contains(runtimes, base(string(a.Exe))) ||
 		slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(string(a.Comm), r) })
+}
+
+// isShimOf reports whether a is the shim of that container. A name is easily
+// taken: where the parent of the container's own first process is known, it is
+// that process and no other.
+func (e *Engine) isShimOf(id event.ContainerID, a event.Ancestor) bool {
+	if !isShim(a) {
+		return false
+	}
+	for _, r := range e.runsIn(id) {
+		n := e.rootOf(r)
+		if n == nil || n.fact == nil {
+			continue
+		}
+		for _, p := range n.fact.Lineage {
+			if isShim(p) {
+				return p.ID == a.ID
+			}
+		}
+	}
+	return true
 }
 
 func isShim(a event.Ancestor) bool {

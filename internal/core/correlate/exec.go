@@ -55,6 +55,9 @@ func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
 		x = &exec{key: key, container: in}
 		e.execs[key] = x
 		e.execsByID[id] = append(e.execsByID[id], x)
+		for _, n := range e.rootsByExec[id] {
+			e.touch(n, true)
+		}
 	}
 	return x
 }
@@ -223,7 +226,29 @@ func (e *Engine) entryOf(x *exec) *entry {
 		}
 	}
 	if x.inspect != nil && x.inspect.PID != 0 {
-		return e.rootAt(x.inspect.PID, x.inspect.Time)
+		if n := e.rootAt(x.inspect.PID, x.inspect.Time); n != nil {
+			return n
+		}
+	}
+	for _, n := range e.rootsByExec[x.key.id] {
+		if n.ran() && e.namedBy(n) == x {
+			return n
+		}
+	}
+	return nil
+}
+
+// namedBy returns the exec that the arguments of n's runtime name. A process
+// can say what it likes about itself, so this counts only where nobody knows
+// better: containerd was not heard, or nothing ran in n anyway.
+func (e *Engine) namedBy(n *entry) *exec {
+	if n.fact == nil || n.ran() && e.coverage.whole(event.WitnessContainerd, "", n.born(), n.born()) {
+		return nil
+	}
+	for _, x := range e.execsByID[n.execID()] {
+		if x.container == n.where && len(x.pids()) == 0 {
+			return x
+		}
 	}
 	return nil
 }
@@ -235,7 +260,7 @@ func (e *Engine) execOf(n *entry) *exec {
 			return x
 		}
 	}
-	return nil
+	return e.namedBy(n)
 }
 
 // beside reports whether the exec came to the runtime without Docker: there is
@@ -311,6 +336,9 @@ func (x *exec) command(e *Engine, s *session.Session) {
 	}
 }
 
+// runcInit is what runc runs of itself in the container before the command.
+var runcInit = []string{"runc", "init"}
+
 // argvOfRoot takes the command from the first program that the root ran.
 func argvOfRoot(s *session.Session) {
 	if len(s.Processes) == 0 || s.Processes[0].Forked {
@@ -318,8 +346,11 @@ func argvOfRoot(s *session.Session) {
 	}
 	p := s.Processes[0]
 	s.Argv, s.ArgvSource = p.Argv, "process"
-	if len(p.Execs) > 0 {
-		s.Argv = p.Execs[0].Argv
+	for _, x := range p.Execs {
+		if !slices.Equal(x.Argv, runcInit) {
+			s.Argv = x.Argv
+			break
+		}
 	}
 	s.TTY = s.TTY || p.TTY != ""
 }

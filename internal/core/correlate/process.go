@@ -3,6 +3,7 @@ package correlate
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -61,6 +62,9 @@ func (e *Engine) applyEntry(o event.SessionEntry) {
 		n.fact = &o
 	}
 	n.process(o.Root)
+	if id := n.execID(); id != "" && !slices.Contains(e.rootsByExec[id], n) {
+		e.rootsByExec[id] = append(e.rootsByExec[id], n)
+	}
 	e.place(n, o.Container)
 	e.touchEntry(n, true)
 }
@@ -165,6 +169,32 @@ func (e *Engine) rootAt(pid uint32, t time.Time) *entry {
 		}
 	}
 	return best
+}
+
+// ran reports whether the root executed a program: a runtime's child that did
+// not find its command never does.
+func (n *entry) ran() bool {
+	p := n.procs[n.root]
+	return p != nil && len(p.execs) > 0
+}
+
+// execID returns the exec id in the arguments of the runtime that made the
+// entry: containerd's shims call it with --pid-file DIR/ID.pid.
+func (n *entry) execID() event.ExecID {
+	i := n.runtimeParent()
+	if i < 0 || i+1 >= len(n.fact.Lineage) || !isShim(n.fact.Lineage[i+1]) {
+		return ""
+	}
+	args := n.fact.Lineage[i].Argv.Args
+	at := slices.Index(args, "--pid-file")
+	if at < 0 || at+1 >= len(args) || !slices.Contains(args[:at], "exec") {
+		return ""
+	}
+	id, ok := strings.CutSuffix(base(args[at+1]), ".pid")
+	if !ok {
+		return ""
+	}
+	return event.ExecID(id)
 }
 
 // tree lists the entry's processes in order of start, the root first.

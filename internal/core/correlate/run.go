@@ -203,6 +203,8 @@ func (r *run) command(e *Engine, s *session.Session) {
 
 func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
 	switch die := r.dockerEvent(e, event.DockerDie); {
+	case n != nil && n.ended() != nil && !e.ran(r) && r.dockerEvent(e, event.DockerStart) == nil:
+		s.State, s.Ended = session.StateFailed, &n.ended().Time
 	case n != nil && n.ended() != nil:
 		end(s, n.ended().Time, n.ended().Code)
 	case r.exited != nil:
