@@ -188,19 +188,28 @@ func typeName(t reflect.Type) string {
 	return t.PkgPath()[strings.LastIndex(t.PkgPath(), "/")+1:] + "." + t.Name()
 }
 
-// argvTypes have an argument list that is written by hand, as "argv" and
-// "argv_base64".
-var argvTypes = []reflect.Type{
-	reflect.TypeFor[session.Session](), reflect.TypeFor[session.Actor](),
-	reflect.TypeFor[session.Process](), reflect.TypeFor[session.Program](),
+// exactTexts names the strings of a type that have an exact form beside them,
+// for example "exe" with "exe_base64". All these types have an argument list,
+// written as "argv" and "argv_base64", too.
+var exactTexts = map[reflect.Type][]string{
+	reflect.TypeFor[session.Session](): {"path"},
+	reflect.TypeFor[session.Actor]():   {"exe"},
+	reflect.TypeFor[session.Process](): {"exe", "filename"},
+	reflect.TypeFor[session.Program](): {"exe"},
 }
 
 // object describes a struct type.
 func (b *schemaBuilder) object(t reflect.Type) *schema {
 	s := &schema{Type: "object", Description: b.comments[typeName(t)], Properties: map[string]*schema{}}
 	b.fields(s, t)
+	texts, written := exactTexts[t]
+	for _, name := range texts {
+		s.Properties[name+"_base64"] = &schema{
+			Type: "string", Encoding: "base64", Description: "The exact " + name + ", when it is not UTF-8.",
+		}
+	}
 	switch {
-	case slices.Contains(argvTypes, t):
+	case written:
 		s.Properties["argv"] = &schema{
 			Type: "array", Items: &schema{Type: "string"},
 			Description: strings.TrimSpace(b.comments[typeName(t)+".Argv"] + " Bytes that are not UTF-8 are replaced; then argv_base64 has the exact ones."),

@@ -1,14 +1,150 @@
 package session
 
 import (
+	"cmp"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
+	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
 
-// argvJSON is how an argument list appears in JSON: "argv" always holds strings
-// that any parser reads (invalid UTF-8 replaced), and "argv_base64" the exact
-// bytes when the two differ.
+// Strings from outside need not be UTF-8. In JSON, "argv", "exe", "filename"
+// and "path" always are strings that any parser reads (invalid bytes replaced);
+// "argv_base64" and so on hold the exact bytes, when the two differ.
+//
+// The wire types below stand beside the plain ones, field by field, instead of
+// calling one another's MarshalJSON: encoding/json checks the output of every
+// such call anew, and a session has hundreds of nested values.
+
+type (
+	plainSession     Session
+	plainAttribution Attribution
+	plainActor       Actor
+	plainProcess     Process
+	plainProgram     Program
+)
+
+type sessionJSON struct {
+	plainSession
+	argvJSON
+	PathBase64  string          `json:"path_base64,omitempty"`
+	Actor       actorJSON       `json:"actor"`
+	Attribution attributionJSON `json:"attribution"`
+	Processes   []processJSON   `json:"processes,omitempty"`
+}
+
+type attributionJSON struct {
+	plainAttribution
+	Candidates []actorJSON `json:"candidates,omitempty"`
+}
+
+type actorJSON struct {
+	plainActor
+	argvJSON
+	ExeBase64 string `json:"exe_base64,omitempty"`
+}
+
+type processJSON struct {
+	plainProcess
+	argvJSON
+	StartBoot      uint64        `json:"start_boot"`
+	ExeBase64      string        `json:"exe_base64,omitempty"`
+	FilenameBase64 string        `json:"filename_base64,omitempty"`
+	Execs          []programJSON `json:"execs,omitempty"`
+}
+
+type programJSON struct {
+	plainProgram
+	argvJSON
+	ExeBase64 string `json:"exe_base64,omitempty"`
+}
+
+// MarshalJSON implements json.Marshaler.
+func (s Session) MarshalJSON() ([]byte, error) {
+	return json.Marshal(sessionJSON{
+		plainSession: plainSession(s), argvJSON: encodeArgv(s.Argv), PathBase64: exact(s.Path),
+		Actor: encodeActor(s.Actor),
+		Attribution: attributionJSON{
+			plainAttribution: plainAttribution(s.Attribution), Candidates: each(s.Attribution.Candidates, encodeActor),
+		},
+		Processes: each(s.Processes, encodeProcess),
+	})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *Session) UnmarshalJSON(b []byte) error {
+	var v sessionJSON
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	var d decoder
+	out := Session(v.plainSession)
+	out.Argv, out.Path = d.argv(v.argvJSON), d.text(out.Path, v.PathBase64)
+	out.Actor = d.actor(v.Actor)
+	out.Attribution = Attribution(v.Attribution.plainAttribution)
+	out.Attribution.Candidates = each(v.Attribution.Candidates, d.actor)
+	out.Processes = each(v.Processes, d.process)
+	*s = out
+	return d.err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a Actor) MarshalJSON() ([]byte, error) { return json.Marshal(encodeActor(a)) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Actor) UnmarshalJSON(b []byte) error { return decode(b, a, (*decoder).actor) }
+
+// MarshalJSON implements json.Marshaler.
+func (p Process) MarshalJSON() ([]byte, error) { return json.Marshal(encodeProcess(p)) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Process) UnmarshalJSON(b []byte) error { return decode(b, p, (*decoder).process) }
+
+// MarshalJSON implements json.Marshaler.
+func (p Program) MarshalJSON() ([]byte, error) { return json.Marshal(encodeProgram(p)) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (p *Program) UnmarshalJSON(b []byte) error { return decode(b, p, (*decoder).program) }
+
+func decode[W, T any](b []byte, to *T, convert func(*decoder, W) T) error {
+	var w W
+	if err := json.Unmarshal(b, &w); err != nil {
+		return err
+	}
+	var d decoder
+	*to = convert(&d, w)
+	return d.err
+}
+
+func encodeActor(a Actor) actorJSON {
+	return actorJSON{plainActor: plainActor(a), argvJSON: encodeArgv(a.Argv), ExeBase64: exact(a.Exe)}
+}
+
+func encodeProcess(p Process) processJSON {
+	return processJSON{
+		plainProcess: plainProcess(p), argvJSON: encodeArgv(p.Argv), StartBoot: p.ID.Start,
+		ExeBase64: exact(p.Exe), FilenameBase64: exact(p.Filename), Execs: each(p.Execs, encodeProgram),
+	}
+}
+
+func encodeProgram(p Program) programJSON {
+	return programJSON{plainProgram: plainProgram(p), argvJSON: encodeArgv(p.Argv), ExeBase64: exact(p.Exe)}
+}
+
+// each converts a list; nil stays nil.
+func each[A, B any](list []A, convert func(A) B) []B {
+	if list == nil {
+		return nil
+	}
+	out := make([]B, len(list))
+	for i, a := range list {
+		out[i] = convert(a)
+	}
+	return out
+}
+
 type argvJSON struct {
 	Argv       []string `json:"argv,omitempty"`
 	ArgvBase64 []string `json:"argv_base64,omitempty"`
@@ -18,104 +154,53 @@ func encodeArgv(args []string) argvJSON {
 	return argvJSON{Argv: args, ArgvBase64: event.Base64Args(args)}
 }
 
-func (a argvJSON) decode() ([]string, error) {
+// exact returns s in base64 when it is not valid UTF-8.
+func exact(s string) string {
+	if utf8.ValidString(s) {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString([]byte(s))
+}
+
+// decoder turns wire values back and remembers the first error.
+type decoder struct{ err error }
+
+func (d *decoder) argv(a argvJSON) []string {
 	if a.ArgvBase64 == nil {
-		return a.Argv, nil
+		return a.Argv
 	}
-	return event.DecodeBase64Args(a.ArgvBase64)
+	args, err := event.DecodeBase64Args(a.ArgvBase64)
+	d.err = cmp.Or(d.err, err)
+	return args
 }
 
-// MarshalJSON implements json.Marshaler.
-func (s Session) MarshalJSON() ([]byte, error) {
-	type plain Session
-	return json.Marshal(struct {
-		plain
-		argvJSON
-	}{plain(s), encodeArgv(s.Argv)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *Session) UnmarshalJSON(b []byte) error {
-	type plain Session
-	v := struct {
-		*plain
-		argvJSON
-	}{plain: (*plain)(s)}
-	err := json.Unmarshal(b, &v)
-	if err == nil {
-		s.Argv, err = v.decode()
+func (d *decoder) text(s, enc string) string {
+	if enc == "" {
+		return s
 	}
-	return err
-}
-
-// MarshalJSON implements json.Marshaler.
-func (a Actor) MarshalJSON() ([]byte, error) {
-	type plain Actor
-	return json.Marshal(struct {
-		plain
-		argvJSON
-	}{plain(a), encodeArgv(a.Argv)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (a *Actor) UnmarshalJSON(b []byte) error {
-	type plain Actor
-	v := struct {
-		*plain
-		argvJSON
-	}{plain: (*plain)(a)}
-	err := json.Unmarshal(b, &v)
-	if err == nil {
-		a.Argv, err = v.decode()
+	raw, err := base64.StdEncoding.DecodeString(enc)
+	if err != nil {
+		d.err = cmp.Or(d.err, fmt.Errorf("exact form of %q: %w", s, err))
 	}
-	return err
+	return string(raw)
 }
 
-// MarshalJSON implements json.Marshaler.
-func (p Process) MarshalJSON() ([]byte, error) {
-	type plain Process
-	return json.Marshal(struct {
-		plain
-		StartBoot uint64 `json:"start_boot"`
-		argvJSON
-	}{plain(p), p.ID.Start, encodeArgv(p.Argv)})
+func (d *decoder) actor(w actorJSON) Actor {
+	a := Actor(w.plainActor)
+	a.Argv, a.Exe = d.argv(w.argvJSON), d.text(a.Exe, w.ExeBase64)
+	return a
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *Process) UnmarshalJSON(b []byte) error {
-	type plain Process
-	v := struct {
-		*plain
-		StartBoot uint64 `json:"start_boot"`
-		argvJSON
-	}{plain: (*plain)(p)}
-	err := json.Unmarshal(b, &v)
-	if err == nil {
-		p.ID = event.ProcessID{PID: p.PID, Start: v.StartBoot}
-		p.Argv, err = v.decode()
-	}
-	return err
+func (d *decoder) process(w processJSON) Process {
+	p := Process(w.plainProcess)
+	p.ID = event.ProcessID{PID: p.PID, Start: w.StartBoot}
+	p.Argv, p.Exe, p.Filename = d.argv(w.argvJSON), d.text(p.Exe, w.ExeBase64), d.text(p.Filename, w.FilenameBase64)
+	p.Execs = each(w.Execs, d.program)
+	return p
 }
 
-// MarshalJSON implements json.Marshaler.
-func (p Program) MarshalJSON() ([]byte, error) {
-	type plain Program
-	return json.Marshal(struct {
-		plain
-		argvJSON
-	}{plain(p), encodeArgv(p.Argv)})
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (p *Program) UnmarshalJSON(b []byte) error {
-	type plain Program
-	v := struct {
-		*plain
-		argvJSON
-	}{plain: (*plain)(p)}
-	err := json.Unmarshal(b, &v)
-	if err == nil {
-		p.Argv, err = v.decode()
-	}
-	return err
+func (d *decoder) program(w programJSON) Program {
+	p := Program(w.plainProgram)
+	p.Argv, p.Exe = d.argv(w.argvJSON), d.text(p.Exe, w.ExeBase64)
+	return p
 }

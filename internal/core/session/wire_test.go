@@ -45,7 +45,7 @@ func values() rapid.MakeConfig {
 	hostile := rapid.OneOf(rapid.String(), rapid.SampledFrom([]string{
 		"", "\x00", "\x1b[2J\x1b[31m", "\xff\xfe", "a\x80b", `"';--`, "\u2028", "line\nbreak", strings.Repeat("x\x00", 1000),
 	}))
-	argv := rapid.SliceOfN(hostile, 0, 4).AsAny()
+	argv, text := rapid.SliceOfN(hostile, 0, 4).AsAny(), hostile.AsAny()
 	at := rapid.Custom(func(t *rapid.T) time.Time {
 		return time.Unix(rapid.Int64Range(0, 250e9).Draw(t, "s"), rapid.Int64Range(0, 1e9-1).Draw(t, "ns")).UTC()
 	})
@@ -58,10 +58,10 @@ func values() rapid.MakeConfig {
 			}), 0, 2).AsAny(),
 		},
 		Fields: map[reflect.Type]map[string]*rapid.Generator[any]{
-			reflect.TypeFor[Session](): {"Argv": argv},
-			reflect.TypeFor[Actor]():   {"Argv": argv},
-			reflect.TypeFor[Process](): {"Argv": argv},
-			reflect.TypeFor[Program](): {"Argv": argv},
+			reflect.TypeFor[Session](): {"Argv": argv, "Path": text},
+			reflect.TypeFor[Actor]():   {"Argv": argv, "Exe": text},
+			reflect.TypeFor[Process](): {"Argv": argv, "Exe": text, "Filename": text},
+			reflect.TypeFor[Program](): {"Argv": argv, "Exe": text},
 		},
 	}
 	c.Types[reflect.TypeFor[[]Program]()] = rapid.SliceOfN(rapid.MakeCustom[Program](c), 0, 2).AsAny()
