@@ -36,12 +36,12 @@ var sessionColumns = []column{
 	{title: "STARTED", drop: 2},
 	{title: "KIND", drop: 1},
 	{title: "CHANNEL", drop: 3},
-	{title: "ACTOR", least: 12},
+	{title: "ACTOR", least: 10},
 	{title: "KNOWN", drop: 4},
-	{title: "CONTAINER", least: 9},
-	{title: "COMMAND", least: 12},
+	{title: "CONTAINER", least: 8},
+	{title: "COMMAND", least: 8},
 	{title: "STATE"},
-	{title: "UNEXPLAINED", least: 11},
+	{title: "UNEXPLAINED", least: 6},
 }
 
 // shortID is the beginning of an id that tables show: 50 bits, enough for any
