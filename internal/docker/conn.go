@@ -264,7 +264,7 @@ func (c *conn) newRequest(s *event.Segment, req *http.Request) *request {
 			Op:        rt.op,
 			Ref:       rt.ref,
 			ExecID:    rt.execID,
-			Path:      rt.path,
+			Path:      event.Text(rt.path),
 			Stdin:     rt.stdin,
 			UserAgent: clip(req.UserAgent(), maxUserAgent),
 			Certain:   c.certain,

@@ -76,7 +76,7 @@ func check(t *testing.T, o event.Observation) {
 	if !ok {
 		return
 	}
-	for _, s := range []string{r.Ref, string(r.ExecID), r.Path, r.User, r.UserAgent} {
+	for _, s := range []string{r.Ref, string(r.ExecID), string(r.Path), r.User, r.UserAgent} {
 		if len(s) > maxPath {
 			t.Errorf("%s: a string of %d bytes", r.Op, len(s))
 		}

@@ -88,7 +88,7 @@ func line(o event.Observation) string {
 	switch o := o.(type) {
 	case event.DockerRequest:
 		s := fmt.Sprintf("%d %s", o.ID.N, o.Op)
-		for _, f := range []struct{ name, value string }{{"ref", o.Ref}, {"exec", string(o.ExecID)}, {"path", o.Path}, {"user", o.User}} {
+		for _, f := range []struct{ name, value string }{{"ref", o.Ref}, {"exec", string(o.ExecID)}, {"path", string(o.Path)}, {"user", o.User}} {
 			if f.value != "" {
 				s += " " + f.name + "=" + f.value
 			}

@@ -163,7 +163,7 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 			out.Direction = "out"
 		}
 		if s.req != nil {
-			out.Path = s.req.Path
+			out.Path = string(s.req.Path)
 		}
 	}
 	s.outcome(e, &out)

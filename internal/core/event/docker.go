@@ -116,7 +116,7 @@ type DockerRequest struct {
 	User       string   `json:"user,omitempty"`
 	Privileged bool     `json:"privileged,omitempty"`
 	// Path is the path inside the container of a copy.
-	Path string `json:"path,omitempty"`
+	Path Text `json:"path,omitempty"`
 	// UserAgent is what the client says it is.
 	UserAgent string `json:"user_agent,omitempty"`
 	// Certain says that this is a request and not bytes that look like one:
