@@ -56,7 +56,7 @@ const (
 	// shows that by keeping its own; but Docker 20.10 keeps the sockets of
 	// hijacked streams until they are garbage. So that is believed for a while.
 	deadGrace = time.Second
-	connsMax     = 65536
+	connsMax  = 65536
 )
 
 func newConns(p *processes, ds *doors, objs *sensorObjects) (*conns, error) {

@@ -100,19 +100,16 @@ const (
 
 // run handles records until ctx ends.
 func (r *runner) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { _ = r.ring.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = r.ring.Flush() })()
 	if err := r.begin(); err != nil {
 		return err
 	}
 	var rec ringbuf.Record
-	for {
+	for ctx.Err() == nil {
 		r.ring.SetDeadline(time.Now().Add(r.pause()))
 		err := r.ring.ReadInto(&rec)
 		switch {
-		case errors.Is(err, ringbuf.ErrClosed):
-			r.end()
-			return nil
-		case errors.Is(err, os.ErrDeadlineExceeded):
+		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, os.ErrDeadlineExceeded):
 			now := r.clock.now()
 			r.conns.compare(now)
 			r.chore(now)
@@ -122,6 +119,8 @@ func (r *runner) run(ctx context.Context) error {
 		}
 		r.handle(rec.RawSample)
 	}
+	r.end()
+	return nil
 }
 
 // pause is how long to wait for a record.
