@@ -24,6 +24,9 @@ func (e *Engine) Adopt(s session.Session, now time.Time) {
 	}
 	o := &orphan{old: s}
 	e.adopted[s.ID] = o
+	if len(s.Processes) > 0 {
+		e.adoptedRoots[s.Processes[0].ID] = o
+	}
 	o.st = state{firstSeen: e.now, lastSeen: e.now, index: -1}
 	e.schedule(o, e.now.Add(orphanWait))
 }
@@ -49,7 +52,19 @@ func (o *orphan) derive(*Engine) (session.Session, bool) {
 
 func (o *orphan) forget(e *Engine) {
 	if !o.found {
-		delete(e.adopted, o.old.ID)
+		e.disown(o.old.ID)
+	}
+}
+
+// disown forgets an adopted session that is over.
+func (e *Engine) disown(id session.ID) {
+	o := e.adopted[id]
+	if o == nil {
+		return
+	}
+	delete(e.adopted, id)
+	if len(o.old.Processes) > 0 {
+		delete(e.adoptedRoots, o.old.Processes[0].ID)
 	}
 }
 

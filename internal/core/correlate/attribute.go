@@ -46,7 +46,7 @@ func oneOf(s *session.Session, candidates []session.Actor, complete bool) {
 
 // attributeExec finds who asked Docker for x.
 func (e *Engine) attributeExec(x *exec, s *session.Session) {
-	if x.added == nil && x.started == nil && x.docker == nil && len(e.claims[x.key.id]) == 0 {
+	if !x.seenStarting() && len(e.claims[x.key.id]) == 0 {
 		none(s) // found running: who asked, asked before we looked
 		return
 	}
@@ -175,11 +175,15 @@ func (e *Engine) doorsShut(t time.Time) bool {
 // known: the kernel saw all peers and their requests, nothing was lost, no door
 // was unwatched.
 func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*conn) bool) (actors []session.Actor, complete bool) {
+	k := e.coverage.at(event.WitnessKernel, t)
+	if k == nil || !k.Up || !k.Peers {
+		return nil, false // nobody was watching: whoever is known now says nothing
+	}
 	var open []*conn
 	for _, c := range e.conns {
 		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
 		gone := !c.closed.IsZero() && c.closed.Before(t.Add(-skew))
-		if c.service == service && !late && !gone && !excluded(c) {
+		if c.known && c.service == service && !late && !gone && !excluded(c) {
 			open = append(open, c)
 		}
 	}
@@ -188,13 +192,16 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 		actors = appendActor(actors, e.peer(c.peer))
 	}
 	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
+	if !whole && len(actors) > 0 {
+		actors = append(actors, session.Actor{Kind: session.ActorNone}) // or somebody whose record was lost
+	}
 	if service == event.ServiceDocker {
 		for _, d := range doors {
 			actors = append(actors, session.Actor{Kind: session.ActorNone, Address: d})
 		}
 		// A client that reaches the socket by another name is seen by what it
 		// asks, not by how it connects.
-		whole = whole && e.coverage.at(event.WitnessKernel, t).Requests
+		whole = whole && k.Requests && e.coverage.lost(event.WitnessKernel, "requests", t.Add(-skew), t.Add(skew)) == 0
 	}
 	return actors, whole
 }

@@ -19,7 +19,9 @@ type conn struct {
 	tapped bool
 	// blurred says that bytes were seen on it that cannot be placed.
 	blurred bool
-	seen    time.Time
+	// known says that its peer was described; of others only the end was seen.
+	known bool
+	seen  time.Time
 }
 
 // request is one request of a client with its answer.
@@ -50,7 +52,7 @@ func (e *Engine) conn(id event.ConnID) *conn {
 
 func (e *Engine) applyConnect(o event.ClientConnect) {
 	c := e.conn(o.Conn)
-	c.service, c.tapped = o.Service, o.Tapped
+	c.service, c.tapped, c.known = o.Service, o.Tapped, true
 	c.peer = richer(c.peer, o.Peer)
 	if !o.Found {
 		c.opened = o.Time
@@ -113,7 +115,7 @@ func (e *Engine) applyRequest(o event.DockerRequest) {
 	r := e.request(o.ID)
 	r.DockerRequest, r.asked = o, true
 	c := e.conn(o.ID.Conn)
-	c.peer = richer(c.peer, o.Peer)
+	c.peer, c.known = richer(c.peer, o.Peer), true
 	if !o.Certain {
 		c.blurred = true
 	}

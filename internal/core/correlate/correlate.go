@@ -78,33 +78,35 @@ type Engine struct {
 	rootsByExec map[event.ExecID][]*entry   // by the exec id in their runtime's arguments
 	claims      map[event.ExecID][]*request // start and create requests by the exec id they concern
 
-	adopted map[session.ID]*orphan
-	queue   queue
-	retired retired
-	late    uint64
-	swept   time.Time // when closed connections were last forgotten
+	adopted      map[session.ID]*orphan
+	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
+	queue        queue
+	retired      retired
+	late         uint64
+	swept        time.Time // when closed connections were last forgotten
 }
 
 // New returns an empty engine.
 func New(opt Options) *Engine {
 	return &Engine{
-		opt:         opt.withDefaults(),
-		users:       map[uint32]string{},
-		containers:  map[event.ContainerID]*container{},
-		execs:       map[execKey]*exec{},
-		runs:        map[runKey]*run{},
-		entries:     map[event.ProcessID]*entry{},
-		streams:     map[event.RequestID]*stream{},
-		conns:       map[event.ConnID]*conn{},
-		requests:    map[event.RequestID]*request{},
-		execsByID:   map[event.ExecID][]*exec{},
-		execsByPID:  map[uint32][]*exec{},
-		runsByPID:   map[uint32][]*run{},
-		rootsByPID:  map[uint32][]*entry{},
-		rootsByExec: map[event.ExecID][]*entry{},
-		claims:      map[event.ExecID][]*request{},
-		adopted:     map[session.ID]*orphan{},
-		retired:     newRetired(retiredMax),
+		opt:          opt.withDefaults(),
+		users:        map[uint32]string{},
+		containers:   map[event.ContainerID]*container{},
+		execs:        map[execKey]*exec{},
+		runs:         map[runKey]*run{},
+		entries:      map[event.ProcessID]*entry{},
+		streams:      map[event.RequestID]*stream{},
+		conns:        map[event.ConnID]*conn{},
+		requests:     map[event.RequestID]*request{},
+		execsByID:    map[event.ExecID][]*exec{},
+		execsByPID:   map[uint32][]*exec{},
+		runsByPID:    map[uint32][]*run{},
+		rootsByPID:   map[uint32][]*entry{},
+		rootsByExec:  map[event.ExecID][]*entry{},
+		claims:       map[event.ExecID][]*request{},
+		adopted:      map[session.ID]*orphan{},
+		adoptedRoots: map[event.ProcessID]*orphan{},
+		retired:      newRetired(retiredMax),
 	}
 }
 

@@ -131,7 +131,7 @@ func (c *coverage) peersWhole(a, b time.Time) (whole bool, doors []string) {
 	if d := c.at(event.WitnessDocker, b); d != nil {
 		doors = d.OpenDoors
 	}
-	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "", a, b), doors
+	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "process", a, b), doors
 }
 
 // daemonPID returns the pid of the service that w watches, as last told.

@@ -36,6 +36,9 @@ func (e *Engine) sessionOf(n *entry) session.ID {
 }
 
 func (e *Engine) entryID(n *entry) session.ID {
+	if o := e.adoptedRoots[n.root]; o != nil {
+		return o.old.ID
+	}
 	return sessionID("entry", string(e.host.BootID), n.root.String())
 }
 

@@ -180,6 +180,12 @@ func (x *exec) begun() bool {
 	return x.event(event.DockerExecStart) != nil || x.event(event.DockerExecDie) != nil
 }
 
+// seenStarting reports whether the start itself was observed, so that asked is
+// the time of the start and not of something later.
+func (x *exec) seenStarting() bool {
+	return x.added != nil || x.started != nil || x.event(event.DockerExecStart) != nil
+}
+
 func (x *exec) event(a event.DockerAction) *event.DockerEvent {
 	for i := range x.docker {
 		if x.docker[i].Action == a {
@@ -301,7 +307,11 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	x.outcome(e, &s, n)
 	if e.beside(x) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
-		e.attributeBeside(&s, x.asked())
+		if x.seenStarting() {
+			e.attributeBeside(&s, x.asked())
+		} else {
+			none(&s)
+		}
 	} else {
 		e.attributeExec(x, &s)
 	}

@@ -111,7 +111,7 @@ func (e *Engine) expire(c subject) {
 	s.gone = true
 	if s.published != nil {
 		e.retired.add(s.published.ID)
-		delete(e.adopted, s.published.ID)
+		e.disown(s.published.ID)
 	}
 	c.forget(e)
 }
@@ -141,7 +141,12 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 		if was == nil || was.SupersededBy != "" {
 			return nil, false
 		}
-		return e.supersede(s, *was, e.successor(c))
+		by := e.successor(c)
+		if by == was.ID { // an adopted session found its way back to its exec
+			s.published = nil
+			return nil, false
+		}
+		return e.supersede(s, *was, by)
 	}
 	if e.retired.has(now.ID) {
 		e.late++
