@@ -20,15 +20,15 @@ import (
 type options struct {
 	program string // sallyport
 	replay  string // capture to replay where the scene cannot be played
-	capture string // where to keep the raw observations of this run; "" for nowhere
+	capture string // record the scene into this file instead of showing it
 	dir     string // what is left behind for a look: the state directory, up's log
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.program, "sallyport", "bin/sallyport", "the program to show")
-	flag.StringVar(&o.replay, "replay", "testbed/demo/testdata/demo.capture", "the capture to replay without root or Linux")
-	flag.StringVar(&o.capture, "capture", "", "also keep the raw observations of this run in this file")
+	flag.StringVar(&o.replay, "replay", "testbed/demo/testdata/demo.capture.zst", "the capture to replay without root or Linux")
+	flag.StringVar(&o.capture, "capture", "", "record the scene into this file instead of showing it")
 	flag.StringVar(&o.dir, "dir", "build/demo", "where the state directory and the log are left")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -53,7 +53,13 @@ func show(ctx context.Context, o options) error {
 
 // replay runs the engine over the kept observations.
 func replay(ctx context.Context, o options) error {
-	return run(ctx, o.program, "replay", o.replay)
+	if err := run(ctx, o.program, "replay", o.replay); err != nil {
+		return err
+	}
+	say("\nTo look further:")
+	say("  %s replay --json %s | head -1", o.program, o.replay)
+	say("  %s doctor        # what this host can see", o.program)
+	return nil
 }
 
 // run shows a command and runs it.

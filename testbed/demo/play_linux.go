@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
@@ -34,6 +35,9 @@ func play(ctx context.Context, o options) (err error) {
 	if err := e.Import(ctx, webImage, `HEALTHCHECK --interval=2s CMD ["/bin/sh","-c","test -d /etc"]`); err != nil {
 		return err
 	}
+	if o.capture != "" {
+		return record(ctx, o, e)
+	}
 	say("Starting sallyport up …")
 	p, err := up.Start(o.program, o.dir, e)
 	if err != nil {
@@ -43,19 +47,12 @@ func play(ctx context.Context, o options) (err error) {
 	if err := p.Ready(ctx, e); err != nil {
 		return err
 	}
-	stopCapture, err := capture(ctx, o, e)
-	if err != nil {
-		return err
-	}
 	began := time.Now()
 	s := &scene{engine: e, ctx: ctx}
 	if err := s.play(); err != nil {
-		return errors.Join(err, stopCapture())
+		return err
 	}
 	if err := settle(ctx, p); err != nil {
-		return errors.Join(err, stopCapture())
-	}
-	if err := stopCapture(); err != nil {
 		return err
 	}
 	return look(ctx, o, p, began)
@@ -90,7 +87,7 @@ func (s *scene) play() error {
 	if err != nil {
 		return err
 	}
-	s.step("root, beside every service", s.host("nsenter", "-t", strconv.Itoa(pid), "-m", "-p", "/bin/cat", "/etc/passwd"))
+	s.step("root, beside every service", s.host("nsenter", "-t", strconv.Itoa(pid), "-m", "-p", "/bin/cat", "/proc/1/environ"))
 	s.step("root, by the file system", s.host("chroot", fmt.Sprintf("/proc/%d/root", pid), "/bin/ls", "/"))
 	s.step("root, by containerd", s.engine.Ctr(s.ctx, "task", "exec", "--exec-id", "maintenance", id, "/bin/df"))
 	s.step("root, by the runtime", s.engine.Runc(s.ctx, "exec", id, "/bin/ps"))
@@ -103,7 +100,7 @@ func (s *scene) step(who string, cmd *exec.Cmd) {
 		s.err = errors.Join(s.err, s.ctx.Err())
 		return
 	}
-	say("  %-34s %s", who, line(cmd))
+	say("  %-35s %s", who, strings.ReplaceAll(line(cmd), s.engine.Dir, "…"))
 	_, err := docker.Output(cmd)
 	if exit := new(exec.ExitError); err != nil && (!errors.As(err, &exit) || exit.ExitCode() > 124) {
 		s.err = err
@@ -162,26 +159,25 @@ func (s *scene) host(program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// settle waits until every door of the scene has a session, for 20 s at most:
-// what is late is then simply not shown.
+// settle waits until every door of the scene has an ended session, for 20 s at
+// most: what is late is then simply not shown.
 func settle(ctx context.Context, p *up.Process) error {
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); pause(ctx, 300*time.Millisecond) {
 		sessions, err := p.Sessions(ctx)
 		if err := errors.Join(err, p.Failed(), ctx.Err()); err != nil {
 			return err
 		}
-		kinds := make(map[session.Kind]int)
-		running := 0
+		ended := make(map[event.Channel]int)
 		for _, s := range sessions {
-			kinds[s.Kind]++
-			if s.State == session.StateRunning && s.Kind != session.KindStart {
-				running++
+			if s.Target.ContainerName == "web" && s.State != session.StateRunning {
+				ended[s.Channel]++
 			}
 		}
-		if running == 0 && kinds[session.KindHealthcheck] > 0 && kinds[session.KindEnter] >= 2 && kinds[session.KindRuntime] >= 2 {
+		if ended[event.ChannelDockerExec] >= 3 && ended[event.ChannelDockerHealth] > 0 &&
+			ended[event.ChannelHostNsenter] > 0 && ended[event.ChannelHostChroot] > 0 &&
+			ended[event.ChannelRuntimeCtr] > 0 && ended[event.ChannelRuntimeRunc] > 0 {
 			return nil
 		}
-		pause(ctx, 300*time.Millisecond)
 	}
 	return nil
 }
@@ -217,22 +213,21 @@ func look(ctx context.Context, o options, p *up.Process, began time.Time) error 
 	return nil
 }
 
-// capture keeps the raw observations when asked to, and returns how to end it.
-func capture(ctx context.Context, o options, e *docker.Engine) (stop func() error, err error) {
-	if o.capture == "" {
-		return func() error { return nil }, nil
-	}
+// record plays the scene for a capture instead of up: this is how the file that
+// other machines replay is made.
+func record(ctx context.Context, o options, e *docker.Engine) error {
 	cmd := exec.CommandContext(ctx, o.program, "capture", "-o", o.capture, "--docker", e.Address)
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	if err := cmd.Start(); err != nil {
-		return nil, err
+		return err
 	}
-	pause(ctx, 5*time.Second) // it tells nobody when it is ready
-	return func() error {
-		cmd.Process.Signal(syscall.SIGTERM)
-		return cmd.Wait()
-	}, nil
+	pause(ctx, 5*time.Second) // it does not say when it is ready
+	s := &scene{engine: e, ctx: ctx}
+	err := s.play()
+	pause(ctx, 5*time.Second) // a health check or two, and job's end
+	cmd.Process.Signal(syscall.SIGTERM)
+	return errors.Join(err, cmd.Wait())
 }
 
 func pause(ctx context.Context, d time.Duration) {
