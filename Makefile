@@ -73,6 +73,11 @@ cross: ## compile for the other systems
 	GOOS=windows GOARCH=amd64 $(GO) build ./...
 	GOOS=linux GOARCH=arm64 $(GO) build ./...
 
+.PHONY: test-vm
+test-vm: ## prove the kernel sensor on other kernels, in QEMU (Debian archive)
+	@tools/install-deps vm
+	SALLYPORT_REQUIRE=vm $(GO) test -count=1 -timeout=5m -v ./testbed/vm
+
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
 	@$(GO) build -o build/bin/truth ./testbed/truth/run

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 
 	"github.com/cilium/ebpf"
@@ -17,6 +18,7 @@ func probes() map[string]func() string {
 		Docker:     func() string { return probeRootAnd("dockerd", "docker", "containerd", "runc", "ctr", "busybox") },
 		Containerd: func() string { return probeRootAnd("containerd", "runc", "ctr", "busybox") },
 		BPF:        probeBPF,
+		VM:         probeVM,
 	}
 }
 
@@ -40,19 +42,33 @@ func probeRoot() string {
 // debianPackages says which package of Debian has a program.
 var debianPackages = map[string]string{
 	"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
-	"runc": "runc", "busybox": "busybox-static",
+	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils",
+	"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
 }
 
 func probeRootAnd(programs ...string) string {
 	if why := probeRoot(); why != "" {
 		return why
 	}
+	return probePrograms(programs...)
+}
+
+func probePrograms(programs ...string) string {
 	for _, p := range programs {
 		if _, err := LookPath(p); err != nil {
 			return fmt.Sprintf("program %s is not installed (apt-get install %s)", p, debianPackages[p])
 		}
 	}
 	return ""
+}
+
+// probeVM does not ask whether the archive can be reached: kernels may be in the
+// cache. The guest is built from this machine's programs, hence amd64.
+func probeVM() string {
+	if runtime.GOARCH != "amd64" {
+		return "virtual machines are built on amd64 only"
+	}
+	return probePrograms("qemu-system-x86_64", "apt-get", "apt-cache", "dpkg-deb", "xz", "ldd", "runc", "busybox")
 }
 
 // LookPath finds a program in PATH or, because a daemon's programs are often

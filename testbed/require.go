@@ -21,6 +21,7 @@ const (
 	Docker     = "docker"     // root and the programs to run a Docker engine of one's own
 	Containerd = "containerd" // root and the programs to run a containerd of one's own
 	BPF        = "bpf"        // root, kernel BTF and permission to load BTF tracepoint programs
+	VM         = "vm"         // amd64, QEMU and the programs to get kernels from Debian's archive
 )
 
 // Require skips the test unless the machine has every capability in caps, and
@@ -33,15 +34,25 @@ const (
 func Require(t testing.TB, caps ...string) {
 	t.Helper()
 	for _, c := range caps {
-		why := Missing(c)
-		switch {
-		case why == "":
-		case slices.Contains(strings.Split(os.Getenv(EnvRequire), ","), c):
-			t.Fatalf("capability %s is required by %s but missing: %s", c, EnvRequire, why)
-		default:
-			t.Skipf("capability %s is missing: %s", c, why)
+		if why := Missing(c); why != "" {
+			Lack(t, c, why)
 		}
 	}
+}
+
+// Lack ends the test because a capability turned out to be missing: as Require
+// does, for what only doing can tell.
+func Lack(t testing.TB, capability, why string) {
+	t.Helper()
+	if Required(capability) {
+		t.Fatalf("capability %s is required by %s but missing: %s", capability, EnvRequire, why)
+	}
+	t.Skipf("capability %s is missing: %s", capability, why)
+}
+
+// Required reports whether SALLYPORT_REQUIRE names the capability.
+func Required(capability string) bool {
+	return slices.Contains(strings.Split(os.Getenv(EnvRequire), ","), capability)
 }
 
 // Missing says why the machine lacks a capability and how to get it; "" when it
@@ -49,7 +60,7 @@ func Require(t testing.TB, caps ...string) {
 func Missing(capability string) string {
 	p, ok := probes()[capability]
 	if !ok {
-		return "no such capability is known; use one of root, docker, containerd, bpf"
+		return "no such capability is known; use one of root, docker, containerd, bpf, vm"
 	}
 	return p()
 }
