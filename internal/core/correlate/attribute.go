@@ -182,7 +182,7 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	var open []*conn
 	for _, c := range e.conns {
 		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
-		gone := !c.closed.IsZero() && c.closed.Before(t.Add(-skew))
+		gone := !c.closed().IsZero() && c.closed().Before(t.Add(-skew))
 		if c.known && c.service == service && !late && !gone && !excluded(c) {
 			open = append(open, c)
 		}
@@ -372,7 +372,7 @@ func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
 	switch {
 	case runtime >= 0:
 		by = n.fact.Lineage[runtime]
-	case n.fact.Cause == event.EntryInjected && len(n.fact.Lineage) > 0 && len(s.Processes) > 0 && n.forkedIn():
+	case !n.fact.AtExec && len(n.fact.Lineage) > 0:
 		by = n.fact.Lineage[0]
 	default:
 		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 {
@@ -384,13 +384,6 @@ func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
 	a.LoginUser = e.loginName(by.Cred.LoginUID, a.User)
 	a.PID, a.Process, a.Exe, a.Argv = by.ID.PID, by.ID, string(by.Exe), by.Argv.Args
 	known(s, session.LevelExact, a, viaLineage)
-}
-
-// forkedIn reports whether the root was born across the border, so that its
-// parent is who went in; a root that crossed by itself is its own actor.
-func (n *entry) forkedIn() bool {
-	p := n.procs[n.root]
-	return p != nil && len(p.execs) > 0 && p.execs[0].Time.After(n.fact.Time) || p != nil && len(p.execs) == 0
 }
 
 func (e *Engine) loginName(uid *uint32, user string) string {

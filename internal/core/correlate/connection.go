@@ -14,7 +14,8 @@ type conn struct {
 	service event.Service
 	peer    event.Peer
 	opened  time.Time // zero when it was there before the sensor
-	closed  time.Time // zero while open
+	gone    time.Time // latest word of its end; see closed
+	alive   time.Time // latest sign of life
 	// tapped says that every request on it is seen from the first byte on.
 	tapped bool
 	// blurred says that bytes were seen on it that cannot be placed.
@@ -22,6 +23,21 @@ type conn struct {
 	// known says that its peer was described; of others only the end was seen.
 	known bool
 	seen  time.Time
+}
+
+// closed is when the connection ended; zero while it is open. An end that is
+// followed by a sign of life was none: closing is found out by looking around.
+func (c *conn) closed() time.Time {
+	if c.alive.After(c.gone) {
+		return time.Time{}
+	}
+	return c.gone
+}
+
+func (c *conn) lives(t time.Time) {
+	if t.After(c.alive) {
+		c.alive = t
+	}
 }
 
 // request is one request of a client with its answer.
@@ -52,7 +68,8 @@ func (e *Engine) conn(id event.ConnID) *conn {
 
 func (e *Engine) applyConnect(o event.ClientConnect) {
 	c := e.conn(o.Conn)
-	c.service, c.tapped, c.known = o.Service, o.Tapped, true
+	c.service, c.tapped, c.known = o.Service, c.tapped || o.Tapped, true
+	c.lives(o.Time)
 	c.peer = richer(c.peer, o.Peer)
 	if !o.Found {
 		c.opened = o.Time
@@ -62,7 +79,9 @@ func (e *Engine) applyConnect(o event.ClientConnect) {
 
 func (e *Engine) applyClose(o event.ClientClose) {
 	c := e.conn(o.Conn)
-	c.closed = o.Time
+	if o.Time.After(c.gone) {
+		c.gone = o.Time
+	}
 	for _, s := range e.streams {
 		if s.req != nil && s.id.Conn == o.Conn {
 			e.touch(s, true)
@@ -116,6 +135,7 @@ func (e *Engine) applyRequest(o event.DockerRequest) {
 	r.DockerRequest, r.asked = o, true
 	c := e.conn(o.ID.Conn)
 	c.peer, c.known = richer(c.peer, o.Peer), true
+	c.lives(o.Time)
 	if !o.Certain {
 		c.blurred = true
 	}
@@ -128,7 +148,7 @@ func (e *Engine) applyRequest(o event.DockerRequest) {
 func (e *Engine) applyAnswer(o event.DockerAnswer) {
 	r := e.request(o.ID)
 	r.answer = &o
-	e.conn(o.ID.Conn)
+	e.conn(o.ID.Conn).lives(o.Time)
 	if o.Op == event.OpExecCreate && o.Created != "" {
 		e.claim(event.ExecID(o.Created), r)
 	}
@@ -204,7 +224,7 @@ func (e *Engine) sweep() {
 	e.swept = e.now
 	old := e.now.Add(-e.opt.Keep)
 	for id, c := range e.conns {
-		if !c.closed.IsZero() && c.seen.Before(old) {
+		if !c.closed().IsZero() && c.seen.Before(old) {
 			delete(e.conns, id)
 		}
 	}

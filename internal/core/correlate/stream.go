@@ -187,8 +187,9 @@ func (s *stream) outcome(e *Engine, out *session.Session) {
 		return
 	}
 	if s.req != nil {
-		if c := e.conns[s.id.Conn]; c != nil && !c.closed.IsZero() {
-			out.State, out.Ended = session.StateEnded, &c.closed
+		if c := e.conns[s.id.Conn]; c != nil && !c.closed().IsZero() {
+			at := c.closed()
+			out.State, out.Ended = session.StateEnded, &at
 			return
 		}
 	}

@@ -8,6 +8,9 @@ type SessionEntry struct {
 	Header
 	Root  ProcessID  `json:"root"`
 	Cause EntryCause `json:"cause"`
+	// AtExec says that the root went in by itself and then executed its
+	// command; otherwise Lineage[0] went in, and the root was born inside.
+	AtExec bool `json:"at_exec,omitempty"`
 	// Outer is the entry that whoever entered belonged to: somebody who was
 	// inside a container already went on into this one. Zero from the host.
 	Outer ProcessID `json:"outer,omitzero"`
