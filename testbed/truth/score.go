@@ -1,7 +1,6 @@
 package truth
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -67,9 +66,23 @@ type Failure struct {
 	Session *session.Session `json:"session,omitempty"`
 }
 
+// String is one line; the JSON form has everything.
 func (f Failure) String() string {
-	b, _ := json.Marshal(f)
-	return string(b)
+	line := f.What
+	if d := f.Deed; d != nil {
+		line += fmt.Sprintf(": %s, nonce %s, process %s", d.Door, d.Nonce, d.Process)
+		for _, p := range d.By {
+			line += ", truly by " + p.String()
+		}
+	}
+	if s := f.Session; s != nil {
+		line += fmt.Sprintf("; session %s: %s %s %s", s.ID, s.Kind, s.Channel, s.Attribution.Level)
+		if s.Actor.UID != nil {
+			line += ", " + Person{UID: *s.Actor.UID, Login: s.Actor.LoginUID, PIDs: []uint32{s.Actor.PID}}.String()
+		}
+		line += fmt.Sprintf(", %d candidates", len(s.Attribution.Candidates))
+	}
+	return line
 }
 
 // ticksPerSecond is the unit of start times in /proc (USER_HZ, 100 on every
@@ -147,7 +160,7 @@ func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.
 		for _, s := range found {
 			claimed[s.ID] = true
 		}
-		res.Failures = append(res.Failures, judge(rows[d.Door], d, found)...)
+		res.Failures = append(res.Failures, judge(mode, rows[d.Door], d, found)...)
 	}
 	for i := range sessions {
 		s := &sessions[i]
@@ -171,7 +184,7 @@ func described(k session.Kind) bool {
 }
 
 // judge puts one deed into its row.
-func judge(r *Row, d *Deed, found []*session.Session) []Failure {
+func judge(mode Mode, r *Row, d *Deed, found []*session.Session) []Failure {
 	r.Deeds++
 	if len(found) == 0 {
 		return []Failure{{What: "not found", Deed: d}}
@@ -192,6 +205,7 @@ func judge(r *Row, d *Deed, found []*session.Session) []Failure {
 		r.Wrong++
 		return append(failures, Failure{What: "wrong: " + why, Deed: d, Session: s})
 	}
+	enough := true
 	switch s.Attribution.Level {
 	case session.LevelExact:
 		r.Exact++
@@ -199,10 +213,12 @@ func judge(r *Row, d *Deed, found []*session.Session) []Failure {
 		r.Strong++
 	case session.LevelSet:
 		r.Set++
+		enough = mode == Off
 	default:
 		r.None++
+		enough = false
 	}
-	if want := d.Door.expected(); want.exec && (s.Attribution.Level == session.LevelSet || s.Attribution.Level == session.LevelNone) {
+	if !enough && d.Door.expected().exec {
 		failures = append(failures, Failure{What: "only " + string(s.Attribution.Level), Deed: d, Session: s})
 	}
 	return failures

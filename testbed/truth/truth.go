@@ -12,6 +12,7 @@
 package truth
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -88,6 +89,15 @@ type Person struct {
 	// PIDs are the processes that spoke to the service for this person; empty
 	// where no service was asked.
 	PIDs []uint32 `json:"pids,omitempty"`
+}
+
+// String is the person in a log line.
+func (p Person) String() string {
+	s := fmt.Sprintf("uid %d", p.UID)
+	if p.Login != nil {
+		s += fmt.Sprintf(" (login %d)", *p.Login)
+	}
+	return s + fmt.Sprintf(" pids %v", p.PIDs)
 }
 
 // Deed is one command that entered a container, as it truly was.
