@@ -64,7 +64,13 @@ type client struct {
 
 func connect(t testing.TB, socket string) *client {
 	t.Helper()
-	c := &client{cmd: exec.CommandContext(t.Context(), os.Args[0], "client", mark())}
+	return connectBy(t, socket, os.Args[0], "client", mark())
+}
+
+// connectBy starts the client by some other command.
+func connectBy(t testing.TB, socket string, argv ...string) *client {
+	t.Helper()
+	c := &client{cmd: exec.CommandContext(t.Context(), argv[0], argv[1:]...)}
 	c.cmd.Env = append(os.Environ(), envClient+"="+socket)
 	c.cmd.Stderr = os.Stderr
 	var err error
@@ -407,6 +413,21 @@ func TestDockerClients(t *testing.T) {
 	find(t, w, "the close", closeOf(o.Conn))
 	if !x.Time.After(o.Time) {
 		t.Errorf("asked at %v, ran at %v", o.Time, x.Time)
+	}
+}
+
+// A client inside a container: the socket was mounted there, or somebody went
+// in.
+func TestClientInContainer(t *testing.T) {
+	b, path := newBox(t), service(t)
+	w, _ := watchDoor(t, ModeAlways, path)
+	m := mark()
+	c := connectBy(t, path, "nsenter", "-t", b.pid, "-p", os.Args[0], "client", m)
+	c.ask(t, "GET", "/x", 0)
+	x, e := entered(t, w, m)
+	o := find(t, w, "the connect", connectOf(x.ID.PID))
+	if o.Peer.Entry != e.Root || string(o.Peer.Container) != b.id || o.Peer.ID != x.ID {
+		t.Errorf("peer %+v", o.Peer)
 	}
 }
 

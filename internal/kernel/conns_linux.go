@@ -3,6 +3,7 @@
 package kernel
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"time"
@@ -22,8 +23,9 @@ type conns struct {
 	objs      *sensorObjects
 	iter      *link.Iter
 	ownMounts uint32
-	// open holds what is known to be open, ended when a client's process did.
-	open map[event.ConnID]*conn
+	// open holds what is known to be open; clients counts it by process.
+	open    map[event.ConnID]*conn
+	clients map[event.ProcessID]int
 	// exes are the client programs that the kernel has been told of.
 	exes map[sensorExeKey]bool
 	// due is when to read the list next, in ns since boot; soon counts the quick
@@ -66,7 +68,7 @@ func newConns(p *processes, ds *doors, objs *sensorObjects) (*conns, error) {
 	}
 	return &conns{
 		processes: p, doors: ds, objs: objs, iter: it, ownMounts: ownMountNS(),
-		open: map[event.ConnID]*conn{}, exes: map[sensorExeKey]bool{},
+		open: map[event.ConnID]*conn{}, clients: map[event.ProcessID]int{}, exes: map[sensorExeKey]bool{},
 	}, nil
 }
 
@@ -99,11 +101,16 @@ func (c *conns) add(id event.ConnID, n *conn, o event.ClientConnect) {
 		}
 	}
 	c.open[id] = n
+	c.clients[n.peer.ID]++
 	c.look(n.opened)
 	c.emit(o)
 }
 
 func (c *conns) close(id event.ConnID, at time.Time) {
+	peer := c.open[id].peer.ID
+	if c.clients[peer]--; c.clients[peer] == 0 {
+		delete(c.clients, peer)
+	}
 	delete(c.open, id)
 	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
 }
@@ -138,6 +145,9 @@ func (c *conns) learnExe(key sensorExeKey) {
 
 // exited takes the end of a client's process.
 func (c *conns) exited(id event.ProcessID, at uint64) {
+	if c.clients[id] == 0 {
+		return
+	}
 	for _, n := range c.open {
 		if n.peer.ID == id {
 			n.ended = true
@@ -254,10 +264,14 @@ func (c *conns) list() ([]sensorOpenConn, error) {
 		return nil, fmt.Errorf("open socket iterator: %w", err)
 	}
 	defer r.Close()
-	b, err := io.ReadAll(io.LimitReader(r, 64<<20))
-	if err != nil {
+	// The kernel resumes a bucket by position: with small reads it skips
+	// sockets while others come and go.
+	var buf bytes.Buffer
+	buf.Grow(1 << 20)
+	if _, err := buf.ReadFrom(io.LimitReader(r, 64<<20)); err != nil {
 		return nil, fmt.Errorf("read socket iterator: %w", err)
 	}
+	b := buf.Bytes()
 	var out []sensorOpenConn
 	for len(b) > 0 {
 		var o sensorOpenConn

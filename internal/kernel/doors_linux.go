@@ -43,28 +43,34 @@ func (d *door) asks() bool {
 	return d.Service == event.ServiceDocker || d.Service == event.ServicePodman
 }
 
-// newDoors tells the kernel the names of the sockets.
+// newDoors tells the kernel of the sockets.
 func newDoors(sockets []Socket, objs *sensorObjects) (*doors, error) {
 	ds := &doors{maps: &objs.sensorMaps, generation: objs.DoorsGeneration}
 	for _, s := range sockets {
 		d := &door{Socket: s, number: uint32(len(ds.list) + 1), names: aliases(s.Path)}
 		ds.list = append(ds.list, d)
-		for _, p := range d.names {
-			var key sensorPathKey
-			if n := copySigned(key.Path[:], p); n < len(p) {
-				return nil, fmt.Errorf("watch socket %s: a path has at most %d bytes", p, len(key.Path)-1)
-			}
-			if err := ds.maps.DoorPaths.Put(key, d.number); err != nil {
-				return nil, fmt.Errorf("watch socket %s: %w", p, err)
-			}
-		}
-		var key sensorNameKey
-		copySigned(key.Name[:], filepath.Base(s.Path))
-		if err := ds.maps.DoorNames.Put(key, d.number); err != nil {
+		if err := ds.name(d); err != nil {
 			return nil, fmt.Errorf("watch socket %s: %w", s.Path, err)
 		}
 	}
 	return ds, ds.refresh()
+}
+
+// name tells the kernel the names of a socket. A name that is longer than an
+// address can be is one that nobody connects to; the file is known all the same.
+func (ds *doors) name(d *door) error {
+	for _, p := range d.names {
+		var key sensorPathKey
+		if copySigned(key.Path[:], p) < len(p) {
+			continue
+		}
+		if err := ds.maps.DoorPaths.Put(key, d.number); err != nil {
+			return err
+		}
+	}
+	var key sensorNameKey
+	copySigned(key.Name[:], filepath.Base(d.Path))
+	return ds.maps.DoorNames.Put(key, d.number)
 }
 
 // aliases lists the names under which clients know a socket: as given, without

@@ -68,7 +68,7 @@ func (r *runner) loadPrograms() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.objs, r.loaded = objs, true
-	r.status.Level, r.status.Peers = r.features.Level(), r.hasPeers
+	r.status.Level = r.features.Level()
 	return nil
 }
 
@@ -109,6 +109,14 @@ func (r *runner) attach() error {
 		r.hasPeers = false
 		return nil
 	}
+	if err := r.attachPeers(); err != nil { // processes are worth watching without
+		r.opt.Logger.Error("clients are not seen", "error", err)
+		r.hasPeers = false
+	}
+	return nil
+}
+
+func (r *runner) attachPeers() error {
 	dir, err := unifiedCgroup()
 	if err != nil {
 		return err

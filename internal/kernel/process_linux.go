@@ -72,9 +72,22 @@ func (p *processes) entry(r *entryRecord) {
 	}
 	n.obs = event.SessionEntry{
 		Header: p.header(r.Head.Time), Root: r.Root.event(), Outer: r.Outer.event(), Cause: cause,
-		MntNS: r.Place.MntNs, PIDNS: r.Place.PidNs, Cred: r.Who.event(), Lineage: p.lineage(r),
+		AtExec: r.Head.Flags&uint16(sensorFlagFLAG_FORK) == 0,
+		MntNS:  r.Place.MntNs, PIDNS: r.Place.PidNs, Cred: r.Who.event(), Lineage: p.lineage(r),
 	}
-	put(p.pending, n.obs.Root, n)
+	if len(p.pending) >= placesMax {
+		p.makeRoom()
+	}
+	p.pending[n.obs.Root] = n
+}
+
+// makeRoom reports and forgets any one pending entry.
+func (p *processes) makeRoom() {
+	for root := range p.pending {
+		p.flush(root)
+		delete(p.pending, root)
+		return
+	}
 }
 
 // lineage adds to the ancestors what they run. The arguments of the one that
@@ -236,11 +249,11 @@ func (p *processes) exit(r *sensorExitRecord) {
 // flush reports an entry that something else of its tree came before.
 func (p *processes) flush(root event.ProcessID) {
 	if n := p.pending[root]; n != nil && !n.told {
-		p.settle(n, cmpCgroup(readCgroup(root), n.rec.cgroup))
+		p.settle(n, orElse(readCgroup(root), n.rec.cgroup))
 	}
 }
 
-func cmpCgroup(now, then []string) []string {
+func orElse(now, then []string) []string {
 	if len(now) > 0 {
 		return now
 	}

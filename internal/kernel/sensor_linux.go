@@ -247,7 +247,7 @@ func (r *runner) tell(now uint64) {
 		Level: string(r.features.Level()), Peers: r.hasPeers, Requests: r.tap.attached(), Reason: r.reason(),
 	}
 	r.mu.Lock()
-	r.status.Requests, r.status.Reason = o.Requests, o.Reason
+	r.status.Requests, r.status.Reason, r.status.Peers = o.Requests, o.Reason, o.Peers
 	r.mu.Unlock()
 	r.emit(o)
 }

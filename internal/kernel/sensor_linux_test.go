@@ -433,6 +433,44 @@ func TestShortProcesses(t *testing.T) {
 	t.Logf("%.0f processes/s", n/took.Seconds())
 }
 
+// When nobody takes what is seen, the ring fills up; every record is then
+// either delivered or counted.
+func TestLossIsCounted(t *testing.T) {
+	const n = 2500
+	b, m := newBox(t), mark()
+	w := watch(t, Options{})
+	m0 := mark()
+	b.ExecT(t, 0, b.id, "/bin/busybox", "true", m0)
+	entered(t, w, m0)
+	stuck := time.Now()
+	w.mu.Lock() // emit waits
+	b.ExecT(t, 0, b.id, "/bin/busybox", "sh", "-c",
+		"i=0; while [ $i -lt "+strconv.Itoa(n)+" ]; do /bin/busybox true $0; i=$((i+1)); done", m+strings.Repeat("x", 8000))
+	w.mu.Unlock()
+	var lost, came uint64
+	count := func() uint64 {
+		lost, came = 0, 0
+		for _, l := range list(w, func(l event.Loss) bool { return l.What == "process" && l.CPU != nil }) {
+			lost += l.Count
+			if l.From.After(l.Time) || l.Time.Before(stuck) {
+				t.Errorf("loss from %v to %v, stuck at %v", l.From, l.Time, stuck)
+			}
+		}
+		came += uint64(len(list(w, func(o event.ProcessFork) bool { return o.Time.After(stuck) && o.ID != o.Entry })))
+		came += uint64(len(list(w, func(o event.ProcessExec) bool { return o.Time.After(stuck) && o.ID != o.Entry && !o.Entry.IsZero() })))
+		came += uint64(len(list(w, func(o event.ProcessExit) bool { return o.Time.After(stuck) && o.ID != o.Entry })))
+		return lost + came
+	}
+	eventually(t, w, "all records or their loss", func() bool { return count() >= 3*n })
+	if lost == 0 {
+		t.Fatalf("nothing was lost of %d: emit did not wait", came)
+	}
+	t.Logf("%d came, %d lost", came, lost)
+	if s := w.sensor.Status(); len(s.Lost) == 0 {
+		t.Errorf("status %+v", s)
+	}
+}
+
 // What runs before the sensor is found, and what cannot be known is absent.
 func TestFound(t *testing.T) {
 	b, m := newBox(t), mark()
