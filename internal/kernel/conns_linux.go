@@ -44,6 +44,7 @@ type conn struct {
 	seen   bool   // in the list
 	ended  bool   // the client's process is gone
 	dead   uint64 // when the client's end was first seen closed
+	missed int    // lists in a row that it was not on
 }
 
 // When the list is read. A connect that has not got through to the service is
@@ -224,7 +225,14 @@ func (c *conns) compare(upTo uint64) {
 	}
 	at := c.clock.wall(now)
 	for id, n := range c.open {
-		if !here[id] && n.opened < now && (n.seen || n.ended || n.opened+uint64(connectGrace) < now) {
+		switch {
+		case here[id]:
+			n.missed = 0
+		case n.opened >= now || !n.seen && !n.ended && n.opened+uint64(connectGrace) >= now:
+		case !n.ended && n.dead == 0 && n.missed == 0:
+			n.missed++ // the list may skip a socket while others come and go
+			c.look(now)
+		default:
 			c.close(id, at)
 		}
 	}
