@@ -217,11 +217,16 @@ func appendActor(list []session.Actor, a session.Actor) []session.Actor {
 	return append(list, a)
 }
 
+// heard reports whether all requests on c up to t were seen.
+func (e *Engine) heard(c *conn, t time.Time) bool {
+	return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
+}
+
 // silent reports whether c is known not to have started x: all of its requests
 // were seen, and none of them starts x.
 func (e *Engine) silent(c *conn, x *exec) bool {
 	t := x.asked()
-	if !c.tapped || c.blurred || e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) > 0 {
+	if !e.heard(c, t) {
 		return false
 	}
 	for _, r := range e.claims[x.key.id] {
@@ -328,9 +333,7 @@ func (e *Engine) ran(r *run) bool {
 // itself.
 func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
 	daemon := session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
-	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool {
-		return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
-	})
+	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
 	if len(clients) == 0 && e.clientsKnown(t) {
 		known(s, session.LevelStrong, daemon, viaSpec)
 		return
@@ -340,7 +343,7 @@ func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
 
 // silentRun reports whether k is known not to have started r.
 func (e *Engine) silentRun(k *conn, r *run, begins time.Time) bool {
-	if !k.tapped || k.blurred || e.coverage.lost(event.WitnessKernel, "requests", k.opened, begins.Add(skew)) > 0 {
+	if !e.heard(k, begins) {
 		return false
 	}
 	for _, q := range e.requests {
@@ -358,9 +361,7 @@ func (e *Engine) attributeStream(s *stream, out *session.Session) {
 		return
 	}
 	t := s.time()
-	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool {
-		return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
-	})
+	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
 	oneOf(out, clients, complete)
 }
 
