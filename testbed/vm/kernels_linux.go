@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 
@@ -49,7 +48,7 @@ func Fetch(ctx context.Context, series, follow string) (Kernel, error) {
 
 // newest asks the package lists which kernel is meant.
 func newest(ctx context.Context, series, follow string) (string, error) {
-	out, err := testbed.Output(exec.CommandContext(ctx, "apt-cache", "depends", follow))
+	out, err := testbed.Output(command(ctx, "apt-cache", "depends", follow))
 	if err != nil {
 		return "", err
 	}
@@ -83,7 +82,7 @@ func download(ctx context.Context, name, dir string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	get := exec.CommandContext(ctx, "apt-get", "-q", "-o", "Acquire::Retries=2", "download", name)
+	get := command(ctx, "apt-get", "-q", "-o", "Acquire::Retries=2", "download", name)
 	get.Dir = tmp
 	if _, err := testbed.Output(get); err != nil {
 		return err
@@ -93,7 +92,7 @@ func download(ctx context.Context, name, dir string) (err error) {
 		return err
 	}
 	root := filepath.Join(tmp, "root")
-	if _, err := testbed.Output(exec.CommandContext(ctx, "dpkg-deb", "-x", deb, root)); err != nil {
+	if _, err := testbed.Output(command(ctx, "dpkg-deb", "-x", deb, root)); err != nil {
 		return err
 	}
 	done := filepath.Join(tmp, "done")
@@ -120,7 +119,7 @@ func keep(ctx context.Context, root, dir string) error {
 		return err
 	}
 	if strings.HasSuffix(module, ".xz") {
-		if _, err := testbed.Output(exec.CommandContext(ctx, "xz", "-d", module)); err != nil {
+		if _, err := testbed.Output(command(ctx, "xz", "-d", module)); err != nil {
 			return err
 		}
 		module = strings.TrimSuffix(module, ".xz")

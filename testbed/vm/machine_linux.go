@@ -27,9 +27,9 @@ func BuildGuest(ctx context.Context, dir string) (*Guest, error) {
 	g := &Guest{dir: dir, files: map[string]string{}}
 	for name, pkg := range map[string]string{"init": "vm/guest", "images/bin/actor": "actor"} {
 		file := filepath.Join(dir, filepath.Base(pkg))
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file,
+		build := command(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file,
 			"github.com/sallyport/sallyport/testbed/"+pkg)
-		build.Env = append(testbed.Environ(), "CGO_ENABLED=0", "GOARCH=amd64")
+		build.Env = append(build.Env, "CGO_ENABLED=0", "GOARCH=amd64")
 		if _, err := testbed.Output(build); err != nil {
 			return nil, fmt.Errorf("build guest: %w", err)
 		}
@@ -45,9 +45,19 @@ func BuildGuest(ctx context.Context, dir string) (*Guest, error) {
 	return g, g.addLibraries(ctx, g.files["usr/sbin/runc"])
 }
 
+// command is a program of this machine, in PATH or where only root looks.
+func command(ctx context.Context, program string, args ...string) *exec.Cmd {
+	if path, err := testbed.LookPath(program); err == nil {
+		program = path
+	}
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = testbed.Environ()
+	return cmd
+}
+
 // addLibraries adds what a program is linked with.
 func (g *Guest) addLibraries(ctx context.Context, program string) error {
-	out, err := testbed.Output(exec.CommandContext(ctx, "ldd", program))
+	out, err := testbed.Output(command(ctx, "ldd", program))
 	if err != nil && !strings.Contains(err.Error(), "not a dynamic executable") {
 		return fmt.Errorf("find libraries: %w", err)
 	}
@@ -62,11 +72,11 @@ func (g *Guest) addLibraries(ctx context.Context, program string) error {
 // applets are the programs that busybox is in the guest and in its containers.
 var applets = []string{"bin/chroot", "bin/nsenter", "images/bin/echo", "images/bin/sleep"}
 
-// writeInitrd writes the initial RAM disk for k.
-func (g *Guest) writeInitrd(file string, k Kernel) (err error) {
-	f, err := os.Create(file)
+// writeInitrd writes the initial RAM disk for k into a new file.
+func (g *Guest) writeInitrd(k Kernel) (file string, err error) {
+	f, err := os.CreateTemp(g.dir, "initrd-")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	a := newArchive(f)
@@ -80,24 +90,23 @@ func (g *Guest) writeInitrd(file string, k Kernel) (err error) {
 		a.addLink(name, "busybox")
 	}
 	a.addFile("overlay.ko", k.Overlay)
-	return a.close()
+	return f.Name(), a.close()
 }
 
 // Boot boots k with further kernel parameters and returns the guest's report.
 // The error holds the end of the console's output. QEMU is killed when ctx ends.
 func (g *Guest) Boot(ctx context.Context, k Kernel, params string) (*Report, error) {
-	initrd := filepath.Join(g.dir, k.Name+".cpio")
-	if err := g.writeInitrd(initrd, k); err != nil {
+	initrd, err := g.writeInitrd(k)
+	if err != nil {
 		return nil, fmt.Errorf("write initial RAM disk: %w", err)
 	}
 	defer os.Remove(initrd)
 	var console bytes.Buffer
 	// One processor: with more the emulation of patched kernel text is broken.
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
+	cmd := command(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
 		"-nographic", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio",
 		"-kernel", k.Image, "-initrd", initrd,
 		"-append", "console=ttyS0 panic=-1 quiet loglevel=2 rdinit=/init "+params)
-	cmd.Env = testbed.Environ()
 	cmd.Stdout, cmd.Stderr = &console, &console
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {

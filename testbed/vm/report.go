@@ -23,9 +23,9 @@ const (
 	EndReport   = "=== sallyport end"
 )
 
-// ProbeOnly on the kernel's command line, after "--", asks the guest for the
-// features only: it plays no scenario.
-const ProbeOnly = "probe"
+// StartOnly on the kernel's command line, after "--", has the guest play no
+// scenario: the sensor is stopped as soon as it is up.
+const StartOnly = "start-only"
 
 // The containers of the scenario: one for each way in which engines name
 // cgroups. Found is there before the sensor is.

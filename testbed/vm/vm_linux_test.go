@@ -162,6 +162,12 @@ func (v *view) testState(t *testing.T, want sight) {
 	if v.Status.Peers != want.peers || v.Status.Requests != want.requests {
 		t.Errorf("status %+v, want %+v", v.Status, want)
 	}
+	for _, p := range v.Status.Programs {
+		off := p.Name == "connect_unix" && !want.peers || strings.HasPrefix(p.Name, "sock_") && !want.requests
+		if (p.Runs == 0) != off {
+			t.Errorf("program %s ran %d times", p.Name, p.Runs)
+		}
+	}
 }
 
 func (v *view) testLoss(t *testing.T) {
@@ -362,17 +368,34 @@ func join(all []event.Segment, pid uint32) (map[bool]string, error) {
 	return text, nil
 }
 
-// TestProbe asks kernels for less than everything. What is told must be what can
-// be used: programs for a security module that is not active load and never run.
-func TestProbe(t *testing.T) {
+// TestLess boots kernels that allow less than they were built for. What is told
+// must be what can be used.
+func TestLess(t *testing.T) {
 	g := guest(t)
-	ctx, cancel := context.WithTimeout(t.Context(), bootWait)
-	defer cancel()
-	r, err := g.Boot(ctx, fetch(ctx, t, "6.12", "linux-image-6.12-cloud-amd64"), "lsm=lockdown,capability,landlock,yama -- "+ProbeOnly)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r.Level != kernel.LevelTracepoints {
-		t.Errorf("level %s without bpf in lsm=, want %s; missing: %v", r.Level, kernel.LevelTracepoints, r.Missing)
+	for _, c := range []struct {
+		name, params string
+		level        kernel.Level
+		says         string // how the sensor's error begins
+	}{
+		// Programs for a security module that is not active load and never run.
+		{"without LSM", "lsm=lockdown,capability,landlock,yama", kernel.LevelTracepoints, ""},
+		// Programs load, but may not read the kernel's memory.
+		{"lockdown", withBPF + " lockdown=confidentiality", kernel.LevelServices, "kernel sensor unavailable: "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), bootWait)
+			defer cancel()
+			r, err := g.Boot(ctx, fetch(ctx, t, "6.12", "linux-image-6.12-cloud-amd64"), c.params+" -- "+StartOnly)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Level != c.level || len(r.Missing) == 0 {
+				t.Errorf("level %s, want %s and a reason; missing: %v", r.Level, c.level, r.Missing)
+			}
+			if !strings.HasPrefix(r.Error, c.says) || (r.Error == "") != (c.says == "") {
+				t.Errorf("sensor: %q, want %q", r.Error, c.says)
+			}
+		})
 	}
 }

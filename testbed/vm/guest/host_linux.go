@@ -17,7 +17,7 @@ import (
 	"github.com/sallyport/sallyport/testbed/vm"
 )
 
-// host probes the kernel, plays the scenario and prints the report.
+// host probes the kernel, runs the sensor and prints the report.
 func host(args []string) error {
 	r := &vm.Report{Missing: map[string]string{}, Inits: map[event.ContainerID]uint32{}, Clients: map[uint32]uint32{}}
 	var name unix.Utsname
@@ -32,10 +32,12 @@ func host(args []string) error {
 			r.Missing[f.Name] = f.Err.Error()
 		}
 	}
-	if !slices.Contains(args, vm.ProbeOnly) {
-		if err := watch(r); err != nil {
-			r.Error = err.Error()
-		}
+	act := watch
+	if slices.Contains(args, vm.StartOnly) {
+		act = startSensor
+	}
+	if err := act(r); err != nil {
+		r.Error = err.Error()
 	}
 	doc, err := json.Marshal(r)
 	if err != nil {
@@ -43,6 +45,17 @@ func host(args []string) error {
 	}
 	fmt.Printf("\n%s\n%s\n%s\n", vm.BeginReport, doc, vm.EndReport)
 	return nil
+}
+
+// startSensor stops the sensor as soon as it is up.
+func startSensor(r *vm.Report) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	return kernel.New(kernel.Options{}).Run(ctx, func(o event.Observation) {
+		if up, ok := o.(event.WitnessState); ok && up.Up {
+			cancel()
+		}
+	})
 }
 
 // watch plays the scenario before a sensor.

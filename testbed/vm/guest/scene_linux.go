@@ -41,6 +41,7 @@ func (s *scene) play() error {
 	}); err != nil {
 		return err
 	}
+	s.sensor.Status() // from now on the kernel counts what programs cost
 	for _, act := range []func() error{
 		func() error { return s.runc(vm.Docker) },
 		func() error { return s.runc(vm.CRIO) },
