@@ -142,6 +142,7 @@ struct found_record {
 };
 
 struct client {
+	u64 time; /* of the connect */
 	struct process_id id, entry;
 	struct identity who;
 	struct place place;

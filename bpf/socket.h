@@ -63,6 +63,7 @@ static __always_inline void read_client(struct client *c, struct task_struct *t)
 {
 	struct label *l = bpf_task_storage_get(&labels, t, 0, 0);
 
+	c->time = bpf_ktime_get_boot_ns();
 	read_process_id(&c->id, t);
 	read_identity(&c->who, t);
 	read_place(&c->place, t);

@@ -79,14 +79,12 @@ func (c *conns) connect(r *connectRecord) *conn {
 	if d == nil {
 		return nil
 	}
-	// A service that was started anew has another socket than the kernel was
-	// told; the first bytes then went unseen.
-	changed, err := c.doors.refreshOne(d)
+	err := c.doors.refreshOne(d) // before it is asked whether it is tapped
 	n := &conn{door: d, opened: r.Head.Time, peer: c.peer(&r.Client)}
 	n.peer.Exe, n.peer.Argv = event.Text(r.exe), r.argv
 	c.add(event.ConnID(r.Cookie), n, event.ClientConnect{
 		Header: c.header(r.Head.Time), Socket: r.path,
-		Tapped: d.asks() && !changed && err == nil && r.Client.Flags&uint32(sensorFlagFLAG_TAPPED) != 0,
+		Tapped: err == nil && d.tapped(&r.Client, r.Head.Time),
 	})
 	c.learnExe(sensorExeKey{Inode: r.ExeInode, Device: r.ExeDevice})
 	return n
@@ -250,7 +248,7 @@ func (c *conns) find(o *sensorOpenConn, now uint64) {
 	found := event.ClientConnect{Header: c.header(now), Found: true}
 	if o.Client.Id.Pid != 0 {
 		n.peer = c.peer(&o.Client)
-		found.Tapped = d.asks() && o.Client.Flags&uint32(sensorFlagFLAG_TAPPED) != 0
+		found.Tapped = d.tapped(&o.Client, o.Client.Time)
 		if info, err := readProc(n.peer.ID); err == nil {
 			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
 		}

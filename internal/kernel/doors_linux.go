@@ -22,6 +22,7 @@ type doors struct {
 	maps       *sensorMaps
 	generation *ebpf.Variable
 	changes    uint32
+	clock      *clock
 }
 
 // door is one service socket; its number is its position plus one.
@@ -30,6 +31,7 @@ type door struct {
 	number uint32
 	names  []string // aliases of Path
 	file   fileKey  // zero while there is no socket
+	since  uint64   // when the kernel was told of file, in ns since boot
 }
 
 type fileKey struct {
@@ -44,8 +46,8 @@ func (d *door) asks() bool {
 }
 
 // newDoors tells the kernel of the sockets.
-func newDoors(sockets []Socket, objs *sensorObjects) (*doors, error) {
-	ds := &doors{maps: &objs.sensorMaps, generation: objs.DoorsGeneration}
+func newDoors(sockets []Socket, objs *sensorObjects, c *clock) (*doors, error) {
+	ds := &doors{maps: &objs.sensorMaps, generation: objs.DoorsGeneration, clock: c}
 	for _, s := range sockets {
 		d := &door{Socket: s, number: uint32(len(ds.list) + 1), names: aliases(s.Path)}
 		ds.list = append(ds.list, d)
@@ -111,35 +113,44 @@ func copySigned(to []int8, s string) int {
 func (ds *doors) refresh() error {
 	var errs []error
 	for _, d := range ds.list {
-		if _, err := ds.refreshOne(d); err != nil {
+		if err := ds.refreshOne(d); err != nil {
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// refreshOne reports whether the socket is another than before.
-func (ds *doors) refreshOne(d *door) (changed bool, err error) {
+func (ds *doors) refreshOne(d *door) error {
 	file := statSocket(d.Path)
-	if file == d.file || file == (fileKey{}) && d.file != (fileKey{}) {
-		return false, nil // a socket that was unlinked may still serve
+	if file == d.file || file == (fileKey{}) {
+		return nil // a socket that was unlinked may still serve
 	}
-	old := d.file
 	value := d.number
 	if !d.asks() {
 		value |= uint32(sensorDoorDOOR_PEERS_ONLY)
 	}
 	if err := ds.maps.Doors.Put(file.key(), value); err != nil {
-		return false, fmt.Errorf("watch socket %s: %w", d.Path, err)
+		return fmt.Errorf("watch socket %s: %w", d.Path, err)
 	}
-	if old != (fileKey{}) {
-		if err := ds.maps.Doors.Delete(old.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
-			return false, fmt.Errorf("forget socket %s: %w", d.Path, err)
+	if d.file != (fileKey{}) {
+		if err := ds.maps.Doors.Delete(d.file.key()); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("forget socket %s: %w", d.Path, err)
 		}
 	}
 	d.file = file
 	ds.changes++
-	return true, ds.generation.Set(ds.changes)
+	if err := ds.generation.Set(ds.changes); err != nil {
+		return fmt.Errorf("watch socket %s: %w", d.Path, err)
+	}
+	d.since = ds.clock.now()
+	return nil
+}
+
+// tapped reports whether the first byte of a connection that was made at that
+// moment was seen: its client was told so by the kernel, and the kernel knew the
+// socket. A service that starts anew has one that it does not know for a while.
+func (d *door) tapped(k *sensorClient, at uint64) bool {
+	return d.asks() && d.since != 0 && d.since < at && k.Flags&uint32(sensorFlagFLAG_TAPPED) != 0
 }
 
 func statSocket(path string) fileKey {
@@ -200,8 +211,16 @@ func (ds *doors) match(r *connectRecord, ownMounts bool) *door {
 	case err != nil:
 		return candidates[0]
 	}
+	return ds.behind(fileKey{dev: st.Dev, ino: st.Ino})
+}
+
+// behind returns the door with that socket file.
+func (ds *doors) behind(file fileKey) *door {
 	for _, d := range ds.list {
-		if d.file == (fileKey{dev: st.Dev, ino: st.Ino}) {
+		if d.file != file {
+			_ = ds.refreshOne(d) // it may be a new one; the next chore reports why not
+		}
+		if d.file == file {
 			return d
 		}
 	}

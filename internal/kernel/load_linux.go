@@ -36,7 +36,7 @@ func (r *runner) load() error {
 	if err := r.runIter(r.objs.FindHost); err != nil {
 		return err
 	}
-	doors, err := newDoors(r.opt.Sockets, &r.objs)
+	doors, err := newDoors(r.opt.Sockets, &r.objs, &r.clock)
 	if err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ const (
 
 type sensorClient struct {
 	_     structs.HostLayout
+	Time  uint64
 	Id    sensorProcessId
 	Entry sensorProcessId
 	Who   sensorIdentity
