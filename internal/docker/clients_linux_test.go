@@ -1,8 +1,11 @@
 package docker
 
 import (
+	"bytes"
 	"context"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +84,7 @@ func TestRequestsOfClients(t *testing.T) {
 		"docker exec -d", func(t *testing.T) { output(t, cli("exec", "-d", id[:7], "/bin/busybox", "true")) },
 		[]string{`exec_create ref=` + id[:7] + ` argv=["/bin/busybox" "true"]`, "exec_create -> 201 X", "exec_start exec=X detach", "exec_start -> 200"},
 	}, {
-		"docker cp in", func(t *testing.T) { output(t, cli("cp", e.Log, "clients:/tmp/log")) },
+		"docker cp in", func(t *testing.T) { output(t, cli("cp", large(t), "clients:/tmp/large")) },
 		// The body is chunked and not sampled whole: where it ends is not known.
 		[]string{"copy_in ref=clients path=/tmp", "other uncertain", "copy_in -> 200"},
 	}, {
@@ -121,6 +124,16 @@ func TestRequestsOfClients(t *testing.T) {
 	if s := p.parser.Stats(); s.Lost != 1 || s.Uncertain != 1 || s.Cut != 0 { // by docker cp
 		t.Errorf("stats: %+v", s)
 	}
+}
+
+// large returns a file that does not fit into what is sampled of a request.
+func large(t *testing.T) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(name, bytes.Repeat([]byte("not a request\n"), 1<<15), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
 }
 
 // anonymous puts X for the ids of 64 hex digits.

@@ -57,6 +57,8 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 	case len(starters) > 1:
 		// Only one of them can have started it; the others' bytes lie.
 		oneOf(s, e.actorsOf(starters), false)
+	case !x.begun() && len(creators) == 1:
+		known(s, session.LevelExact, e.actor(creators[0]), viaCreate)
 	case e.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
 	case len(creators) == 1 && e.doorsShut(x.asked()):

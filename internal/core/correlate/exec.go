@@ -183,7 +183,8 @@ func (x *exec) begun() bool {
 // seenStarting reports whether the start itself was observed, so that asked is
 // the time of the start and not of something later.
 func (x *exec) seenStarting() bool {
-	return x.added != nil || x.started != nil || x.event(event.DockerExecStart) != nil
+	return x.added != nil || x.started != nil || x.event(event.DockerExecStart) != nil ||
+		!x.begun() && x.event(event.DockerExecCreate) != nil
 }
 
 func (x *exec) event(a event.DockerAction) *event.DockerEvent {
@@ -195,9 +196,24 @@ func (x *exec) event(a event.DockerAction) *event.DockerEvent {
 	return nil
 }
 
+// created is when the exec was created, as far as known.
+func (x *exec) created() time.Time {
+	if c := x.event(event.DockerExecCreate); c != nil {
+		return c.Time
+	}
+	if x.inspect != nil {
+		return x.inspect.Time
+	}
+	return time.Time{}
+}
+
 // asked is when the exec was started, by the first that tells; the moment for
-// which connections count as candidates.
+// which connections count as candidates. One that was never started was asked
+// for when it was created.
 func (x *exec) asked() time.Time {
+	if !x.begun() {
+		return x.created()
+	}
 	var t time.Time
 	for _, o := range []*event.RuntimeEvent{x.added, x.started, x.exited} {
 		if o != nil && (t.IsZero() || o.Time.Before(t)) {
@@ -276,10 +292,10 @@ func (e *Engine) beside(x *exec) bool {
 		len(e.claims[x.key.id]) > 0 {
 		return false
 	}
-	c := e.container(x.container)
-	if x.added == nil && x.started == nil {
-		return x.event(event.DockerExecDie) != nil && len(x.docker) == 1 && !randomID(string(x.key.id))
+	if !randomID(string(x.key.id)) {
+		return true // Docker draws its ids
 	}
+	c := e.container(x.container)
 	if c.namespace != "" && c.namespace != "moby" {
 		return true
 	}
@@ -291,8 +307,8 @@ func (e *Engine) beside(x *exec) bool {
 }
 
 func (x *exec) derive(e *Engine) (session.Session, bool) {
-	if !x.begun() {
-		return session.Session{}, false
+	if !x.begun() && !e.settled(x.created()) {
+		return session.Session{}, false // its start is still to come
 	}
 	s := session.Session{
 		ID: sessionID("exec", string(x.key.container), string(x.key.id)), ExecID: x.key.id,
@@ -396,6 +412,9 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 	if n != nil || x.started != nil || x.exited != nil || x.task != nil {
 		return false
 	}
+	if !x.begun() {
+		return true
+	}
 	for _, r := range e.claims[x.key.id] {
 		if r.Op == event.OpExecStart && !r.succeeded() {
 			return true
@@ -420,6 +439,8 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 		s.Unexplained = session.Unexplained{Is: true, Reason: fmt.Sprintf(format, args...)}
 	}
 	switch {
+	case !x.begun():
+		unexplained("created and never started")
 	case s.Kind == session.KindRuntime:
 		unexplained("no Docker request: the runtime was used directly")
 	case x.started != nil && n == nil && e.settled(x.started.Time) &&
