@@ -36,6 +36,7 @@ var acts = []struct {
 	{1, dockerSDK},
 	{2, dockerShort},
 	{1, dockerKilled},
+	{1, dockerUnused},
 	{1, innocent},
 	{1, dockerRun},
 	{1, ctr},
@@ -152,6 +153,16 @@ func (s *scene) curlCreate(ctx context.Context, d *Deed, creator uint32) error {
 	return nil
 }
 
+// dockerUnused is an exec that is created, the same as all others, and never
+// started.
+func dockerUnused(ctx context.Context, s *scene, uid uint32) error {
+	d := Deed{Nonce: "unused", Door: DockerUnused, Container: s.web, Start: time.Now()}
+	err := s.curlCreate(ctx, &d, uid)
+	d.End = time.Now()
+	s.note(d)
+	return fail(DockerUnused, err)
+}
+
 // dockerKilled is a client that is killed while its command runs: the command
 // goes on.
 func dockerKilled(ctx context.Context, s *scene, uid uint32) error {
@@ -181,14 +192,10 @@ func dockerKilled(ctx context.Context, s *scene, uid uint32) error {
 const innocentUID = 33
 
 // innocent asks the daemon about the container in which all others run
-// commands, and creates the exec that they all create, but starts nothing: no
-// command of his ever entered.
+// commands.
 func innocent(ctx context.Context, s *scene, _ uint32) error {
 	_, err := docker.Output(docker.As(s.engine.CLI(ctx, "top", string(s.web)), innocentUID))
-	if err != nil {
-		return err
-	}
-	return s.curlCreate(ctx, &Deed{Nonce: "never"}, innocentUID)
+	return fail("docker top", err)
 }
 
 func (s *scene) curl(ctx context.Context, uid uint32, path, body string) (string, uint32, error) {

@@ -150,7 +150,8 @@ func settled(deeds []Deed, sessions []session.Session) bool {
 	x := newIndex(sessions)
 	for i := range deeds {
 		found := x.find(&deeds[i])
-		if len(found) == 0 || found[0].State == session.StateRunning {
+		ends := deeds[i].Door != DockerUnused
+		if len(found) == 0 || ends && found[0].State == session.StateRunning {
 			return false
 		}
 	}

@@ -8,7 +8,7 @@
 // Commands too short for that carry their secret as exit status, API clients
 // know their exec id. A Deed is one such fact; Score compares deeds with the
 // sessions that Sallyport reports. Innocent clients talk to the daemon all the
-// time, and some create an exec that nobody starts: they must never be named.
+// time: they must never be named.
 package truth
 
 import (
@@ -34,6 +34,7 @@ const (
 	DockerShort  Door = "docker exec (< 1 ms)"
 	DockerDouble Door = "docker exec (double fork)"
 	DockerKilled Door = "docker exec (client killed)"
+	DockerUnused Door = "docker exec (never started)"
 	Health       Door = "health check"
 	Run          Door = "docker run (shell)"
 	Ctr          Door = "ctr task exec"
@@ -47,7 +48,7 @@ const (
 // Doors lists all doors in the order of the table.
 var Doors = []Door{
 	DockerCLI, DockerTTY, DockerDetach, DockerSudo, DockerCurl, DockerSDK, DockerSplit, DockerShort, DockerDouble,
-	DockerKilled,
+	DockerKilled, DockerUnused,
 	Health, Run, Ctr, Runc, Nsenter, NsenterMnt, NsenterInCg, Chroot,
 }
 
@@ -61,6 +62,8 @@ type expected struct {
 func (d Door) expected() expected {
 	execs := []event.Channel{event.ChannelDockerExec, event.ChannelDockerExecSplit}
 	switch d {
+	case DockerUnused:
+		return expected{kind: session.KindExec, channels: execs}
 	case Health:
 		return expected{kind: session.KindHealthcheck, channels: []event.Channel{event.ChannelDockerHealth}}
 	case Run:
