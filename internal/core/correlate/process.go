@@ -25,6 +25,9 @@ type entry struct {
 // tree may live for months.
 const procsMax = 2 * session.MaxProcesses
 
+// execsOfProcess bounds the programs remembered of one process.
+const execsOfProcess = 16
+
 func (n *entry) state() *state { return &n.st }
 
 // process is what is known of one process of an entry.
@@ -75,7 +78,7 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 	}
 	n := e.entry(o.Entry)
 	p := n.process(o.ID)
-	p.execs = insert(p.execs, o, 64)
+	p.execs = insert(p.execs, o, execsOfProcess)
 	if o.ID == n.root {
 		e.place(n, o.Container)
 	}

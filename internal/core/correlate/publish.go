@@ -112,6 +112,25 @@ func (e *Engine) reschedule(c subject) {
 	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
+		e.idle = append(e.idle, c)
+		e.bound()
+	}
+}
+
+// idleMax bounds the sessions that are over and stay open for late evidence
+// only: of more than these the oldest are closed before their time.
+const idleMax = 2048
+
+// bound closes the oldest idle sessions when there are too many.
+func (e *Engine) bound() {
+	for len(e.idle) > idleMax {
+		c := e.idle[0]
+		e.idle[0] = nil
+		e.idle = e.idle[1:]
+		if s := c.state(); s.expires && !s.gone && s.index >= 0 {
+			e.unschedule(c)
+			e.expire(c)
+		}
 	}
 }
 

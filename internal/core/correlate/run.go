@@ -46,7 +46,7 @@ func (r *run) forget(e *Engine) {
 	unlist(e.runsByPID, r.key.pid, r)
 	c := e.containers[r.key.container]
 	c.runs = slices.DeleteFunc(c.runs, func(o *run) bool { return o == r })
-	if len(c.runs) == 0 && c.destroyed() {
+	if len(c.runs) == 0 && (c.info == nil || c.destroyed()) {
 		delete(e.containers, r.key.container)
 	}
 }
