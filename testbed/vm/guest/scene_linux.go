@@ -19,6 +19,7 @@ import (
 type scene struct {
 	*witness
 	server *helper
+	conns  []event.ConnID // of the clients
 }
 
 // before prepares what the sensor is to find: a service and a container with an
@@ -49,6 +50,7 @@ func (s *scene) play() error {
 		s.execs,
 		s.injections,
 		s.clients,
+		s.closes,
 		s.deaths,
 	} {
 		if err := act(); err != nil {
@@ -145,14 +147,30 @@ func (s *scene) clients() error {
 		s.report.Clients[uid] = uint32(c.cmd.Process.Pid)
 	}
 	for uid, pid := range s.report.Clients {
+		var conn event.ConnID
 		if err := s.await(fmt.Sprint("the client of user ", uid), func(o event.Observation) bool {
 			c, ok := o.(event.ClientConnect)
+			conn = c.Conn
 			return ok && c.Peer.ID.PID == pid
 		}); err != nil {
 			return err
 		}
+		s.conns = append(s.conns, conn)
 	}
 	return run("runc", "exec", string(vm.Docker), "/bin/actor", "tell", vm.Socket)
+}
+
+// closes waits until the clients' connections are seen to be gone.
+func (s *scene) closes() error {
+	for _, conn := range s.conns {
+		if err := s.await(fmt.Sprint("the end of connection ", conn), func(o event.Observation) bool {
+			c, ok := o.(event.ClientClose)
+			return ok && c.Conn == conn
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // deaths kills a process in a container, then a container.
