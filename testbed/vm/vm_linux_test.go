@@ -282,7 +282,7 @@ func (v *view) testExits(t *testing.T) {
 	for _, e := range some(v, func(o event.SessionEntry) bool { return o.Cause != event.EntryFound }) {
 		exits := some(v, func(o event.ProcessExit) bool { return o.ID == e.Root })
 		if len(exits) != 1 && !slices.Contains(inits, e.Root.PID) {
-			t.Errorf("entry %v of %s ended %d times, want once", e.Root, e.Container.Short(), len(exits))
+			t.Errorf("entry %v of %s ended %d times, want once: %+v", e.Root, e.Container.Short(), len(exits), exits)
 		}
 	}
 }
@@ -304,7 +304,7 @@ func (v *view) testClients(t *testing.T, want sight) {
 	for uid, pid := range v.Clients {
 		found := some(v, func(o event.ClientConnect) bool { return o.Peer.ID.PID == pid })
 		if len(found) != 1 {
-			t.Errorf("%d connections of process %d, want one", len(found), pid)
+			t.Errorf("%d connections of process %d, want one: %+v", len(found), pid, found)
 			continue
 		}
 		c := found[0]
