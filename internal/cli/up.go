@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -102,6 +103,7 @@ const addressName = "address"
 
 func (env *environment) up(ctx context.Context, conf config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
+	debug.SetGCPercent(50)         // a guest on its host: memory counts more than the last microsecond
 	log := env.logger(slog.LevelWarn)
 	h := findHost(env, conf, log)
 	missing, all := h.missing()

@@ -119,7 +119,7 @@ func (e *Engine) reschedule(c subject) {
 
 // idleMax bounds the sessions that are over and stay open for late evidence
 // only: of more than these the oldest are closed before their time.
-const idleMax = 2048
+const idleMax = 1024
 
 // bound closes the oldest idle sessions when there are too many.
 func (e *Engine) bound() {
