@@ -39,18 +39,15 @@ struct abode {
  * verifier seconds. */
 static __always_inline void read_abode(struct abode *a, struct task_struct *t)
 {
-	struct pid *pid = BPF_CORE_READ(t, thread_pid);
 	struct dentry *root = BPF_CORE_READ(t, fs, root.mnt, mnt_root);
 
 	a->inside = false;
 	a->mnt_ns = BPF_CORE_READ(t, nsproxy, mnt_ns);
-	if (!pid || !a->mnt_ns || !BPF_CORE_READ(t, mm))
+	a->pid_ns = active_pid_ns(t);
+	if (!a->pid_ns || !a->mnt_ns || !BPF_CORE_READ(t, mm))
 		return;
-	bpf_probe_read_kernel(&a->pid_ns, sizeof(a->pid_ns),
-			      (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				      (BPF_CORE_READ(pid, level) & 31) * bpf_core_type_size(struct upid) +
-				      bpf_core_field_offset(struct upid, ns));
-	a->inside = BPF_CORE_READ(pid, level) > 0 || (a->mnt_ns != host_mnt_ns && root != host_root);
+	a->inside = BPF_CORE_READ(t, thread_pid, level) > 0 ||
+		    (a->mnt_ns != host_mnt_ns && root != host_root);
 }
 
 struct ascent {

@@ -50,6 +50,8 @@ struct {
 struct mnt_namespace *host_mnt_ns;
 struct dentry *host_root;
 u32 self_pid;
+/* Written by userland: what ran before is not labelled yet. */
+u32 settling = 1;
 /* Written by userland: report starting client programs (the tap is off). */
 u32 wake_wanted;
 u32 clients_open;
@@ -312,6 +314,9 @@ static __always_inline u8 exec_crosses(struct task_struct *t, struct file *exe, 
 
 	if (l ? !went_deeper(t, l) : m == host_mnt_ns || !outside_root(t))
 		goto same_mounts;
+	/* The parent has no label yet either: the dump takes both. */
+	if (!l && settling && BPF_CORE_READ(parent, nsproxy, mnt_ns) == m)
+		return 0;
 	/* A new mount namespace alone is a sandbox (PrivateTmp, unshare -m). */
 	if (l && BPF_CORE_READ(t, fs, root.mnt, mnt_root) ==
 			 BPF_CORE_READ(parent, fs, root.mnt, mnt_root))

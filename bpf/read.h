@@ -42,31 +42,38 @@ static __always_inline struct scratch *get_scratch(void)
 	return bpf_map_lookup_elem(&scratch, &zero);
 }
 
-/* The pid's number in its own, innermost namespace. */
-static __always_inline void *own_upid(struct pid *pid)
+/*
+ * The pid's number and namespace at the innermost level: the namespace that the
+ * task itself lives in, not that of its children. Read as memory: Linux 6.1 lets
+ * nobody calculate with a typed pointer.
+ */
+static __always_inline void *own_upid(struct task_struct *t)
 {
+	struct pid *pid = BPF_CORE_READ(t, thread_pid);
+
+	if (!pid)
+		return 0;
 	return (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-	       (pid->level & 31) * bpf_core_type_size(struct upid);
+	       (BPF_CORE_READ(pid, level) & 31) * bpf_core_type_size(struct upid);
 }
 
 static __always_inline u32 ns_pid(struct task_struct *t)
 {
-	struct pid *pid = t->group_leader->thread_pid;
+	void *upid = own_upid(t->group_leader);
 	u32 nr = 0;
 
-	if (pid)
-		bpf_probe_read_kernel(&nr, sizeof(nr), own_upid(pid) + bpf_core_field_offset(struct upid, nr));
+	if (upid)
+		bpf_probe_read_kernel(&nr, sizeof(nr), upid + bpf_core_field_offset(struct upid, nr));
 	return nr;
 }
 
-/* The pid namespace that the task itself lives in, not that of its children. */
 static __always_inline struct pid_namespace *active_pid_ns(struct task_struct *t)
 {
-	struct pid *pid = t->thread_pid;
+	void *upid = own_upid(t);
 	struct pid_namespace *ns = 0;
 
-	if (pid)
-		bpf_probe_read_kernel(&ns, sizeof(ns), own_upid(pid) + bpf_core_field_offset(struct upid, ns));
+	if (upid)
+		bpf_probe_read_kernel(&ns, sizeof(ns), upid + bpf_core_field_offset(struct upid, ns));
 	return ns;
 }
 

@@ -143,7 +143,7 @@ struct found_record {
 
 struct client {
 	u64 time; /* of the connect */
-	struct process_id id, entry;
+	struct process_id id;
 	struct identity who;
 	struct place place;
 	u8 comm[16];

@@ -59,16 +59,14 @@ u32 tapped;
 /* Written by userland: changes whenever the doors do. */
 u32 doors_generation;
 
+/* Which entry the client belongs to is for userland to say: before Linux 6.13
+ * or so a program like on_connect may not look into task storage. */
 static __always_inline void read_client(struct client *c, struct task_struct *t)
 {
-	struct label *l = bpf_task_storage_get(&labels, t, 0, 0);
-
 	c->time = bpf_ktime_get_boot_ns();
 	read_process_id(&c->id, t);
 	read_identity(&c->who, t);
 	read_place(&c->place, t);
-	if (l)
-		c->entry = l->root;
 	if (tapped)
 		c->flags = FLAG_TAPPED;
 	bpf_probe_read_kernel_str(c->comm, sizeof(c->comm), t->group_leader->comm);

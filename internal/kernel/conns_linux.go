@@ -117,15 +117,8 @@ func (c *conns) close(id event.ConnID, at time.Time) {
 func (c *conns) peer(k *sensorClient) event.Peer {
 	return event.Peer{
 		ID: k.Id.event(), Cred: k.Who.event(), Comm: event.Text(text(k.Comm[:])),
-		Entry: k.Entry.event(), Container: c.clientContainer(k),
+		Entry: c.alive[k.Id.event()], Container: c.where(c.alive[k.Id.event()], k.Place.place(), nil),
 	}
-}
-
-func (c *conns) clientContainer(k *sensorClient) event.ContainerID {
-	if k.Entry.Pid == 0 {
-		return ""
-	}
-	return c.where(k.Entry.event(), k.Place.place(), nil)
 }
 
 // learnExe tells the kernel which program is a client, so that its next start

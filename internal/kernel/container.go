@@ -99,20 +99,17 @@ func newPlaceTable() *placeTable {
 // the container made the pid namespace.
 func (t *placeTable) learn(p place, c container, ownPIDs bool) {
 	if p.mnt != 0 {
-		put(t.mnt, p.mnt, c)
+		put(t.mnt, p.mnt, c, placesMax)
 	}
 	if ownPIDs && p.pid != 0 {
-		put(t.pid, p.pid, c)
+		put(t.pid, p.pid, c, placesMax)
 	}
 }
 
-// forget drops what was known of a place whose container is gone or whose pid
-// namespace is new.
-func (t *placeTable) forget(p place, ownPIDs bool) {
+// forget drops what was known of a place whose container is gone.
+func (t *placeTable) forget(p place) {
 	delete(t.mnt, p.mnt)
-	if ownPIDs {
-		delete(t.pid, p.pid)
-	}
+	delete(t.pid, p.pid)
 }
 
 // at returns the container at p.
@@ -134,8 +131,9 @@ func (c container) holds(cgroup []string) bool {
 	return false
 }
 
-func put[K comparable, V any](m map[K]V, k K, v V) {
-	if _, ok := m[k]; !ok && len(m) >= placesMax {
+// put keeps a map within its bound: beyond it any one entry goes.
+func put[K comparable, V any](m map[K]V, k K, v V, bound int) {
+	if _, ok := m[k]; !ok && len(m) >= bound {
 		for old := range m {
 			delete(m, old)
 			break

@@ -89,7 +89,7 @@ func TestPlaces(t *testing.T) {
 	if !c.holds([]string{"init.scope", hexID}) || c.holds([]string{"user.slice"}) || c.holds(nil) {
 		t.Error("holds goes wrong")
 	}
-	places.forget(at, true)
+	places.forget(at)
 	if _, ok := places.at(at); ok {
 		t.Error("a forgotten place is known")
 	}

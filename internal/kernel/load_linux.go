@@ -51,7 +51,28 @@ func (r *runner) load() error {
 			return fmt.Errorf("set up request tap: %w", err)
 		}
 	}
-	return r.attach()
+	return r.label()
+}
+
+// label labels what runs already and attaches. Everything has its label before
+// the programs see it, except what is forked between the two: a second look
+// finds those, and a third their children from during the second.
+func (r *runner) label() error {
+	if err := r.runIter(r.objs.FindTasks); err != nil {
+		return err
+	}
+	if err := r.attach(); err != nil {
+		return err
+	}
+	for range 2 {
+		if err := r.runIter(r.objs.FindTasks); err != nil {
+			return err
+		}
+	}
+	if err := r.objs.Settling.Set(uint32(0)); err != nil {
+		return fmt.Errorf("label running processes: %w", err)
+	}
+	return nil
 }
 
 // loadPrograms loads what the kernel allows.

@@ -30,7 +30,7 @@ const tick = uint64(time.Second / 100) // unit of times in /proc/PID/stat
 // zero start is not checked.
 func readProc(id event.ProcessID) (procInfo, error) {
 	var p procInfo
-	dir := "/proc/" + strconv.FormatUint(uint64(id.PID), 10)
+	dir := procDir(id)
 	if err := sameProcess(dir, id); err != nil {
 		return p, err
 	}
@@ -48,6 +48,8 @@ func readProc(id event.ProcessID) (procInfo, error) {
 	}
 	return p, nil
 }
+
+func procDir(id event.ProcessID) string { return "/proc/" + strconv.FormatUint(uint64(id.PID), 10) }
 
 // readCmdline reads an argument list up to the bound of those that the kernel
 // side reads itself.
@@ -112,7 +114,7 @@ func startTicks(dir string) (uint64, error) {
 // readCgroup reads the names of a process's cgroup and its parents, the
 // deepest first: of the pids hierarchy, else of the unified one.
 func readCgroup(id event.ProcessID) []string {
-	dir := "/proc/" + strconv.FormatUint(uint64(id.PID), 10)
+	dir := procDir(id)
 	b, err := os.ReadFile(dir + "/cgroup")
 	if err != nil || sameProcess(dir, id) != nil {
 		return nil

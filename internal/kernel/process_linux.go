@@ -24,8 +24,14 @@ type processes struct {
 	foreign map[event.ProcessID]event.ContainerID
 	// inits are the first processes of containers' own pid namespaces.
 	inits map[event.ProcessID]place
+	// alive says which entry a live process belongs to.
+	alive map[event.ProcessID]event.ProcessID
 	known procCache
 }
+
+// aliveMax bounds the live processes remembered. Beyond it some client's own
+// entry is not known; its container is.
+const aliveMax = 1 << 17
 
 // pendingEntry is an entry before its root's first exec.
 type pendingEntry struct {
@@ -50,6 +56,7 @@ func newProcesses(c *clock, emit func(event.Observation)) *processes {
 		pending: map[event.ProcessID]*pendingEntry{},
 		foreign: map[event.ProcessID]event.ContainerID{},
 		inits:   map[event.ProcessID]place{},
+		alive:   map[event.ProcessID]event.ProcessID{},
 		known:   procCache{m: map[procKey]cachedProc{}},
 	}
 }
@@ -67,8 +74,8 @@ var causes = map[sensorCause]event.EntryCause{
 func (p *processes) entry(r *entryRecord) {
 	n := &pendingEntry{rec: r}
 	cause := causes[sensorCause(r.Head.Cause)]
-	if cause == event.EntryStart {
-		p.places.forget(r.Place.place(), r.Root.NsPid == 1)
+	if r.Root.NsPid == 1 { // a new pid namespace has an old one's number
+		p.places.forget(place{pid: r.Place.PidNs})
 	}
 	n.obs = event.SessionEntry{
 		Header: p.header(r.Head.Time), Root: r.Root.event(), Outer: r.Outer.event(), Cause: cause,
@@ -79,6 +86,7 @@ func (p *processes) entry(r *entryRecord) {
 		p.makeRoom()
 	}
 	p.pending[n.obs.Root] = n
+	put(p.alive, n.obs.Root, n.obs.Root, aliveMax)
 }
 
 // makeRoom reports and forgets any one pending entry.
@@ -137,14 +145,14 @@ func (p *processes) entered(n *pendingEntry, cgroup []string) (container, bool) 
 	switch n.obs.Cause {
 	case event.EntryForeignExe:
 		c, ok := p.places.at(place{mnt: n.rec.ExeMntId})
-		put(p.foreign, n.obs.Root, c.id)
+		put(p.foreign, n.obs.Root, c.id, placesMax)
 		return c, ok
 	case event.EntryStart:
 		if c, ok := startedIn(n.obs.Lineage, cgroup); ok {
 			first := n.rec.Root.NsPid == 1
 			p.places.learn(at, c, first)
 			if first {
-				put(p.inits, n.obs.Root, at)
+				put(p.inits, n.obs.Root, at, placesMax)
 			}
 			return c, true
 		}
@@ -227,6 +235,7 @@ func (p *processes) fork(r *sensorForkRecord) {
 		Header: p.header(r.Head.Time), ID: r.Id.event(), Parent: r.Parent.event(), Entry: r.Entry.event(),
 		NSPID: r.Id.NsPid, Comm: event.Text(text(r.Comm[:])), Cred: r.Who.event(),
 	}
+	put(p.alive, o.ID, o.Entry, aliveMax)
 	p.flush(o.Entry)
 	p.emit(o)
 }
@@ -234,6 +243,7 @@ func (p *processes) fork(r *sensorForkRecord) {
 func (p *processes) exit(r *sensorExitRecord) {
 	o := event.ProcessExit{Header: p.header(r.Head.Time), ID: r.Id.event(), Entry: r.Entry.event()}
 	o.Code, o.Signal = exitStatus(r.Code)
+	delete(p.alive, o.ID)
 	p.flush(o.Entry)
 	p.emit(o)
 	if o.ID == o.Entry {
@@ -242,7 +252,7 @@ func (p *processes) exit(r *sensorExitRecord) {
 	}
 	if at, ok := p.inits[o.ID]; ok {
 		delete(p.inits, o.ID)
-		p.places.forget(at, true)
+		p.places.forget(at)
 	}
 }
 
@@ -284,9 +294,25 @@ func (p *processes) found(all []*foundRecord) {
 		p.learnFound(r)
 	}
 	slices.SortFunc(all, func(a, b *foundRecord) int { return a.Id.event().Compare(b.Id.event()) })
-	for _, r := range all {
+	for _, r := range stillThere(all) {
+		put(p.alive, r.Id.event(), r.Entry.event(), aliveMax)
 		p.reportFound(r)
 	}
+}
+
+// stillThere leaves out processes that ended meanwhile: their end may have gone
+// unseen. A root stays as long as anybody has come of it.
+func stillThere(all []*foundRecord) []*foundRecord {
+	children := map[event.ProcessID]bool{}
+	for _, r := range all {
+		if id := r.Id.event(); id != r.Entry.event() && sameProcess(procDir(id), id) == nil {
+			children[r.Entry.event()], children[id] = true, true
+		}
+	}
+	return slices.DeleteFunc(all, func(r *foundRecord) bool {
+		id := r.Id.event()
+		return !children[id] && sameProcess(procDir(id), id) != nil
+	})
 }
 
 func (p *processes) learnFound(r *foundRecord) {
@@ -303,7 +329,7 @@ func (p *processes) learnFound(r *foundRecord) {
 	}
 	p.places.learn(at, container{id: id, cgroup: first(r.cgroup)}, r.Id.NsPid == 1)
 	if r.Id.NsPid == 1 {
-		put(p.inits, r.Id.event(), at)
+		put(p.inits, r.Id.event(), at, placesMax)
 	}
 }
 

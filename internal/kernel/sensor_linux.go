@@ -205,9 +205,6 @@ func (r *runner) begin() error {
 // takeFound reads the dump's records before it handles the live ones that came
 // in between: those need to know the containers.
 func (r *runner) takeFound() error {
-	if err := r.runIter(r.objs.FindTasks); err != nil {
-		return err
-	}
 	var found []*foundRecord
 	var live [][]byte
 	for r.ring.AvailableBytes() > 0 {

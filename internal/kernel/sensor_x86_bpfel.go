@@ -51,7 +51,6 @@ type sensorClient struct {
 	_     structs.HostLayout
 	Time  uint64
 	Id    sensorProcessId
-	Entry sensorProcessId
 	Who   sensorIdentity
 	Place sensorPlace
 	Comm  [16]uint8
@@ -341,6 +340,7 @@ const (
 	sensorVarHostMntNs       = "host_mnt_ns"
 	sensorVarHostRoot        = "host_root"
 	sensorVarSelfPid         = "self_pid"
+	sensorVarSettling        = "settling"
 	sensorVarTapped          = "tapped"
 	sensorVarUnusedBound     = "unused_bound"
 	sensorVarUnusedCause     = "unused_cause"
@@ -441,6 +441,7 @@ type sensorVariableSpecs struct {
 	HostMntNs       *ebpf.VariableSpec `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.VariableSpec `ebpf:"host_root"`
 	SelfPid         *ebpf.VariableSpec `ebpf:"self_pid"`
+	Settling        *ebpf.VariableSpec `ebpf:"settling"`
 	Tapped          *ebpf.VariableSpec `ebpf:"tapped"`
 	UnusedBound     *ebpf.VariableSpec `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.VariableSpec `ebpf:"unused_cause"`
@@ -523,6 +524,7 @@ type sensorVariables struct {
 	HostMntNs       *ebpf.Variable `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.Variable `ebpf:"host_root"`
 	SelfPid         *ebpf.Variable `ebpf:"self_pid"`
+	Settling        *ebpf.Variable `ebpf:"settling"`
 	Tapped          *ebpf.Variable `ebpf:"tapped"`
 	UnusedBound     *ebpf.Variable `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.Variable `ebpf:"unused_cause"`
