@@ -69,6 +69,7 @@ const (
 	FeatureCapabilities = "capabilities"
 	FeatureBTF          = "btf"
 	FeatureTracepoints  = "tp_btf"
+	FeatureReadKernel   = "read_kernel"
 	FeatureLoop         = "bpf_loop"
 	FeatureTaskStorage  = "task_storage"
 	FeatureRingBuffer   = "ringbuf"
@@ -112,5 +113,6 @@ func (e constError) Error() string { return string(e) }
 const (
 	errUnknownFeature constError = "no such feature is known"
 	errNotLinux       constError = "not Linux on amd64 or arm64"
+	errNeverRun       constError = "the program loads and never runs: bpf is not among the active security modules"
 	errNotPermitted   constError = "not permitted to load BPF programs"
 )

@@ -5,11 +5,13 @@ package kernel
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +19,8 @@ const license = "Dual BSD/GPL"
 
 // Probe finds out what the kernel allows by doing it: it loads a program of two
 // instructions of each kind, makes a map of each kind and throws them away.
-// Kernel configuration and the list of LSMs say less: a hardened kernel may
-// refuse what it was built with. It takes some milliseconds.
+// Kernel configuration says less: a hardened kernel may refuse what it was built
+// with. It takes some tenths of a second.
 func Probe() Features {
 	fs := Features{
 		{Name: FeatureCapabilities, What: "permission to load programs", Needed: true,
@@ -27,6 +29,8 @@ func Probe() Features {
 			Hint: "Use a kernel with CONFIG_DEBUG_INFO_BTF (/sys/kernel/btf/vmlinux), as all large distributions have since 2021."},
 		{Name: FeatureTracepoints, What: "processes and entries", Needed: true,
 			Hint: "Use Linux 5.17 or later and allow BPF tracing programs."},
+		{Name: FeatureReadKernel, What: "what the kernel knows of a process", Needed: true,
+			Hint: "Boot without lockdown=confidentiality: it keeps BPF programs from reading the kernel's memory."},
 		{Name: FeatureLoop, What: "paths and long argument lists", Needed: true, Hint: "Use Linux 5.17 or later."},
 		{Name: FeatureTaskStorage, What: "labels that a process tree inherits", Needed: true,
 			Hint: "Use Linux 5.17 or later."},
@@ -63,9 +67,8 @@ var probes = map[string]func() error{
 	FeatureConnectUnix:  probeConnectUnix,
 	FeatureSockLength:   probeSockLength,
 	FeatureFentry:       func() error { return probeTracing(ebpf.AttachTraceFEntry, "unix_stream_sendmsg") },
-	FeatureLSM: func() error {
-		return tryProgram(&ebpf.ProgramSpec{Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "bprm_check_security"})
-	},
+	FeatureLSM:          probeLSM,
+	FeatureReadKernel:   probeReadKernel,
 }
 
 func probeCapabilities() error {
@@ -98,6 +101,57 @@ func probeConnectUnix() error {
 	return tryProgram(&ebpf.ProgramSpec{
 		Type: ebpf.CGroupSockAddr, AttachType: ebpf.AttachCgroupUnixConnect, Instructions: returning(1),
 	})
+}
+
+// probeReadKernel loads a program that reads eight bytes at address 0. cilium/ebpf
+// falls back to an older call where this one is refused; that one is not for
+// tracing programs, so the error stays.
+func probeReadKernel() error {
+	return tryProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceRawTp, AttachTo: "sched_process_exec",
+		Instructions: append(asm.Instructions{
+			asm.Mov.Reg(asm.R1, asm.RFP), asm.Add.Imm(asm.R1, -8),
+			asm.Mov.Imm(asm.R2, 8), asm.Mov.Imm(asm.R3, 0),
+			asm.FnProbeReadKernel.Call(),
+		}, returning(0)...),
+	})
+}
+
+// probeLSM attaches a program to a hook and steps on it: where bpf is not among
+// the active security modules, everything works but nothing runs.
+func probeLSM() error {
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.Array, KeySize: 4, ValueSize: 8, MaxEntries: 1})
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.LSM, AttachType: ebpf.AttachLSMMac, AttachTo: "task_getpgid", License: license,
+		Instructions: append(asm.Instructions{
+			asm.LoadMapValue(asm.R1, m.FD(), 0),
+			asm.StoreImm(asm.R1, 0, 1, asm.Word),
+		}, returning(0)...),
+	})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	l, err := link.AttachLSM(link.LSMOptions{Program: p})
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if _, err := unix.Getpgid(os.Getpid()); err != nil {
+		return err
+	}
+	var ran uint64
+	if err := m.Lookup(uint32(0), &ran); err != nil {
+		return err
+	}
+	if ran == 0 {
+		return errNeverRun
+	}
+	return nil
 }
 
 func probeTaskStorage() error {
