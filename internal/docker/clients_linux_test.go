@@ -85,8 +85,7 @@ func TestRequestsOfClients(t *testing.T) {
 		[]string{`exec_create ref=` + id[:7] + ` argv=["/bin/busybox" "true"]`, "exec_create -> 201 X", "exec_start exec=X detach", "exec_start -> 200"},
 	}, {
 		"docker cp in", func(t *testing.T) { output(t, cli("cp", large(t), "clients:/tmp/large")) },
-		// The body is chunked and not sampled whole: where it ends is not known.
-		[]string{"copy_in ref=clients path=/tmp", "other uncertain", "copy_in -> 200"},
+		[]string{"copy_in ref=clients path=/tmp", "copy_in -> 200"},
 	}, {
 		"docker cp out", func(t *testing.T) { output(t, cli("cp", "clients:/bin/busybox", t.TempDir())) },
 		[]string{"copy_out ref=clients path=/bin/busybox", "copy_out -> 200"},
@@ -111,7 +110,9 @@ func TestRequestsOfClients(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p.lines()
 			c.run(t)
-			got := anonymous(p.lines())
+			// The copy's body is chunked and not sampled whole: where reads
+			// and chunks fall decides whether its end is known.
+			got := slices.DeleteFunc(anonymous(p.lines()), func(l string) bool { return l == "other uncertain" })
 			if c.name == "docker run" { // on several connections at once
 				slices.Sort(got)
 				slices.Sort(c.want)
@@ -121,7 +122,7 @@ func TestRequestsOfClients(t *testing.T) {
 			}
 		})
 	}
-	if s := p.parser.Stats(); s.Lost != 1 || s.Uncertain != 1 || s.Cut != 0 { // by docker cp
+	if s := p.parser.Stats(); s.Lost > 1 || s.Uncertain > 1 || s.Cut != 0 { // at most by docker cp
 		t.Errorf("stats: %+v", s)
 	}
 }
