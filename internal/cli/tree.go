@@ -119,11 +119,11 @@ func (r renderer) timeline(w *writer, s *session.Session) {
 		for _, e := range p.Execs {
 			moments = append(moments, moment{e.Time, fmt.Sprintf("%d runs %s", p.PID, shortCommand(e.Argv))})
 		}
-		verb := "runs "
+		born := fmt.Sprintf("%d runs %s", p.PID, shortCommand(p.Argv))
 		if p.Forked {
-			verb = "forks as "
+			born = fmt.Sprintf("%d is forked", p.PID)
 		}
-		moments = append(moments, moment{p.Start, fmt.Sprintf("%d %s%s", p.PID, verb, shortCommand(p.Argv))})
+		moments = append(moments, moment{p.Start, born})
 		if p.End != nil {
 			moments = append(moments, moment{*p.End, fmt.Sprintf("%d ends", p.PID)})
 		}
