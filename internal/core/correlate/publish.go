@@ -109,12 +109,19 @@ func (e *Engine) reschedule(c subject) {
 	switch {
 	case e.now.Before(quiet):
 		e.schedule(c, quiet)
+	case e.owned(c): // goes with its owner
 	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
 		e.idle = append(e.idle, c)
 		e.bound()
 	}
+}
+
+// owned reports whether c is a process tree that an exec or a run accounts for.
+func (e *Engine) owned(c subject) bool {
+	n, ok := c.(*entry)
+	return ok && (e.execOf(n) != nil || e.runOf(n) != nil)
 }
 
 // idleMax bounds the sessions that are over and stay open for late evidence

@@ -335,3 +335,26 @@ func shuffle(obs []event.Observation, seed int64) []event.Observation {
 	}
 	return out
 }
+
+// TestManySessionsKeepTheirProcesses: the bound on sessions that stay open for
+// late evidence closes whole sessions, and never the process tree of one that
+// evidence still comes for.
+func TestManySessionsKeepTheirProcesses(t *testing.T) {
+	s := newWorld(true)
+	x := s.exec(1001, "/bin/id")
+	for i := range 3000 {
+		s.exec(1002, "/bin/id")
+		if i%100 == 0 {
+			s.add(event.DockerExec{Header: s.head(event.WitnessDocker), ID: x, Container: web, Argv: []string{"/bin/id"}})
+		}
+	}
+	got := finally(s.obs)
+	if len(got) != 3001 {
+		t.Fatalf("%d sessions of 3001", len(got))
+	}
+	for _, one := range got {
+		if len(one.Processes) != 1 || one.Unexplained.Is {
+			t.Fatalf("session %s: processes %v, unexplained %+v", one.ID, one.Processes, one.Unexplained)
+		}
+	}
+}
