@@ -81,7 +81,7 @@ type Engine struct {
 	adopted      map[session.ID]*orphan
 	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
 	queue        queue
-	idle         []subject // over, and open for late evidence only; oldest first
+	idle         []idle // over, and open for late evidence only; oldest first
 	retired      retired
 	late         uint64
 	swept        time.Time // when closed connections were last forgotten

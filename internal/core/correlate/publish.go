@@ -113,7 +113,7 @@ func (e *Engine) reschedule(c subject) {
 	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
-		e.idle = append(e.idle, c)
+		e.idle = append(e.idle, idle{c, s.lastSeen})
 		e.bound()
 	}
 }
@@ -128,15 +128,22 @@ func (e *Engine) owned(c subject) bool {
 // only: of more than these the oldest are closed before their time.
 const idleMax = 1024
 
-// bound closes the oldest idle sessions when there are too many.
+// idle is a subject that was over when its last fact came, since.
+type idle struct {
+	subject
+	since time.Time
+}
+
+// bound closes the oldest idle sessions when there are too many. Of one that
+// was touched in between only its latest place in the list counts.
 func (e *Engine) bound() {
 	for len(e.idle) > idleMax {
 		c := e.idle[0]
-		e.idle[0] = nil
+		e.idle[0] = idle{}
 		e.idle = e.idle[1:]
-		if s := c.state(); s.expires && !s.gone && s.index >= 0 {
-			e.unschedule(c)
-			e.expire(c)
+		if s := c.state(); s.expires && !s.gone && s.lastSeen.Equal(c.since) {
+			e.unschedule(c.subject)
+			e.expire(c.subject)
 		}
 	}
 }
