@@ -9,6 +9,7 @@
 struct label {
 	struct process_id root;
 	u64 mnt_id; /* the mount namespace of the root at birth */
+	u64 ended;  /* of a process's first thread: the end was reported */
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -370,6 +371,14 @@ static __always_inline bool was_client(u32 pid)
 	return true;
 }
 
+/* The count of live threads is 0 for each of two that end at the same time. */
+static __always_inline bool ended_before(struct task_struct *t)
+{
+	struct label *l = bpf_task_storage_get(&labels, t->group_leader, 0, 0);
+
+	return l && __sync_lock_test_and_set(&l->ended, 1);
+}
+
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *t)
 {
@@ -380,6 +389,8 @@ int BPF_PROG(on_exit, struct task_struct *t)
 	if (!l && !clients_open)
 		return 0;
 	if (sig->live.counter) /* a thread; the process goes on */
+		return 0;
+	if (l && ended_before(t))
 		return 0;
 	bool client = was_client(t->tgid);
 	if (!l && !client)

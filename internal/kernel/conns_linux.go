@@ -185,7 +185,7 @@ func (c *conns) scan(now uint64) error {
 	if err != nil {
 		return err
 	}
-	c.read, c.readAt = list, now
+	c.read, c.readAt = list, c.clock.now() // all that the list holds happened before
 	return nil
 }
 

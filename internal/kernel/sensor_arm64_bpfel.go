@@ -228,6 +228,7 @@ type sensorLabel struct {
 	_     structs.HostLayout
 	Root  sensorProcessId
 	MntId uint64
+	Ended uint64
 }
 
 type sensorLost struct {

@@ -197,7 +197,7 @@ func (r *runner) begin() error {
 	if err := r.conns.scan(now); err != nil {
 		return err
 	}
-	r.conns.compare(now + 1)
+	r.conns.compare(r.conns.readAt + 1)
 	r.chore(now)
 	return nil
 }
