@@ -153,7 +153,7 @@ func (e *Engine) expire(c subject) {
 	s := c.state()
 	s.gone = true
 	if s.published != nil {
-		e.retired.add(s.published.ID)
+		e.retired.add(s.published.ID, s.lastSeen)
 		e.disown(s.published.ID)
 	}
 	c.forget(e)
@@ -191,7 +191,7 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 		}
 		return e.supersede(s, *was, by)
 	}
-	if e.retired.has(now.ID) {
+	if e.retired.covers(now) {
 		e.late++
 		return nil, false
 	}
@@ -327,12 +327,14 @@ func (q *queue) Pop() any {
 	return c
 }
 
-// retired remembers the ids of sessions that are closed for good, so that a
-// straggling fact does not open one of them again with nothing but itself.
+// retired remembers the ids of sessions that are closed for good and until when
+// facts came for them, so that a straggling fact does not open one of them
+// again with nothing but itself. What began later is no straggler: an exec may
+// be started long after its create.
 type retired struct {
-	ids  map[session.ID]struct{}
-	ring []session.ID
-	next int
+	until map[session.ID]time.Time
+	ring  []session.ID
+	next  int
 }
 
 const (
@@ -341,19 +343,20 @@ const (
 )
 
 func newRetired(n int) retired {
-	return retired{ids: make(map[session.ID]struct{}), ring: make([]session.ID, n)}
+	return retired{until: make(map[session.ID]time.Time), ring: make([]session.ID, n)}
 }
 
-func (r *retired) add(id session.ID) {
-	delete(r.ids, r.ring[r.next])
+func (r *retired) add(id session.ID, until time.Time) {
+	delete(r.until, r.ring[r.next])
 	r.ring[r.next] = id
-	r.ids[id] = struct{}{}
+	r.until[id] = until
 	r.next = (r.next + 1) % len(r.ring)
 }
 
-func (r *retired) has(id session.ID) bool {
-	_, ok := r.ids[id]
-	return ok
+// covers reports whether s is of a closed session's time.
+func (r *retired) covers(s session.Session) bool {
+	until, ok := r.until[s.ID]
+	return ok && !s.Started.After(until)
 }
 
 // unschedule takes c out of the queue.

@@ -358,3 +358,31 @@ func TestManySessionsKeepTheirProcesses(t *testing.T) {
 		}
 	}
 }
+
+// TestStartLongAfterCreate: an exec that was created and forgotten is a session
+// when somebody starts it after all.
+func TestStartLongAfterCreate(t *testing.T) {
+	s := newWorld(false)
+	x := s.exec(1001, "/bin/id")
+	created := slices.IndexFunc(s.obs, func(o event.Observation) bool {
+		ev, ok := o.(event.DockerEvent)
+		return ok && ev.Action == event.DockerExecCreate
+	})
+	const later = 25 * time.Hour
+	obs := slices.Clone(s.obs[:created+1])
+	obs = append(obs, event.Tick{Header: event.Header{Time: s.now.Add(later - time.Minute), Witness: event.WitnessEngine}})
+	for _, o := range s.obs[created+1:] {
+		switch o := o.(type) {
+		case event.DockerEvent:
+			o.Time = o.Time.Add(later)
+			obs = append(obs, o)
+		case event.RuntimeEvent:
+			o.Time = o.Time.Add(later)
+			obs = append(obs, o)
+		}
+	}
+	got := one(t, finally(obs))
+	if got.ExecID != x || got.State != session.StateEnded {
+		t.Errorf("state %s, exec %s", got.State, got.ExecID)
+	}
+}
