@@ -56,9 +56,8 @@ const skew = 20 * time.Millisecond
 
 // Engine joins observations into sessions. It is not safe for concurrent use.
 type Engine struct {
-	opt   Options
-	now   time.Time
-	first time.Time // of the first observation
+	opt Options
+	now time.Time
 
 	host       event.Host
 	users      map[uint32]string
@@ -154,9 +153,6 @@ func (e *Engine) Pending() bool { return len(e.queue) > 0 }
 
 // apply sorts one observation into the facts.
 func (e *Engine) apply(o event.Observation) {
-	if e.first.IsZero() || o.Head().Time.Before(e.first) {
-		e.first = o.Head().Time
-	}
 	switch o := o.(type) {
 	case event.Tick:
 	case event.Host:

@@ -381,26 +381,9 @@ func argvOfRoot(s *session.Session) {
 	s.TTY = s.TTY || p.TTY != ""
 }
 
-// outcome fills in how it ended. The kernel's word on the exit status stands
-// above containerd's, and Docker's comes last: it says 127 for every exec that
-// ctr made, and labels can overwrite it.
+// outcome fills in how it ended, or that it never began.
 func (x *exec) outcome(e *Engine, s *session.Session, n *entry) {
-	die := x.event(event.DockerExecDie)
-	switch {
-	case n != nil && n.ended() != nil:
-		end(s, n.ended().Time, n.ended().Code)
-	case x.exited != nil:
-		at := x.exited.ExitedAt
-		if at.IsZero() {
-			at = x.exited.Time
-		}
-		end(s, at, deref(x.exited.ExitCode))
-	case n != nil: // the root still runs, whatever Docker says
-	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
-		end(s, die.Time, *die.ExitCode)
-	case die != nil:
-		s.State, s.Ended = session.StateEnded, &die.Time
-	}
+	conclude(s, n, x.exited, x.event(event.DockerExecDie))
 	if s.State == session.StateRunning && x.failed(e, n) {
 		s.State = session.StateFailed
 	}
@@ -461,6 +444,27 @@ func deref(p *int) int {
 		return 0
 	}
 	return *p
+}
+
+// conclude fills in how a session's root ended. The kernel's word on the exit
+// status stands above the runtime's, and Docker's comes last: it says 127 for
+// every exec that ctr made, and labels can overwrite it.
+func conclude(s *session.Session, n *entry, exited *event.RuntimeEvent, die *event.DockerEvent) {
+	switch {
+	case n != nil && n.ended() != nil:
+		end(s, n.ended().Time, n.ended().Code)
+	case exited != nil:
+		at := exited.ExitedAt
+		if at.IsZero() {
+			at = exited.Time
+		}
+		end(s, at, deref(exited.ExitCode))
+	case n != nil: // the root still runs, whatever Docker says
+	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
+		end(s, die.Time, *die.ExitCode)
+	case die != nil:
+		s.State, s.Ended = session.StateEnded, &die.Time
+	}
 }
 
 func end(s *session.Session, at time.Time, code int) {

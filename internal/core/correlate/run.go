@@ -202,23 +202,11 @@ func (r *run) command(e *Engine, s *session.Session) {
 }
 
 func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
-	switch die := r.dockerEvent(e, event.DockerDie); {
-	case n != nil && n.ended() != nil && !e.ran(r) && r.dockerEvent(e, event.DockerStart) == nil:
+	if n != nil && n.ended() != nil && !e.ran(r) && r.dockerEvent(e, event.DockerStart) == nil {
 		s.State, s.Ended = session.StateFailed, &n.ended().Time
-	case n != nil && n.ended() != nil:
-		end(s, n.ended().Time, n.ended().Code)
-	case r.exited != nil:
-		at := r.exited.ExitedAt
-		if at.IsZero() {
-			at = r.exited.Time
-		}
-		end(s, at, deref(r.exited.ExitCode))
-	case n != nil:
-	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
-		end(s, die.Time, *die.ExitCode)
-	case die != nil:
-		s.State, s.Ended = session.StateEnded, &die.Time
+		return
 	}
+	conclude(s, n, r.exited, r.dockerEvent(e, event.DockerDie))
 }
 
 // first reports whether this is the container's first life: it was created for
