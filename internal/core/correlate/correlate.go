@@ -187,6 +187,8 @@ func (e *Engine) apply(o event.Observation) {
 		e.applyRuntime(o)
 	case event.RuntimeTask:
 		e.applyTask(o)
+	case event.RuntimeContainer, event.KubeRequest, event.KubeAdmission, event.KubePod, event.Progress, event.Clock:
+		// Joined in kube.go.
 	}
 }
 

@@ -41,3 +41,27 @@ type RuntimeTask struct {
 	PID       uint32      `json:"pid,omitempty"`
 	Running   bool        `json:"running,omitempty"`
 }
+
+// RuntimeContainer is what containerd knows of a container at Time: under CRI,
+// which pod it belongs to.
+type RuntimeContainer struct {
+	Header
+	Namespace string      `json:"namespace"`
+	ID        ContainerID `json:"id"`
+	Image     string      `json:"image,omitempty"`
+	Runtime   string      `json:"runtime,omitempty"`
+	// Name is the container's name in its pod.
+	Name         string `json:"name,omitempty"`
+	Pod          string `json:"pod,omitempty"`
+	PodNamespace string `json:"pod_namespace,omitempty"`
+	PodUID       string `json:"pod_uid,omitempty"`
+	// Sandbox says that it is the pod's pause container; SandboxID names it
+	// for the others.
+	Sandbox   bool        `json:"sandbox,omitempty"`
+	SandboxID ContainerID `json:"sandbox_id,omitempty"`
+	// Attempt counts restarts of the container in its pod.
+	Attempt int       `json:"attempt,omitempty"`
+	Argv    []string  `json:"argv,omitempty"` // of its first process
+	TTY     bool      `json:"tty,omitempty"`
+	Created time.Time `json:"created,omitzero"`
+}

@@ -28,6 +28,10 @@ type Header struct {
 	Time time.Time `json:"time"`
 	// Witness is who reported it.
 	Witness Witness `json:"witness"`
+	// Node is the host that it happened on, where observations of several
+	// hosts come together; absent on the host itself, and for what concerns a
+	// whole cluster.
+	Node string `json:"node,omitempty"`
 }
 
 // Head implements Observation.
@@ -41,5 +45,8 @@ const (
 	WitnessKernel     Witness = "kernel"     // the eBPF sensor: processes, peers, client requests
 	WitnessDocker     Witness = "docker"     // Docker's event stream and inspect
 	WitnessContainerd Witness = "containerd" // containerd's event stream
+	WitnessAudit      Witness = "audit"      // the API server's audit log
+	WitnessAdmission  Witness = "admission"  // Sallyport's admission webhook
+	WitnessKube       Witness = "kube"       // the API server's pods
 	WitnessEngine     Witness = "engine"     // Sallyport itself: ticks, host facts
 )

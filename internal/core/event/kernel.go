@@ -101,6 +101,7 @@ const (
 	ServiceContainerd Service = "containerd"
 	ServicePodman     Service = "podman"
 	ServiceCRIO       Service = "crio"
+	ServiceKubelet    Service = "kubelet"
 )
 
 // Peer is the process at the client's end of a service connection, as the

@@ -53,20 +53,26 @@ type Host struct {
 	Users map[uint32]string `json:"users,omitempty"`
 }
 
-func (SessionEntry) observation()    {}
-func (ProcessExec) observation()     {}
-func (ProcessFork) observation()     {}
-func (ProcessExit) observation()     {}
-func (ClientConnect) observation()   {}
-func (ClientClose) observation()     {}
-func (DockerEvent) observation()     {}
-func (DockerContainer) observation() {}
-func (DockerExec) observation()      {}
-func (DockerRequest) observation()   {}
-func (DockerAnswer) observation()    {}
-func (RuntimeEvent) observation()    {}
-func (RuntimeTask) observation()     {}
-func (WitnessState) observation()    {}
-func (Loss) observation()            {}
-func (Tick) observation()            {}
-func (Host) observation()            {}
+func (SessionEntry) observation()     {}
+func (ProcessExec) observation()      {}
+func (ProcessFork) observation()      {}
+func (ProcessExit) observation()      {}
+func (ClientConnect) observation()    {}
+func (ClientClose) observation()      {}
+func (DockerEvent) observation()      {}
+func (DockerContainer) observation()  {}
+func (DockerExec) observation()       {}
+func (DockerRequest) observation()    {}
+func (DockerAnswer) observation()     {}
+func (RuntimeEvent) observation()     {}
+func (RuntimeTask) observation()      {}
+func (RuntimeContainer) observation() {}
+func (KubeRequest) observation()      {}
+func (KubeAdmission) observation()    {}
+func (KubePod) observation()          {}
+func (Progress) observation()         {}
+func (Clock) observation()            {}
+func (WitnessState) observation()     {}
+func (Loss) observation()             {}
+func (Tick) observation()             {}
+func (Host) observation()             {}
