@@ -260,6 +260,10 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		none(s) // who asked, asked before we looked
 		return
 	}
+	if c.pod != nil {
+		e.attributePodRun(r, s)
+		return
+	}
 	if c.namespace != "" && c.namespace != "moby" || !e.dockerKnows(r) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRun
 		if n != nil && n.fact != nil && r.reported().IsZero() {
@@ -267,7 +271,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 			return
 		}
 		e.attributeBeside(s, begins)
-		if c.namespace == "moby" || c.namespace == "" {
+		if c.namespace == "moby" || c.namespace == "" || c.namespace == "k8s.io" {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no Docker request: the runtime was used directly"}
 		}
 		return

@@ -198,6 +198,10 @@ func (r *run) command(e *Engine, s *session.Session) {
 		s.Argv, s.ArgvSource, s.TTY = c.info.Argv, "inspect", c.info.TTY
 		return
 	}
+	if c.cri != nil && c.cri.Argv != nil {
+		s.Argv, s.ArgvSource, s.TTY = c.cri.Argv, "inspect", c.cri.TTY
+		return
+	}
 	argvOfRoot(s)
 }
 
