@@ -244,7 +244,7 @@ static __always_inline bool is_runtime(const char *name)
 static __always_inline bool is_client(const char *name)
 {
 	return IS(name, "docker") || IS(name, "podman") || IS(name, "nerdctl") || IS(name, "ctr") ||
-	       IS(name, "docker-compose");
+	       IS(name, "docker-compose") || IS(name, "crictl");
 }
 
 static __always_inline void wake(struct task_struct *t, struct file *f, const char *name)

@@ -38,6 +38,7 @@ enum bound {
 	MAX_CLIENT_ARGV = 2048,
 	MAX_RECV = 4096,
 	MAX_SEND = 1024,
+	MAX_FRAME = 16384, /* of a piece of HTTP/2 */
 	SUN_PATH = 108,
 };
 
@@ -188,10 +189,10 @@ struct segment_record {
 	struct client client; /* zero when the connect was not seen */
 };
 
-/* What userland says of a listening socket: its number, and this bit when only
- * its clients are of interest, not what they ask. */
+/* What userland says of a listening socket: its number, and these bits. */
 enum door {
-	DOOR_PEERS_ONLY = 1 << 30,
+	DOOR_HTTP2 = 1 << 29,	   /* requests come as HTTP/2 */
+	DOOR_PEERS_ONLY = 1 << 30, /* its clients are of interest, not what they ask */
 };
 
 /* What the socket iterator writes for each client connection. */

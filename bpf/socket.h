@@ -58,6 +58,9 @@ struct {
 u32 tapped;
 /* Written by userland: changes whenever the doors do. */
 u32 doors_generation;
+/* Written by userland: the process whose requests to services that speak HTTP/2
+ * are not read, 0 when there is none. A Docker daemon keeps its containerd busy. */
+u32 skipped_pid;
 
 /* Which entry the client belongs to is for userland to say: before Linux 6.13
  * or so a program like on_connect may not look into task storage. */
@@ -192,11 +195,15 @@ struct conn {
 	s32 receive_left, send_left; /* bytes still worth reporting */
 	u32 awaiting;		     /* a request head came, its answer has not */
 	u32 generation;		     /* of the doors, when there was none */
+	u32 frame_left;		     /* HTTP/2: of the present frame, see http2.h */
+	u32 part_len;
+	u8 part[20]; /* the beginning of a frame's header */
 };
 enum {
 	CONN_WHOLE = 1,
 	CONN_OWN = 2,	   /* our own client */
 	CONN_UPGRADED = 4, /* streams from here on: no more requests */
+	CONN_HTTP2 = 8,
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -234,7 +241,9 @@ static __always_inline struct conn *new_conn(struct sock *sk, struct unix_sock *
 		return 0;
 	fresh.generation = doors_generation;
 	if (door && !(door & DOOR_PEERS_ONLY)) {
-		fresh.door = door;
+		fresh.door = door & ~DOOR_HTTP2;
+		if (door & DOOR_HTTP2)
+			fresh.flags |= CONN_HTTP2;
 		fresh.cookie = bpf_get_socket_cookie(peer);
 		struct client *known = bpf_map_lookup_elem(&clients, &fresh.cookie);
 		if (known && known->flags & FLAG_TAPPED)
@@ -353,7 +362,7 @@ static __always_inline u32 want_sent(struct conn *c, const char *peek, u32 len)
 
 struct tap_scratch {
 	struct segment_record rec;
-	u8 data[MAX_RECV];
+	u8 data[MAX_FRAME];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -389,7 +398,7 @@ static __always_inline void report_segment(struct conn *c, struct unix_sock *us,
 		r->client = *known;
 	if (c->flags & CONN_WHOLE)
 		flags |= FLAG_WHOLE;
-	size = at_most(size, MAX_RECV);
+	size = at_most(size, MAX_FRAME);
 	if (!buf || bpf_probe_read_user(s->data, size, (void *)buf)) {
 		flags |= FLAG_NODATA;
 		size = 0;
@@ -398,6 +407,8 @@ static __always_inline void report_segment(struct conn *c, struct unix_sock *us,
 	r->head.flags = flags;
 	output_request(s, sizeof(*r) + size);
 }
+
+#include "http2.h"
 
 static __always_inline void tap(struct sock *sk, int ret, bool sent)
 {
@@ -412,8 +423,14 @@ static __always_inline void tap(struct sock *sk, int ret, bool sent)
 	struct conn *c = conn_of(sk, us);
 	if (!c)
 		return;
+	if (c->flags & CONN_HTTP2 && (sent || pid_of(us->sk.sk_peer_pid) == skipped_pid))
+		return;
 	u64 offset = __sync_fetch_and_add(sent ? &c->sent : &c->received, ret);
 	u64 buf = user_buffer(&size);
+	if (c->flags & CONN_HTTP2) {
+		tap_frames(c, us, buf, size, offset);
+		return;
+	}
 	if (buf)
 		bpf_probe_read_user(peek, at_most(size, PEEK_BYTES), (void *)buf);
 	want = sent ? want_sent(c, peek, ret) : want_received(c, peek, ret);
@@ -452,7 +469,7 @@ int find_conns(struct bpf_iter__unix *ctx)
 	struct sock *peer = us->peer;
 	if (!peer)
 		return 0;
-	out.door = door_of(us) & ~DOOR_PEERS_ONLY;
+	out.door = door_of(us) & ~(DOOR_PEERS_ONLY | DOOR_HTTP2);
 	if (!out.door)
 		return 0;
 	out.pid = pid_of(us->sk.sk_peer_pid);

@@ -24,7 +24,6 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
-	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -302,7 +301,7 @@ func metricsPage(t *testing.T) []byte {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
 	b.WriteString("\nThe reader of client requests counts by itself:\n\n")
-	for _, name := range slices.Sorted(maps.Keys((&requestParser{requests: docker.NewRequests(docker.RequestOptions{})}).counters())) {
+	for _, name := range slices.Sorted(maps.Keys(newRequestParser().counters())) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}
 	return b.Bytes()

@@ -110,7 +110,7 @@ func isSocket(path string) bool {
 // findHost looks at the machine. It starts nothing.
 func findHost(env *environment, conf config, log *slog.Logger) *host {
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
-	h.parser = &requestParser{requests: docker.NewRequests(docker.RequestOptions{})}
+	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
 	})
@@ -163,7 +163,7 @@ func (h *host) sockets() []kernel.Socket {
 func (h *host) witnesses() []watch.Named {
 	return []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
-		{Name: event.WitnessDocker, Witness: docker.New(docker.Options{Address: h.docker.address, Logger: h.log})},
+		{Name: event.WitnessDocker, Witness: dockerWitness{docker.New(docker.Options{Address: h.docker.address, Logger: h.log}), h.sensor}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
 }
@@ -195,16 +195,28 @@ func (h *host) missing() (lines []string, all bool) {
 	return lines, len(lines) == 3
 }
 
-// requestParser gives what the kernel sensor samples to the Docker request
-// parser. Only the sensor calls it, its figures may be read meanwhile.
+// requestParser gives what the kernel sensor samples to the parser of the
+// service's protocol. Only the sensor calls it, its figures may be read
+// meanwhile.
 type requestParser struct {
 	mu       sync.Mutex
-	requests *docker.Requests // guarded by mu
+	requests *docker.Requests     // guarded by mu
+	runtime  *containerd.Requests // guarded by mu
+}
+
+func newRequestParser() *requestParser {
+	return &requestParser{
+		requests: docker.NewRequests(docker.RequestOptions{}),
+		runtime:  containerd.NewRequests(containerd.RequestOptions{}),
+	}
 }
 
 func (p *requestParser) segment(s event.Segment) []event.Observation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.Service == event.ServiceContainerd || s.Service == event.ServiceCRIO {
+		return p.runtime.Segment(s)
+	}
 	return p.requests.Segment(s)
 }
 
@@ -212,16 +224,20 @@ func (p *requestParser) forget(c event.ConnID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests.Forget(c)
+	p.runtime.Forget(c)
 }
 
 func (p *requestParser) counters() map[string]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.requests.Stats()
+	s, r := p.requests.Stats(), p.runtime.Stats()
 	return map[string]uint64{
 		"client_request_segments": s.Segments, "client_requests": s.Requests, "client_answers": s.Answers,
 		"client_requests_uncertain": s.Uncertain, "client_requests_cut": s.Cut,
 		"client_connections_lost": s.Lost, "client_connections_evicted": s.Evicted,
+		"runtime_request_segments": r.Segments, "runtime_calls": r.Calls, "runtime_requests": r.Requests,
+		"runtime_requests_uncertain": r.Uncertain, "runtime_requests_cut": r.Cut,
+		"runtime_connections_lost": r.Lost, "runtime_connections_evicted": r.Evicted,
 	}
 }
 
@@ -245,6 +261,24 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 		return fmt.Errorf("%w: %w", watch.ErrUnavailable, err)
 	}
 	return err
+}
+
+// dockerWitness tells the kernel sensor which process the daemon is: what it
+// asks of its containerd is nobody's command.
+type dockerWitness struct {
+	*docker.Witness
+	sensor *kernel.Sensor
+}
+
+// Run implements watch.Witness.
+func (w dockerWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	defer w.sensor.Skip(0)
+	return w.Witness.Run(ctx, func(o event.Observation) {
+		if s, ok := o.(event.WitnessState); ok {
+			w.sensor.Skip(s.DaemonPID)
+		}
+		emit(o)
+	})
 }
 
 // containerdWitness finds containerd each time it is started: Docker's own

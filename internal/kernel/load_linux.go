@@ -41,7 +41,7 @@ func (r *runner) load() error {
 		return err
 	}
 	r.procs = newProcesses(&r.clock, r.emit)
-	if r.conns, err = newConns(r.procs, doors, &r.objs); err != nil {
+	if r.conns, err = newConns(r.procs, doors, &r.objs, &r.skipped); err != nil {
 		return err
 	}
 	r.closers = append(r.closers, r.conns.iter)
@@ -89,6 +89,7 @@ func (r *runner) loadPrograms() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.objs, r.loaded = objs, true
+	r.tellSkipped()
 	r.status.Level = r.features.Level()
 	return nil
 }

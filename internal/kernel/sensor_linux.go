@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -19,7 +20,8 @@ import (
 
 // Sensor watches the kernel. It is safe for concurrent use; Run runs once.
 type Sensor struct {
-	opt Options
+	opt     Options
+	skipped atomic.Uint32 // a pid; see Skip
 
 	mu     sync.Mutex
 	status Status        // guarded by mu; Programs and Lost are not kept here
@@ -70,6 +72,26 @@ func (s *Sensor) Status() Status {
 		out.Lost = lost
 	}
 	return out
+}
+
+// Skip names the process whose requests to containerd and CRI-O are not to be
+// read, 0 when there is none: the Docker daemon asks its containerd all the
+// time. Its connections are reported all the same, as not tapped. The last call
+// counts; whoever calls it must call again when that process is gone, before its
+// pid is another's.
+func (s *Sensor) Skip(pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skipped.Store(pid)
+	if s.loaded {
+		s.tellSkipped()
+	}
+}
+
+func (s *Sensor) tellSkipped() {
+	if err := s.objs.SkippedPid.Set(s.skipped.Load()); err != nil {
+		s.opt.Logger.Error("process to skip", "error", err)
+	}
 }
 
 // runner is one run of a Sensor.
@@ -159,7 +181,7 @@ func (r *runner) handle(raw []byte) {
 	case sensorKindKIND_FOUND:
 		r.procs.found([]*foundRecord{rec.found})
 	case sensorKindKIND_CONNECT:
-		if c := r.conns.connect(rec.connect); c != nil && c.door.asks() {
+		if c := r.conns.connect(rec.connect); c != nil && r.conns.asks(c) {
 			r.tap.wake(now)
 			r.adjust(r.clock.now())
 		}

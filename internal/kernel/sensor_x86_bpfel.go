@@ -36,6 +36,7 @@ const (
 	sensorBoundMAX_CLIENT_ARGV sensorBound = 2048
 	sensorBoundMAX_RECV        sensorBound = 4096
 	sensorBoundMAX_SEND        sensorBound = 1024
+	sensorBoundMAX_FRAME       sensorBound = 16384
 	sensorBoundSUN_PATH        sensorBound = 108
 )
 
@@ -69,6 +70,10 @@ type sensorConn struct {
 	SendLeft    int32
 	Awaiting    uint32
 	Generation  uint32
+	FrameLeft   uint32
+	PartLen     uint32
+	Part        [20]uint8
+	_           [4]byte
 }
 
 type sensorConnectRecord struct {
@@ -91,6 +96,7 @@ type sensorConnectRecord struct {
 type sensorDoor uint32
 
 const (
+	sensorDoorDOOR_HTTP2      sensorDoor = 536870912
 	sensorDoorDOOR_PEERS_ONLY sensorDoor = 1073741824
 )
 
@@ -191,6 +197,16 @@ type sensorFoundRecord struct {
 	CgroupLen uint32
 	Comm      [16]uint8
 	Tty       [20]uint8
+}
+
+type sensorFrames struct {
+	_      structs.HostLayout
+	Buf    uint64
+	Offset uint64
+	Pos    uint32
+	Size   uint32
+	Show   uint32
+	Broken uint32
 }
 
 type sensorHead struct {
@@ -298,7 +314,7 @@ type sensorSegmentRecord struct {
 type sensorTapScratch struct {
 	_    structs.HostLayout
 	Rec  sensorSegmentRecord
-	Data [4096]uint8
+	Data [16384]uint8
 }
 
 type sensorWakeRecord struct {
@@ -321,6 +337,7 @@ const (
 	sensorMapDoorPaths       = "door_paths"
 	sensorMapDoors           = "doors"
 	sensorMapDumpScratch     = "dump_scratch"
+	sensorMapFramesScratch   = "frames_scratch"
 	sensorMapLabels          = "labels"
 	sensorMapLost            = "lost"
 	sensorMapMountsSeen      = "mounts_seen"
@@ -342,6 +359,7 @@ const (
 	sensorVarHostRoot        = "host_root"
 	sensorVarSelfPid         = "self_pid"
 	sensorVarSettling        = "settling"
+	sensorVarSkippedPid      = "skipped_pid"
 	sensorVarTapped          = "tapped"
 	sensorVarUnusedBound     = "unused_bound"
 	sensorVarUnusedCause     = "unused_cause"
@@ -417,20 +435,21 @@ type sensorProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sensorMapSpecs struct {
-	ClientExes  *ebpf.MapSpec `ebpf:"client_exes"`
-	ClientPids  *ebpf.MapSpec `ebpf:"client_pids"`
-	Clients     *ebpf.MapSpec `ebpf:"clients"`
-	Conns       *ebpf.MapSpec `ebpf:"conns"`
-	DoorNames   *ebpf.MapSpec `ebpf:"door_names"`
-	DoorPaths   *ebpf.MapSpec `ebpf:"door_paths"`
-	Doors       *ebpf.MapSpec `ebpf:"doors"`
-	DumpScratch *ebpf.MapSpec `ebpf:"dump_scratch"`
-	Labels      *ebpf.MapSpec `ebpf:"labels"`
-	Lost        *ebpf.MapSpec `ebpf:"lost"`
-	MountsSeen  *ebpf.MapSpec `ebpf:"mounts_seen"`
-	Ring        *ebpf.MapSpec `ebpf:"ring"`
-	Scratch     *ebpf.MapSpec `ebpf:"scratch"`
-	TapScratch  *ebpf.MapSpec `ebpf:"tap_scratch"`
+	ClientExes    *ebpf.MapSpec `ebpf:"client_exes"`
+	ClientPids    *ebpf.MapSpec `ebpf:"client_pids"`
+	Clients       *ebpf.MapSpec `ebpf:"clients"`
+	Conns         *ebpf.MapSpec `ebpf:"conns"`
+	DoorNames     *ebpf.MapSpec `ebpf:"door_names"`
+	DoorPaths     *ebpf.MapSpec `ebpf:"door_paths"`
+	Doors         *ebpf.MapSpec `ebpf:"doors"`
+	DumpScratch   *ebpf.MapSpec `ebpf:"dump_scratch"`
+	FramesScratch *ebpf.MapSpec `ebpf:"frames_scratch"`
+	Labels        *ebpf.MapSpec `ebpf:"labels"`
+	Lost          *ebpf.MapSpec `ebpf:"lost"`
+	MountsSeen    *ebpf.MapSpec `ebpf:"mounts_seen"`
+	Ring          *ebpf.MapSpec `ebpf:"ring"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	TapScratch    *ebpf.MapSpec `ebpf:"tap_scratch"`
 }
 
 // sensorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -443,6 +462,7 @@ type sensorVariableSpecs struct {
 	HostRoot        *ebpf.VariableSpec `ebpf:"host_root"`
 	SelfPid         *ebpf.VariableSpec `ebpf:"self_pid"`
 	Settling        *ebpf.VariableSpec `ebpf:"settling"`
+	SkippedPid      *ebpf.VariableSpec `ebpf:"skipped_pid"`
 	Tapped          *ebpf.VariableSpec `ebpf:"tapped"`
 	UnusedBound     *ebpf.VariableSpec `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.VariableSpec `ebpf:"unused_cause"`
@@ -481,20 +501,21 @@ func (o *sensorObjects) Close() error {
 //
 // It can be passed to loadSensorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sensorMaps struct {
-	ClientExes  *ebpf.Map `ebpf:"client_exes"`
-	ClientPids  *ebpf.Map `ebpf:"client_pids"`
-	Clients     *ebpf.Map `ebpf:"clients"`
-	Conns       *ebpf.Map `ebpf:"conns"`
-	DoorNames   *ebpf.Map `ebpf:"door_names"`
-	DoorPaths   *ebpf.Map `ebpf:"door_paths"`
-	Doors       *ebpf.Map `ebpf:"doors"`
-	DumpScratch *ebpf.Map `ebpf:"dump_scratch"`
-	Labels      *ebpf.Map `ebpf:"labels"`
-	Lost        *ebpf.Map `ebpf:"lost"`
-	MountsSeen  *ebpf.Map `ebpf:"mounts_seen"`
-	Ring        *ebpf.Map `ebpf:"ring"`
-	Scratch     *ebpf.Map `ebpf:"scratch"`
-	TapScratch  *ebpf.Map `ebpf:"tap_scratch"`
+	ClientExes    *ebpf.Map `ebpf:"client_exes"`
+	ClientPids    *ebpf.Map `ebpf:"client_pids"`
+	Clients       *ebpf.Map `ebpf:"clients"`
+	Conns         *ebpf.Map `ebpf:"conns"`
+	DoorNames     *ebpf.Map `ebpf:"door_names"`
+	DoorPaths     *ebpf.Map `ebpf:"door_paths"`
+	Doors         *ebpf.Map `ebpf:"doors"`
+	DumpScratch   *ebpf.Map `ebpf:"dump_scratch"`
+	FramesScratch *ebpf.Map `ebpf:"frames_scratch"`
+	Labels        *ebpf.Map `ebpf:"labels"`
+	Lost          *ebpf.Map `ebpf:"lost"`
+	MountsSeen    *ebpf.Map `ebpf:"mounts_seen"`
+	Ring          *ebpf.Map `ebpf:"ring"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
+	TapScratch    *ebpf.Map `ebpf:"tap_scratch"`
 }
 
 func (m *sensorMaps) Close() error {
@@ -507,6 +528,7 @@ func (m *sensorMaps) Close() error {
 		m.DoorPaths,
 		m.Doors,
 		m.DumpScratch,
+		m.FramesScratch,
 		m.Labels,
 		m.Lost,
 		m.MountsSeen,
@@ -526,6 +548,7 @@ type sensorVariables struct {
 	HostRoot        *ebpf.Variable `ebpf:"host_root"`
 	SelfPid         *ebpf.Variable `ebpf:"self_pid"`
 	Settling        *ebpf.Variable `ebpf:"settling"`
+	SkippedPid      *ebpf.Variable `ebpf:"skipped_pid"`
 	Tapped          *ebpf.Variable `ebpf:"tapped"`
 	UnusedBound     *ebpf.Variable `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.Variable `ebpf:"unused_cause"`

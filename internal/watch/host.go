@@ -129,6 +129,8 @@ func (u *uidNames) see(o event.Observation) {
 		u.cred(o.Peer.Cred)
 	case event.DockerRequest:
 		u.cred(o.Peer.Cred)
+	case event.RuntimeRequest:
+		u.cred(o.Peer.Cred)
 	case event.SessionEntry:
 		u.cred(o.Cred)
 		for _, a := range o.Lineage {

@@ -69,6 +69,7 @@ func (DockerRequest) observation()    {}
 func (DockerAnswer) observation()     {}
 func (RuntimeEvent) observation()     {}
 func (RuntimeTask) observation()      {}
+func (RuntimeRequest) observation()   {}
 func (RuntimeContainer) observation() {}
 func (KubeRequest) observation()      {}
 func (KubeAdmission) observation()    {}

@@ -56,6 +56,7 @@ func observations() map[string]*rapid.Generator[Observation] {
 		"docker_answer":     of[DockerAnswer](c),
 		"runtime_event":     of[RuntimeEvent](c),
 		"runtime_task":      of[RuntimeTask](c),
+		"runtime_request":   of[RuntimeRequest](c),
 		"runtime_container": of[RuntimeContainer](c),
 		"kube_request":      of[KubeRequest](c),
 		"kube_admission":    of[KubeAdmission](c),

@@ -1,0 +1,157 @@
+//go:build linux
+
+package containerd_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/containerd"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/testbed"
+	bed "github.com/sallyport/sallyport/testbed/containerd"
+	"github.com/sallyport/sallyport/testbed/docker"
+)
+
+// tap runs the kernel sensor with the parser of requests until the end of the
+// test. Each piece that is sampled goes to also, when it is not nil.
+func tap(t testing.TB, socket string, also func(event.Segment)) (*recorder, *containerd.Requests) {
+	t.Helper()
+	testbed.Require(t, testbed.BPF)
+	parser := containerd.NewRequests(containerd.RequestOptions{})
+	r := &recorder{changed: make(chan struct{})}
+	sensor := kernel.New(kernel.Options{
+		Requests: kernel.ModeAlways, Sockets: []kernel.Socket{{Service: event.ServiceContainerd, Path: socket}},
+		OnSegment: func(s event.Segment) []event.Observation {
+			if also != nil {
+				also(s)
+			}
+			return parser.Segment(s)
+		},
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- sensor.Run(ctx, r.add) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	await(t, r, 0, "the tap", func(s event.WitnessState) bool { return s.Requests })
+	return r, parser
+}
+
+// open lets everybody use a containerd, as an administrator might.
+func open(t testing.TB, b *bed.Runtime) (fifos string) {
+	t.Helper()
+	fifos = filepath.Join(b.Dir, "fifos")
+	if err := os.Mkdir(fifos, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{fifos, b.Socket} {
+		if err := os.Chmod(path, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fifos
+}
+
+// TestRequestsOfTwoUsers has two users run the same command in the same
+// container at once: every exec id is tied to the user and the process that
+// asked for it, and so is every start.
+func TestRequestsOfTwoUsers(t *testing.T) {
+	b := bed.New(t)
+	id := b.RunT(t, "/bin/sleep", "1000")
+	fifos := open(t, b)
+	r, parser := tap(t, b.Socket, nil)
+	const each = 6
+	var mu sync.Mutex
+	pids := map[event.ExecID]uint32{}
+	var all errgroup.Group
+	for _, uid := range []uint32{5, 34} {
+		for i := range each {
+			x := event.ExecID(fmt.Sprintf("exec-%d-%d", uid, i))
+			all.Go(func() error {
+				cmd := docker.As(b.Ctr(t.Context(), "task", "exec", "--fifo-dir", fifos, "--exec-id", string(x), id, "/bin/busybox", "true"), uid)
+				out, err := cmd.CombinedOutput()
+				if err != nil {
+					return fmt.Errorf("%w: %s", err, out)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				pids[x] = uint32(cmd.Process.Pid)
+				return nil
+			})
+		}
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for x, pid := range pids {
+		uid, _ := strconv.Atoi(strings.Split(string(x), "-")[1])
+		for _, op := range []event.RuntimeOp{event.RuntimeOpExec, event.RuntimeOpStart} {
+			o := await(t, r, 0, string(op), func(o event.RuntimeRequest) bool { return o.ExecID == x && o.Op == op })
+			if o.Peer.Cred.UID != uint32(uid) || o.Peer.ID.PID != pid || string(o.Container) != id ||
+				o.Namespace != bed.Namespace || !o.Certain || o.Cut || o.API != event.APIContainerd {
+				t.Errorf("%s by pid %d: %+v", op, pid, o)
+			}
+			if op == event.RuntimeOpExec && strings.Join(o.Argv, " ") != "/bin/busybox true" {
+				t.Errorf("argv %q", o.Argv)
+			}
+		}
+	}
+	if s := parser.Stats(); s.Lost != 0 || s.Uncertain != 0 || s.Requests != 4*each {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestRequestsUnderLoad sends a large blob through the same socket meanwhile,
+// and on that very connection.
+func TestRequestsUnderLoad(t *testing.T) {
+	b := bed.New(t)
+	id := b.RunT(t, "/bin/sleep", "1000")
+	var sampled, passed int
+	r, parser := tap(t, b.Socket, func(s event.Segment) {
+		sampled += len(s.Data)
+		passed = max(passed, int(s.Offset))
+	})
+	const size = 64 << 20
+	load := b.Ctr(t.Context(), "content", "ingest", "--expected-size", strconv.Itoa(size), "blob")
+	load.Stdin = bytes.NewReader(make([]byte, size))
+	var all errgroup.Group
+	all.Go(load.Run)
+	for i := range 5 {
+		if _, err := testbed.Output(b.Ctr(t.Context(), "task", "exec", "--exec-id", "x"+strconv.Itoa(i), id, "/bin/busybox", "true")); err != nil {
+			t.Fatal(err)
+		}
+		await(t, r, 0, "start", func(o event.RuntimeRequest) bool {
+			return o.Op == event.RuntimeOpStart && o.ExecID == event.ExecID("x"+strconv.Itoa(i)) && o.Certain
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(20 * time.Millisecond); passed < size && time.Now().Before(deadline); {
+		<-tick.C
+	}
+	t.Logf("%d bytes passed, %d were sampled, %+v", passed, sampled, parser.Stats())
+	if s := parser.Stats(); s.Lost != 0 || s.Requests != 10 {
+		t.Errorf("%+v", s)
+	}
+	if passed < size || sampled > size/20 {
+		t.Errorf("%d bytes passed, %d were sampled", passed, sampled)
+	}
+}
