@@ -35,7 +35,7 @@ type headers struct {
 // are counted from the newest, so those that come from now on are found, and
 // the smallest possible ones are never pushed out before a real one.
 func newHeaders(unknown bool) headers {
-	d := hpack.NewDecoder(tableSize, nil)
+	d := hpack.NewDecoder(tableSize, func(hpack.HeaderField) {})
 	d.SetMaxStringLength(maxField)
 	if unknown {
 		entry := []byte{0x40, 1, unknownField[0], 0} // literal with incremental indexing

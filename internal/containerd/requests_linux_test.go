@@ -5,12 +5,15 @@ package containerd_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,14 +29,17 @@ import (
 
 // tap runs the kernel sensor with the parser of requests until the end of the
 // test. Each piece that is sampled goes to also, when it is not nil.
-func tap(t testing.TB, socket string, also func(event.Segment)) (*recorder, *containerd.Requests) {
+func tap(t testing.TB, socket string, also func(event.Segment)) (*recorder, func() containerd.RequestStats) {
 	t.Helper()
 	testbed.Require(t, testbed.BPF)
 	parser := containerd.NewRequests(containerd.RequestOptions{})
+	var mu sync.Mutex
 	r := &recorder{changed: make(chan struct{})}
 	sensor := kernel.New(kernel.Options{
 		Requests: kernel.ModeAlways, Sockets: []kernel.Socket{{Service: event.ServiceContainerd, Path: socket}},
 		OnSegment: func(s event.Segment) []event.Observation {
+			mu.Lock()
+			defer mu.Unlock()
 			if also != nil {
 				also(s)
 			}
@@ -50,7 +56,11 @@ func tap(t testing.TB, socket string, also func(event.Segment)) (*recorder, *con
 		}
 	})
 	await(t, r, 0, "the tap", func(s event.WitnessState) bool { return s.Requests })
-	return r, parser
+	return r, func() containerd.RequestStats {
+		mu.Lock()
+		defer mu.Unlock()
+		return parser.Stats()
+	}
 }
 
 // open lets everybody use a containerd, as an administrator might.
@@ -75,7 +85,7 @@ func TestRequestsOfTwoUsers(t *testing.T) {
 	b := bed.New(t)
 	id := b.RunT(t, "/bin/sleep", "1000")
 	fifos := open(t, b)
-	r, parser := tap(t, b.Socket, nil)
+	r, stats := tap(t, b.Socket, nil)
 	const each = 6
 	var mu sync.Mutex
 	pids := map[event.ExecID]uint32{}
@@ -112,7 +122,7 @@ func TestRequestsOfTwoUsers(t *testing.T) {
 			}
 		}
 	}
-	if s := parser.Stats(); s.Lost != 0 || s.Uncertain != 0 || s.Requests != 4*each {
+	if s := stats(); s.Lost != 0 || s.Uncertain != 0 || s.Requests != 4*each {
 		t.Errorf("%+v", s)
 	}
 }
@@ -122,10 +132,10 @@ func TestRequestsOfTwoUsers(t *testing.T) {
 func TestRequestsUnderLoad(t *testing.T) {
 	b := bed.New(t)
 	id := b.RunT(t, "/bin/sleep", "1000")
-	var sampled, passed int
-	r, parser := tap(t, b.Socket, func(s event.Segment) {
-		sampled += len(s.Data)
-		passed = max(passed, int(s.Offset))
+	var sampled, passed atomic.Int64
+	r, stats := tap(t, b.Socket, func(s event.Segment) {
+		sampled.Add(int64(len(s.Data)))
+		passed.Store(max(passed.Load(), int64(s.Offset)))
 	})
 	const size = 64 << 20
 	load := b.Ctr(t.Context(), "content", "ingest", "--expected-size", strconv.Itoa(size), "blob")
@@ -144,14 +154,69 @@ func TestRequestsUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	deadline := time.Now().Add(10 * time.Second)
-	for tick := time.NewTicker(20 * time.Millisecond); passed < size && time.Now().Before(deadline); {
+	for tick := time.NewTicker(20 * time.Millisecond); passed.Load() < size && time.Now().Before(deadline); {
 		<-tick.C
 	}
-	t.Logf("%d bytes passed, %d were sampled, %+v", passed, sampled, parser.Stats())
-	if s := parser.Stats(); s.Lost != 0 || s.Requests != 10 {
+	t.Logf("%d bytes passed, %d were sampled, %+v", passed.Load(), sampled.Load(), stats())
+	if s := stats(); s.Lost != 0 || s.Requests != 10 {
 		t.Errorf("%+v", s)
 	}
-	if passed < size || sampled > size/20 {
-		t.Errorf("%d bytes passed, %d were sampled", passed, sampled)
+	if passed.Load() < size || sampled.Load() > size/20 {
+		t.Errorf("%d bytes passed, %d were sampled", passed.Load(), sampled.Load())
+	}
+}
+
+var record = flag.Bool("record", false, "record testdata/*.bin anew")
+
+// TestRecord records what ctr says when it starts a container and when it runs a
+// command in it. The container has no environment, so none is recorded.
+func TestRecord(t *testing.T) {
+	if !*record {
+		t.Skip("only with -record")
+	}
+	b := bed.New(t)
+	text, err := testbed.Output(b.Ctr(t.Context(), "oci", "spec"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var spec map[string]any
+	if err := json.Unmarshal([]byte(text), &spec); err != nil {
+		t.Fatal(err)
+	}
+	process := spec["process"].(map[string]any)
+	process["env"], process["args"] = []string{}, []string{"/bin/busybox", "sleep", "1000"}
+	spec["root"].(map[string]any)["path"] = b.Rootfs
+	file := filepath.Join(b.Dir, "spec.json")
+	if data, err := json.Marshal(spec); err != nil {
+		t.Fatal(err)
+	} else if err := os.WriteFile(file, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	streams := map[uint32][]byte{} // by the client's pid
+	r, _ := tap(t, b.Socket, func(s event.Segment) {
+		mu.Lock()
+		defer mu.Unlock()
+		streams[s.Peer.ID.PID] = append(streams[s.Peer.ID.PID], s.Data...)
+	})
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"ctr-run", []string{"run", "-d", "--runc-root", b.Dir + "/runc", "--config", file, "job1"}},
+		{"ctr-exec", []string{"task", "exec", "--exec-id", "mine", "job1", "/bin/busybox", "echo", "hello"}},
+	} {
+		cmd := b.Ctr(t.Context(), c.args...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		pid := uint32(cmd.Process.Pid)
+		conn := await(t, r, 0, "the connect", func(o event.ClientConnect) bool { return o.Peer.ID.PID == pid }).Conn
+		await(t, r, 0, "the end", func(o event.ClientClose) bool { return o.Conn == conn })
+		mu.Lock()
+		if err := os.WriteFile("testdata/"+c.name+".bin", streams[pid], 0o644); err != nil {
+			t.Error(err)
+		}
+		mu.Unlock()
 	}
 }
