@@ -333,6 +333,9 @@ func (e *Engine) mustRun(c *call) bool {
 func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
 	none(s)
+	if e.attributeCRI(a, s) {
+		return
+	}
 	w := e.choose(a)
 	if !w.settled {
 		a.subject().state().lookAt = a.began().Add(auditWait + 2*e.kube.lag)
@@ -432,6 +435,9 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	}
 	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(t)) {
 		out = appendActor(out, e.peer(c.peer))
+	}
+	for _, c := range e.criClients(a) {
+		out = appendActor(out, c)
 	}
 	return out
 }

@@ -14,6 +14,7 @@ const (
 	viaStart      = "docker-request:start"  // the client's start request names the exec id
 	viaCreate     = "docker-request:create" // the daemon answered the client's create with the exec id
 	viaRequest    = "docker-request"        // the client's request names the container
+	viaRuntime    = "containerd-request"    // the client's request names the exec or the container
 	viaConnection = "open-connection"       // the only connection that was open
 	viaOpen       = "open-connections"      // all connections that were open
 	viaSpec       = "container-spec"        // the daemon runs it by itself
@@ -244,15 +245,6 @@ func (e *Engine) silent(c *conn, x *exec) bool {
 	return true
 }
 
-// attributeBeside finds who asked containerd, when Docker did not.
-func (e *Engine) attributeBeside(s *session.Session, t time.Time) {
-	daemon := e.coverage.daemonPID(event.WitnessDocker)
-	clients, complete := e.candidates(t, event.ServiceContainerd, func(c *conn) bool {
-		return daemon != 0 && c.peer.ID.PID == daemon
-	})
-	oneOf(s, clients, complete && daemon != 0)
-}
-
 // attributeRun finds who started a container.
 func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	begins := s.Started
@@ -278,7 +270,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 			n.classify(e, s)
 			return
 		}
-		e.attributeBeside(s, begins)
+		e.attributeBesideRun(r, s, begins)
 		if c.namespace == "moby" || c.namespace == "" || c.namespace == "k8s.io" {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no Docker request: the runtime was used directly"}
 		}

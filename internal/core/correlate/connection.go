@@ -234,6 +234,7 @@ func (e *Engine) sweep() {
 			delete(e.conns, id)
 		}
 	}
+	e.sweepAsks(old)
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)

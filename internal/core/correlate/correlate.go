@@ -81,6 +81,7 @@ type Engine struct {
 	rootsByPID  map[uint32][]*entry
 	rootsByExec map[event.ExecID][]*entry   // by the exec id in their runtime's arguments
 	claims      map[event.ExecID][]*request // start and create requests by the exec id they concern
+	asks        asks                        // requests to containerd and CRI
 
 	adopted      map[session.ID]*orphan
 	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
@@ -111,6 +112,7 @@ func New(opt Options) *Engine {
 		rootsByPID:   map[uint32][]*entry{},
 		rootsByExec:  map[event.ExecID][]*entry{},
 		claims:       map[event.ExecID][]*request{},
+		asks:         asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
 		adopted:      map[session.ID]*orphan{},
 		adoptedRoots: map[event.ProcessID]*orphan{},
 		retired:      newRetired(retiredMax),
@@ -194,6 +196,8 @@ func (e *Engine) apply(o event.Observation) {
 		e.applyRuntime(o)
 	case event.RuntimeTask:
 		e.applyTask(o)
+	case event.RuntimeRequest:
+		e.applyRuntimeRequest(o)
 	case event.RuntimeContainer:
 		e.applyRuntimeContainer(o)
 	case event.KubeRequest:

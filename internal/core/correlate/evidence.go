@@ -131,6 +131,9 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	a.entry(n)
 	if at := (arrival{x, n}); e.ofPod(at) {
 		a.asked(e, at)
+	} else if e.beside(x) {
+		starts, adds := e.runtimeClaims(x)
+		a.asks(append(starts, adds...)...)
 	}
 	return a.sorted()
 }
@@ -168,6 +171,7 @@ func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
 			a.call(m)
 		}
 	}
+	a.asks(e.runAsks(r, begins)...)
 	a.entry(n)
 	return a.sorted()
 }
