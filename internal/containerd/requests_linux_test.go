@@ -3,12 +3,14 @@
 package containerd_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,7 +19,12 @@ import (
 	"testing"
 	"time"
 
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -218,5 +225,67 @@ func TestRecord(t *testing.T) {
 			t.Error(err)
 		}
 		mu.Unlock()
+	}
+}
+
+// The test binary is its own client: the sensor leaves out the connections of
+// its own process.
+const envClient = "SALLYPORT_TEST_CONTAINERD"
+
+// clientMain asks for the start of each exec that it is told on stdin, on one
+// connection.
+func clientMain(socket string) int {
+	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return 1
+	}
+	defer conn.Close()
+	ctx := metadata.AppendToOutgoingContext(context.Background(), "containerd-namespace", bed.Namespace)
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		_, err := tasksapi.NewTasksClient(conn).Start(ctx, &tasksapi.StartRequest{ContainerID: "none", ExecID: lines.Text()})
+		fmt.Println(status.Code(err))
+	}
+	return 0
+}
+
+// TestRequestsFoundInTheMiddle comes to a connection that was there before: what
+// it asks is found, and is not certain.
+func TestRequestsFoundInTheMiddle(t *testing.T) {
+	b := bed.New(t)
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), envClient+"="+b.Socket)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+	answers := bufio.NewScanner(out)
+	start := func(id string) {
+		t.Helper()
+		fmt.Fprintln(in, id)
+		if !answers.Scan() || answers.Text() != "NotFound" {
+			t.Fatalf("answer %q", answers.Text())
+		}
+	}
+	start("before") // from here on the method is a number
+	r, stats := tap(t, b.Socket, nil)
+	start("hidden")
+	r2 := await(t, r, 0, "the connection", func(o event.ClientConnect) bool { return o.Peer.ID.PID == uint32(cmd.Process.Pid) })
+	if !r2.Found || r2.Tapped {
+		t.Errorf("connect %+v", r2)
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for tick := time.NewTicker(20 * time.Millisecond); stats().Calls == 0 && time.Now().Before(deadline); {
+		<-tick.C
+	}
+	if s := stats(); s.Calls == 0 || s.Requests != 0 || s.Lost != 0 {
+		t.Errorf("%+v", s)
 	}
 }
