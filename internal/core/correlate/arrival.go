@@ -433,7 +433,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	for _, r := range e.reviewed(t) {
 		out = appendIdentity(out, r)
 	}
-	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(t)) {
+	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(a)) {
 		out = appendActor(out, e.peer(c.peer))
 	}
 	for _, c := range e.criClients(a) {
@@ -523,13 +523,19 @@ func (e *Engine) atKubelet(t time.Time) []*conn {
 	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
 }
 
-// atRuntime lists the connections to the runtime's sockets that were open at t
-// and are not the kubelet's or the Docker daemon's.
-func (e *Engine) atRuntime(t time.Time) []*conn {
+// atRuntime lists the connections to the runtime's sockets that were open when a
+// began and are not the kubelet's or the Docker daemon's, without those whose
+// requests were all seen and do not ask for a.
+func (e *Engine) atRuntime(a arrival) []*conn {
+	t := a.began()
+	asked := e.asksFor(a.container())
+	silent := func(c *conn) bool {
+		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o) })
+	}
 	docker := e.coverage.daemonPID(event.WitnessDocker)
 	return e.openTo(t, func(c *conn) bool {
 		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
-		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker)
+		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
 	})
 }
 

@@ -101,44 +101,21 @@ func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
 	return true
 }
 
-// criClients lists who can have asked for a by CRI, when somebody besides the
-// kubelet can: then the kubelet is one among others, and so is every client
-// whose requests were not seen.
+// criClients lists who asked for what can be a, when somebody besides the kubelet
+// did: then the kubelet is one among others. Clients whose requests were not
+// seen are atRuntime's.
 func (e *Engine) criClients(a arrival) []session.Actor {
 	var out []session.Actor
 	asked, alone := e.criChoice(a)
-	kubelet := false
 	for _, o := range asked {
-		if isKubelet(o.Peer) {
-			kubelet = true
-			continue
-		}
-		out = appendActor(out, e.asker(o))
-	}
-	if len(out) == 0 {
-		return nil
-	}
-	if alone {
-		for _, service := range runtimeServices {
-			unheard, _ := e.candidates(a.began(), service, func(c *conn) bool { return e.cannotCRI(c, a.began()) })
-			for _, u := range unheard {
-				out = appendActor(out, u)
-			}
+		if !isKubelet(o.Peer) {
+			out = appendActor(out, e.asker(o))
 		}
 	}
-	if kubelet || alone {
+	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return isKubelet(o.Peer) })) {
 		out = append(out, kubeletItself)
 	}
 	return out
 }
 
 var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO}
-
-// cannotCRI reports whether c's requests are known, or it is no client of its
-// own: the Docker daemon uses no CRI, the kubelet is listed as itself.
-func (e *Engine) cannotCRI(c *conn, t time.Time) bool {
-	daemon := e.coverage.daemonPID(event.WitnessDocker)
-	return daemon != 0 && c.peer.ID.PID == daemon || isKubelet(c.peer) || e.heard(c, t)
-}
-
-func isKubelet(p event.Peer) bool { return base(string(p.Exe)) == "kubelet" || p.Comm == "kubelet" }
