@@ -248,8 +248,9 @@ func TestTCPInOtherNamespaces(t *testing.T) {
 	b.do(t, func() { elsewhere = tcpService(t, address) })
 	there.Process = a.pid
 	w, _ := watchPorts(t, ModeAlways, there)
-	a.lo(t)
-	b.lo(t)
+	for _, n := range []ns{a, b} {
+		n.ip(t, "link", "set", "lo", "up")
+	}
 	c := connectBy(t, dialled(there), "nsenter", "--net="+a.path(), os.Args[0], "client", mark())
 	connect(t, dialled(here))
 	connectBy(t, dialled(elsewhere), "nsenter", "--net="+b.path(), os.Args[0], "client", mark())
@@ -261,6 +262,38 @@ func TestTCPInOtherNamespaces(t *testing.T) {
 	find(t, w, "the close", closeOf(o.Conn))
 	if l := list(w, func(event.ClientConnect) bool { return true }); len(l) != 1 {
 		t.Errorf("connects %+v", l)
+	}
+}
+
+// A client in one network namespace, the service in another, and the sensor in
+// neither. Who came before is known by address alone: no list shows both ends.
+func TestTCPAcrossNamespaces(t *testing.T) {
+	testbed.Require(t, testbed.BPF, testbed.Root)
+	a, b := netns(t), netns(t)
+	a.ip(t, "link", "add", "to", "type", "veth", "peer", "name", "to", "netns", fmt.Sprint(b.pid))
+	for n, address := range map[ns]string{a: "192.0.2.1/30", b: "192.0.2.2/30"} {
+		n.ip(t, "address", "add", address, "dev", "to")
+		n.ip(t, "link", "set", "to", "up")
+	}
+	var p Port
+	a.do(t, func() { p = tcpService(t, "192.0.2.1:0") })
+	p.Process = a.pid
+	before := connectBy(t, dialled(p), "nsenter", "--net="+b.path(), os.Args[0], "client", mark())
+	w, s := watchPorts(t, ModeAlways, p)
+	found := find(t, w, "the connection", func(o event.ClientConnect) bool { return o.Found })
+	if found.Peer.HasCred() || !strings.HasPrefix(found.Peer.Address, "192.0.2.2:") {
+		t.Errorf("found %+v", found)
+	}
+	c := connectBy(t, dialled(p), "nsenter", "--net="+b.path(), os.Args[0], "client", mark())
+	o := find(t, w, "the connect", connectOf(c.pid()))
+	if !o.Peer.HasCred() || !strings.HasPrefix(o.Peer.Address, "192.0.2.2:") || string(o.Peer.Exe) != exe(t) {
+		t.Errorf("connect %+v", o)
+	}
+	c.ask(t, "GET", "/x", 0)
+	eventually(t, w, "the request", func() bool { return len(s.of(c.pid(), false)) > 0 })
+	for conn, c := range map[event.ConnID]*client{o.Conn: c, found.Conn: before} {
+		c.close()
+		find(t, w, "the close", closeOf(conn))
 	}
 }
 
@@ -314,10 +347,10 @@ func (n ns) do(t testing.TB, f func()) {
 	}
 }
 
-// lo brings the loopback interface up.
-func (n ns) lo(t testing.TB) {
+func (n ns) ip(t testing.TB, args ...string) {
 	t.Helper()
-	if out, err := exec.CommandContext(t.Context(), "nsenter", "--net="+n.path(), "ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	args = append([]string{"--net=" + n.path(), "ip"}, args...)
+	if out, err := exec.CommandContext(t.Context(), "nsenter", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args[2:], err, out)
 	}
 }
