@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -163,7 +164,7 @@ func (h *host) sockets() []kernel.Socket {
 func (h *host) witnesses() []watch.Named {
 	return []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
-		{Name: event.WitnessDocker, Witness: docker.New(docker.Options{Address: h.docker.address, Logger: h.log})},
+		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
 }
@@ -247,6 +248,35 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 	return err
 }
 
+// dockerWitness has the kernel sensor watch the ports that the daemon is found
+// to listen on: they change only with the daemon.
+type dockerWitness struct{ host *host }
+
+// Run implements watch.Witness.
+func (w dockerWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	return docker.New(docker.Options{Address: w.host.docker.address, Logger: w.host.log}).Run(ctx, func(o event.Observation) {
+		if s, ok := o.(event.WitnessState); ok && s.Up {
+			w.host.sensor.SetPorts(dockerPorts(s))
+		}
+		emit(o)
+	})
+}
+
+// dockerPorts returns the ports of the daemon. They are this host's only if the
+// daemon's process was found here. Whether clients use TLS, each one shows.
+func dockerPorts(s event.WitnessState) []kernel.Port {
+	var out []kernel.Port
+	for _, door := range s.OpenDoors {
+		p := kernel.Port{Service: event.ServiceDocker, Plain: true, Process: s.DaemonPID}
+		address, ok := strings.CutPrefix(door, "tcp ")
+		var err error
+		if p.Address, err = netip.ParseAddrPort(address); ok && err == nil && s.DaemonPID != 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
 // containerdWitness finds containerd each time it is started: Docker's own
 // comes and goes with the daemon.
 type containerdWitness struct{ host *host }
@@ -264,7 +294,7 @@ func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)
 func (h *host) sensorStatus() watch.Sensor {
 	s := h.sensor.Status()
 	out := watch.Sensor{
-		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers,
+		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers, Doors: s.Doors,
 		Connections: s.Connections, Malformed: s.Malformed,
 	}
 	for _, p := range s.Programs {

@@ -93,6 +93,7 @@ type Sensor struct {
 	Requests    bool      `json:"requests"`
 	Reason      string    `json:"reason,omitempty"`
 	Peers       bool      `json:"peers"`
+	Doors       []string  `json:"doors,omitempty"` // on TCP, whose clients are seen
 	Connections int       `json:"connections"`
 	Programs    []Program `json:"programs,omitempty"`
 	Malformed   uint64    `json:"malformed"`
