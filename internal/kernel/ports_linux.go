@@ -65,6 +65,24 @@ func (ps *ports) set(want []Port) error {
 	return errors.Join(errs...)
 }
 
+// SetPorts says whose TCP clients are watched from now on, instead of those
+// said before; a listener comes and goes with its service. It takes effect
+// within some tenths of a second, and event.WitnessState.TCPDoors tells when.
+func (s *Sensor) SetPorts(ports []Port) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ports, s.anew = slices.Clone(ports), true
+}
+
+// newPorts returns the ports to watch if they changed since the last call.
+func (s *Sensor) newPorts() ([]Port, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	anew := s.anew
+	s.anew = false
+	return s.ports, anew
+}
+
 // want returns the port, the same as before if it was ever watched.
 func (ps *ports) want(w Port) (*port, error) {
 	ns, err := netNS(w.Process)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
@@ -35,24 +34,6 @@ type Sensor struct {
 func New(opt Options) *Sensor {
 	opt = opt.withDefaults()
 	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}, ports: opt.Ports, anew: len(opt.Ports) > 0}
-}
-
-// SetPorts says whose TCP clients are watched from now on, instead of those
-// said before; a listener comes and goes with its service. It takes effect
-// within some tenths of a second, and event.WitnessState.TCPDoors tells when.
-func (s *Sensor) SetPorts(ports []Port) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.ports, s.anew = slices.Clone(ports), true
-}
-
-// newPorts returns the ports to watch if they changed since the last call.
-func (s *Sensor) newPorts() ([]Port, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	anew := s.anew
-	s.anew = false
-	return s.ports, anew
 }
 
 // Run loads the programs, emits what they see and unloads them when ctx ends.
@@ -323,29 +304,6 @@ func (r *runner) chore(now uint64) {
 	r.mu.Lock()
 	r.status.Connections = len(r.conns.open) + len(r.tcp.open)
 	r.mu.Unlock()
-}
-
-// tcpChore watches the ports that are wanted, and reads the list of connections
-// to them when that is needed.
-func (r *runner) tcpChore(now uint64) {
-	if ports, anew := r.newPorts(); anew && r.features.Get(FeatureTCPState).Available() {
-		if err := r.tcp.watch(ports); err != nil {
-			r.opt.Logger.Error("clients by TCP", "error", err)
-		}
-	}
-	r.tcp.forget(now)
-	if err := r.tcp.scan(); err != nil {
-		r.opt.Logger.Error("list of TCP connections", "error", err)
-	}
-}
-
-// compare takes the lists of connections that were read, once every record up to
-// then is handled.
-func (r *runner) compare(upTo uint64) {
-	r.conns.compare(upTo)
-	if r.tcp.compare(upTo) {
-		r.tell(r.clock.now())
-	}
 }
 
 func (r *runner) slowChore(now uint64) {
