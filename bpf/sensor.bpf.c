@@ -84,6 +84,7 @@ static __always_inline void submit(struct scratch *s, u32 fixed, u32 data, u64 f
 #include "process.h"
 #include "dump.h"
 #include "socket.h"
+#include "tcp.h"
 
 /* For the Go side: the types of the records. */
 struct entry_record *unused_entry __attribute__((unused));
@@ -95,6 +96,10 @@ struct connect_record *unused_connect __attribute__((unused));
 struct wake_record *unused_wake __attribute__((unused));
 struct segment_record *unused_segment __attribute__((unused));
 struct open_conn *unused_open __attribute__((unused));
+struct accept_record *unused_accept __attribute__((unused));
+struct close_record *unused_close __attribute__((unused));
+struct open_tcp *unused_open_tcp __attribute__((unused));
+struct port_key *unused_port __attribute__((unused));
 enum kind unused_kind __attribute__((unused));
 enum flag unused_flag __attribute__((unused));
 enum bound unused_bound __attribute__((unused));

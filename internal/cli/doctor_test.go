@@ -27,6 +27,7 @@ func wellFeatures() kernel.Features {
 		{Name: kernel.FeatureBTF, What: "types", Needed: true},
 		{Name: kernel.FeatureTracepoints, What: "processes", Needed: true},
 		{Name: kernel.FeatureConnectUnix, What: "peers"},
+		{Name: kernel.FeatureTCPState, What: "peers by TCP"},
 		{Name: kernel.FeatureSockLength, What: "requests"},
 		{Name: kernel.FeatureFentry, What: "cheaper request heads", Err: errors.New("operation not permitted")},
 		{Name: kernel.FeatureLSM, What: "denying in the kernel", Err: errors.New("operation not permitted")},

@@ -163,7 +163,7 @@ func (h *host) sockets() []kernel.Socket {
 func (h *host) witnesses() []watch.Named {
 	return []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
-		{Name: event.WitnessDocker, Witness: dockerWitness{docker.New(docker.Options{Address: h.docker.address, Logger: h.log}), h.sensor}},
+		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
 }
@@ -263,24 +263,6 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 	return err
 }
 
-// dockerWitness tells the kernel sensor which process the daemon is: what it
-// asks of its containerd is nobody's command.
-type dockerWitness struct {
-	*docker.Witness
-	sensor *kernel.Sensor
-}
-
-// Run implements watch.Witness.
-func (w dockerWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	defer w.sensor.Skip(0)
-	return w.Witness.Run(ctx, func(o event.Observation) {
-		if s, ok := o.(event.WitnessState); ok {
-			w.sensor.Skip(s.DaemonPID)
-		}
-		emit(o)
-	})
-}
-
 // containerdWitness finds containerd each time it is started: Docker's own
 // comes and goes with the daemon.
 type containerdWitness struct{ host *host }
@@ -298,7 +280,7 @@ func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)
 func (h *host) sensorStatus() watch.Sensor {
 	s := h.sensor.Status()
 	out := watch.Sensor{
-		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers,
+		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers, Doors: s.Doors,
 		Connections: s.Connections, Malformed: s.Malformed,
 	}
 	for _, p := range s.Programs {

@@ -17,11 +17,7 @@ import (
 // several processes hold the socket, as under systemd's socket activation, it
 // takes the one that is not process 1.
 func Listeners(socketPath string) (pid uint32, tcp []string, err error) {
-	inodes, err := unixListeners(socketPath)
-	if err != nil {
-		return 0, nil, fmt.Errorf("listener of %s: %w", socketPath, err)
-	}
-	pid, err = holder(inodes)
+	pid, err = listener(socketPath)
 	if err != nil {
 		return 0, nil, fmt.Errorf("listener of %s: %w", socketPath, err)
 	}
@@ -41,11 +37,39 @@ func Listeners(socketPath string) (pid uint32, tcp []string, err error) {
 
 func procDir(pid uint32) string { return "/proc/" + strconv.FormatUint(uint64(pid), 10) }
 
-// unixListeners returns the inodes of the sockets that listen on path.
-func unixListeners(path string) (map[string]bool, error) {
+// listener finds the process that listens on a unix socket. The kernel's table
+// shows those of our own network namespace; a process of another one is found by
+// asking its socket.
+func listener(path string) (uint32, error) {
+	inodes, err := unixListeners("/proc/net/unix", path)
+	if err == nil {
+		return holder(inodes)
+	}
+	pid, peerErr := peerPID(path)
+	if peerErr != nil || pid <= 1 {
+		return 0, err
+	}
+	if inodes, err = unixListeners(filepath.Join(procDir(pid), "net", "unix"), path); err != nil {
+		return 0, err
+	}
+	held, err := sockets(pid)
+	if err != nil {
+		return 0, err
+	}
+	for inode := range inodes {
+		if held[inode] {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("process %d no longer holds it: %w", pid, os.ErrNotExist)
+}
+
+// unixListeners returns the inodes of the sockets that listen on path, out of a
+// table of the kernel's.
+func unixListeners(table, path string) (map[string]bool, error) {
 	path = resolved(path)
 	found := map[string]bool{}
-	err := eachLine("/proc/net/unix", func(fields []string) {
+	err := eachLine(table, func(fields []string) {
 		// Num RefCount Protocol Flags Type St Inode Path; 0x10000 is SO_ACCEPTCON.
 		if len(fields) >= 8 && fields[3] == "00010000" && fields[7][0] == '/' && resolved(strings.Join(fields[7:], " ")) == path {
 			found[fields[6]] = true

@@ -116,10 +116,10 @@ func (c *conns) close(id event.ConnID, at time.Time) {
 	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
 }
 
-func (c *conns) peer(k *sensorClient) event.Peer {
+func (p *processes) peer(k *sensorClient) event.Peer {
 	return event.Peer{
 		ID: k.Id.event(), Cred: k.Who.event(), Comm: event.Text(text(k.Comm[:])),
-		Entry: c.alive[k.Id.event()], Container: c.where(c.alive[k.Id.event()], k.Place.place(), nil),
+		Entry: p.alive[k.Id.event()], Container: p.where(p.alive[k.Id.event()], k.Place.place(), nil),
 	}
 }
 

@@ -28,12 +28,14 @@ type Sensor struct {
 	objs   sensorObjects // guarded by mu; zero unless running
 	loaded bool          // guarded by mu
 	stats  io.Closer     // guarded by mu; set while the kernel keeps run times
+	ports  []Port        // guarded by mu; those to watch
+	anew   bool          // guarded by mu; ports changed
 }
 
 // New returns a sensor that is not running. It does no I/O.
 func New(opt Options) *Sensor {
 	opt = opt.withDefaults()
-	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}}
+	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}, ports: opt.Ports, anew: len(opt.Ports) > 0}
 }
 
 // Run loads the programs, emits what they see and unloads them when ctx ends.
@@ -104,6 +106,7 @@ type runner struct {
 	clock    clock
 	procs    *processes
 	conns    *conns
+	tcp      *tcpConns
 	tap      *tap
 	losses   losses
 	chores   chores
@@ -133,7 +136,7 @@ func (r *runner) run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, os.ErrDeadlineExceeded):
 			now := r.clock.now()
-			r.conns.compare(now)
+			r.compare(now)
 			r.chore(now)
 			continue
 		case err != nil:
@@ -148,7 +151,7 @@ func (r *runner) run(ctx context.Context) error {
 // pause is how long to wait for a record.
 func (r *runner) pause() time.Duration {
 	now := r.clock.now()
-	if r.conns.due <= now || r.conns.readAt != 0 {
+	if r.conns.due <= now || r.conns.readAt != 0 || r.tcp.readAt != 0 {
 		return time.Millisecond
 	}
 	return min(choreEvery, time.Duration(r.conns.due-now))
@@ -165,7 +168,7 @@ func (r *runner) handle(raw []byte) {
 		return
 	}
 	now := rec.head.Time
-	r.conns.compare(now)
+	r.compare(now)
 	switch sensorKind(rec.head.Kind) {
 	case sensorKindKIND_ENTRY:
 		r.procs.entry(rec.entry)
@@ -180,7 +183,18 @@ func (r *runner) handle(raw []byte) {
 		r.conns.exited(rec.exit.Id.event(), now)
 	case sensorKindKIND_FOUND:
 		r.procs.found([]*foundRecord{rec.found})
+	case sensorKindKIND_ACCEPT:
+		if c := r.tcp.accept(rec.accept); c != nil && c.port.Plain {
+			r.tap.wake(now)
+			r.adjust(r.clock.now())
+		}
+	case sensorKindKIND_CLOSE:
+		r.tcp.closed(rec.closed)
 	case sensorKindKIND_CONNECT:
+		if rec.head.Flags&uint16(sensorFlagFLAG_DIAL) != 0 {
+			r.tcp.dial(rec.connect)
+			break
+		}
 		if c := r.conns.connect(rec.connect); c != nil && r.conns.asks(c) {
 			r.tap.wake(now)
 			r.adjust(r.clock.now())
@@ -197,7 +211,11 @@ func (r *runner) handle(raw []byte) {
 }
 
 func (r *runner) segment(rec *segmentRecord) {
-	seg, ok := r.conns.segment(rec)
+	take := r.conns.segment
+	if rec.Door >= portsFrom {
+		take = r.tcp.segment
+	}
+	seg, ok := take(rec)
 	if !ok || r.opt.OnSegment == nil {
 		return
 	}
@@ -216,10 +234,11 @@ func (r *runner) begin() error {
 	if err := r.takeFound(); err != nil {
 		return err
 	}
+	r.tcpChore(now)
 	if err := r.conns.scan(now); err != nil {
 		return err
 	}
-	r.conns.compare(r.conns.readAt + 1)
+	r.compare(max(r.conns.readAt, r.tcp.readAt) + 1)
 	r.chore(now)
 	return nil
 }
@@ -249,7 +268,7 @@ func (r *runner) takeFound() error {
 
 // adjust brings the tap to what is wanted and tells when that changed.
 func (r *runner) adjust(now uint64) {
-	changed, err := r.tap.adjust(now, r.conns.asking())
+	changed, err := r.tap.adjust(now, r.conns.asking()+r.tcp.asking())
 	if err != nil {
 		r.opt.Logger.Error("request tap", "error", err)
 	}
@@ -264,9 +283,10 @@ func (r *runner) tell(now uint64) {
 	o := event.WitnessState{
 		Header: event.Header{Time: at, Witness: event.WitnessKernel}, Up: true, From: at,
 		Level: string(r.features.Level()), Peers: r.hasPeers, Requests: r.tap.attached(), Reason: r.reason(),
+		TCPDoors: r.tcp.told,
 	}
 	r.mu.Lock()
-	r.status.Requests, r.status.Reason, r.status.Peers = o.Requests, o.Reason, o.Peers
+	r.status.Requests, r.status.Reason, r.status.Peers, r.status.Doors = o.Requests, o.Reason, o.Peers, o.TCPDoors
 	r.mu.Unlock()
 	r.emit(o)
 }
@@ -292,7 +312,9 @@ func (r *runner) chore(now uint64) {
 	r.procs.expire(now)
 	for _, o := range r.losses.poll(r.objs.Lost, r.clock.wall(now)) {
 		r.emit(o)
+		r.tcp.stale = true // a connection may have come or gone
 	}
+	r.tcpChore(now)
 	r.slowChore(now)
 	if err := r.conns.scan(now); err != nil {
 		r.opt.Logger.Error("list of client connections", "error", err)
@@ -302,7 +324,7 @@ func (r *runner) chore(now uint64) {
 		r.opt.Logger.Error("client count", "error", err)
 	}
 	r.mu.Lock()
-	r.status.Connections = len(r.conns.open)
+	r.status.Connections = len(r.conns.open) + len(r.tcp.open)
 	r.mu.Unlock()
 }
 

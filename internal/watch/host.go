@@ -126,16 +126,22 @@ func (u *uidNames) see(o event.Observation) {
 		}
 		u.mu.Unlock()
 	case event.ClientConnect:
-		u.cred(o.Peer.Cred)
+		u.peer(o.Peer)
 	case event.DockerRequest:
-		u.cred(o.Peer.Cred)
+		u.peer(o.Peer)
 	case event.RuntimeRequest:
-		u.cred(o.Peer.Cred)
+		u.peer(o.Peer)
 	case event.SessionEntry:
 		u.cred(o.Cred)
 		for _, a := range o.Lineage {
 			u.cred(a.Cred)
 		}
+	}
+}
+
+func (u *uidNames) peer(p event.Peer) {
+	if p.HasCred() {
+		u.cred(p.Cred)
 	}
 }
 

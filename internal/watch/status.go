@@ -51,6 +51,7 @@ type WitnessStatus struct {
 	Peers        bool     `json:"peers,omitempty"`
 	Requests     bool     `json:"requests,omitempty"`
 	OpenDoors    []string `json:"open_doors,omitempty"`
+	TCPDoors     []string `json:"tcp_doors,omitempty"`
 	Observations uint64   `json:"observations"`
 	Restarts     uint64   `json:"restarts"`
 }
@@ -92,6 +93,7 @@ type Sensor struct {
 	Requests    bool      `json:"requests"`
 	Reason      string    `json:"reason,omitempty"`
 	Peers       bool      `json:"peers"`
+	Doors       []string  `json:"doors,omitempty"` // on TCP, whose clients are seen
 	Connections int       `json:"connections"`
 	Programs    []Program `json:"programs,omitempty"`
 	Malformed   uint64    `json:"malformed"`
@@ -143,7 +145,7 @@ func (e *Engine) witnesses() []WitnessStatus {
 		stats, state := e.source.stats[w.Name], e.feed.states[w.Name]
 		out = append(out, WitnessStatus{
 			Name: w.Name, Up: state.Up, Since: state.Time, Reason: state.Reason, Level: state.Level,
-			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors,
+			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors, TCPDoors: state.TCPDoors,
 			Observations: stats.observations.Load(), Restarts: stats.restarts.Load(),
 		})
 	}

@@ -80,10 +80,14 @@ func (a *account) request(r *request) {
 }
 
 func describe(p event.Peer) string {
-	if p.Address != "" {
+	if !p.HasCred() {
 		return p.Address
 	}
-	return fmt.Sprintf("uid %d, pid %d", p.Cred.UID, p.ID.PID)
+	from := ""
+	if p.Address != "" {
+		from = ", from " + p.Address
+	}
+	return fmt.Sprintf("uid %d, pid %d%s", p.Cred.UID, p.ID.PID, from)
 }
 
 func (a *account) entry(n *entry) {

@@ -22,6 +22,9 @@ type WitnessState struct {
 	// OpenDoors lists ways into the service that this witness cannot see, for
 	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
 	OpenDoors []string `json:"open_doors,omitempty"`
+	// TCPDoors lists, in the words of OpenDoors, the doors on TCP whose clients
+	// the kernel sensor sees from now on.
+	TCPDoors []string `json:"tcp_doors,omitempty"`
 	// DaemonPID is the host pid of the service that a service witness watches;
 	// 0 when it could not be told.
 	DaemonPID uint32 `json:"daemon_pid,omitempty"`
