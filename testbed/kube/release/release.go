@@ -155,7 +155,9 @@ func (p plan) compile(ctx context.Context, out string, log io.Writer) error {
 	cmd.Dir = p.source
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	// A group, so that a cancelled build ends with its compilers.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) }
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("compile %s: %w", p.source, cmp.Or(ctx.Err(), err))
 	}
