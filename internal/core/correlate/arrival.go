@@ -142,7 +142,7 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec {
 		return false
 	}
-	if a.arrived().Before(e.lo(c)) {
+	if a.arrived().Before(e.lo(c)) || e.manner(a)&mannerOf(k.op) == 0 {
 		return false
 	}
 	until, ends := e.hi(c)
@@ -395,7 +395,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 		if hook.Period == 0 {
 			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
 		}
-		if e.nodeDoorsWatched(a.began()) {
+		if e.manner(a) == byProbe || e.nodeDoorsWatched(a.began()) {
 			known(s, session.LevelStrong, kubeletItself, viaSpec)
 			return
 		}
@@ -408,6 +408,9 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	}
 	if e.atKubelet(a.began()) != nil {
 		s.Channel = event.ChannelKubeletExec
+		if e.manner(a) == byRun {
+			s.Channel = event.ChannelKubeletRun
+		}
 	}
 	switch {
 	case !e.coverage.any(event.WitnessAudit) && !e.coverage.any(event.WitnessAdmission):
@@ -430,14 +433,22 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	if e.hookOf(a) != nil {
 		out = append(out, kubeletItself)
 	}
-	for _, r := range e.reviewed(t) {
-		out = appendIdentity(out, r)
+	at := e.atKubelet(t)
+	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.portWatched(t)) {
+		for _, r := range e.reviewed(t) {
+			out = appendIdentity(out, r)
+		}
+		for _, c := range at {
+			out = appendActor(out, e.peer(c.peer))
+		}
 	}
-	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(a)) {
+	for _, c := range e.atRuntime(a) {
 		out = appendActor(out, e.peer(c.peer))
 	}
 	for _, c := range e.criClients(a) {
-		out = appendActor(out, c)
+		if c.Service == "" || len(out) == 0 || out[0].Service == "" {
+			out = appendActor(out, c)
+		}
 	}
 	return out
 }
@@ -463,8 +474,14 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
 		return nil
 	}
-	hooks := k.pod.spec.Hooks
-	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool { return slices.Equal(h.Argv, argv) })
+	hooks, m := k.pod.spec.Hooks, e.manner(a)
+	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool {
+		way := byProbe
+		if h.Period == 0 {
+			way = byRun
+		}
+		return slices.Equal(h.Argv, argv) && m&way != 0
+	})
 	if i < 0 {
 		return nil
 	}
@@ -475,6 +492,9 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 // can have: nobody had a connection to the kubelet or the runtime. Where such
 // connections are not seen, the time has to be the kubelet's, too.
 func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
+	if e.manner(a) == byProbe {
+		return true // the kubelet asks that way for probes only
+	}
 	return nobodyElse && (e.nodeDoorsWatched(a.began()) || e.onTime(a, h))
 }
 
@@ -482,7 +502,13 @@ func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
 // the runtime's socket is known at t.
 func (e *Engine) nodeDoorsWatched(t time.Time) bool {
 	k := e.coverage.at(event.WitnessKernel, t)
-	return k != nil && k.Up && k.Peers && slices.Contains(k.Ports, event.ServiceKubelet) &&
+	return k != nil && k.Peers && e.portWatched(t)
+}
+
+// portWatched reports whether every client of the kubelet's port is known at t.
+func (e *Engine) portWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Up && slices.Contains(k.Ports, event.ServiceKubelet) &&
 		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
@@ -559,7 +585,7 @@ func (e *Engine) reviewed(t time.Time) []session.Actor {
 	var out []session.Actor
 	for _, r := range e.kube.reviews {
 		at, err := e.local(r.Received)
-		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || !strings.HasPrefix(r.Review.Resource, "nodes") ||
+		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
 			!e.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
 			continue
 		}

@@ -9,12 +9,12 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// How long before its process an exec can have been asked for: at once by
-// exec_sync; by exec_stream until its stream is opened, which the runtime allows
-// for a minute.
+// How long before its process an exec can have been asked for. The runtime would
+// wait half a minute for a client to open the stream of an exec_stream; the
+// kubelet does so at once. One that waits longer is not matched with its request.
 const (
 	syncLag   = 5 * time.Second
-	streamLag = 65 * time.Second
+	streamLag = 5 * time.Second
 )
 
 // criFits reports whether o can be the request behind a. CRI knows no exec id
@@ -37,7 +37,9 @@ func criFits(a arrival, o *event.RuntimeRequest) bool {
 // them, in all ways of pairing the container's execs with the requests. alone
 // says that there may be one that was not seen.
 func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
-	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
+	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool {
+		return o.API != event.APICRI || o.Time.Sub(a.began()).Abs() > 3*streamLag
+	})
 	if !slices.ContainsFunc(all, func(o *event.RuntimeRequest) bool { return criFits(a, o) }) {
 		return nil, true
 	}
@@ -56,9 +58,12 @@ func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool
 	}
 	add(a)
 	for _, b := range e.arrivalsIn(a.container()) {
-		if b.subject() != a.subject() && b.began().Sub(a.began()).Abs() < 2*streamLag && len(p.Fits) < groupMax {
+		if b.subject() != a.subject() && b.began().Sub(a.began()).Abs() < 2*streamLag {
 			add(b)
 		}
+	}
+	if len(p.Fits) > groupMax || len(all) > groupMax {
+		return nil, true
 	}
 	choices, ok := p.Solve()
 	if !ok {
@@ -76,7 +81,7 @@ func (e *Engine) criKnown(t time.Time) bool {
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
 	for _, service := range runtimeServices {
 		unheard, complete := e.candidates(t, service, func(c *conn) bool {
-			return daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t)
+			return daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)
 		})
 		if len(unheard) > 0 || !complete {
 			return false
@@ -119,3 +124,12 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 }
 
 var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO}
+
+// followed reports whether a kubelet's connection, found in the middle of its
+// life, has been followed since before t: its frames were found, and every
+// request since then was seen. Such requests are not certain to anybody who
+// would be named for them, and nobody is: the kubelet asks for others.
+func (e *Engine) followed(c *conn, t time.Time) bool {
+	return isKubelet(c.peer) && !c.followed.IsZero() && c.followed.Before(t) &&
+		e.coverage.lost(event.WitnessKernel, "requests", c.followed, t.Add(skew)) == 0
+}

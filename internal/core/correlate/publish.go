@@ -28,7 +28,9 @@ type state struct {
 	dueAt     time.Time
 	index     int       // in the queue; -1 when not in it
 	lookAt    time.Time // when what is not known yet will count as absent
-	expires   bool      // nothing is left to derive: forget it when due
+	manner    manner    // how it came through CRI, as of weighedAt
+	weighedAt time.Time
+	expires   bool // nothing is left to derive: forget it when due
 	published *session.Session
 	publishAt time.Time // engine time of the last revision
 	gone      bool

@@ -30,6 +30,12 @@ func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	if !o.Certain || unclear(&o) {
 		c.blurred = true
 	}
+	switch {
+	case o.Op == event.RuntimeOpOther && !o.Certain:
+		c.followed = time.Time{}
+	case c.followed.IsZero() || o.Time.Before(c.followed):
+		c.followed = o.Time
+	}
 	if e.asks.total >= asksMax {
 		e.sweepAsks(e.now.Add(-e.opt.Keep))
 	}
