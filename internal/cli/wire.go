@@ -57,6 +57,7 @@ type host struct {
 	// exists is used. Empty when the daemon is asked (containerd.Find).
 	log     *slog.Logger
 	sensor  *kernel.Sensor
+	ports   ports
 	parser  *requestParser
 	kernels kernel.Features
 }
@@ -114,6 +115,7 @@ func findHost(env *environment, conf config, log *slog.Logger) *host {
 	h.sensor = kernel.New(kernel.Options{
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
 	})
+	h.ports.set = h.sensor.SetPorts
 	return h
 }
 
@@ -162,7 +164,7 @@ func (h *host) sockets() []kernel.Socket {
 // witnesses returns the witnesses of this host.
 func (h *host) witnesses() []watch.Named {
 	return []watch.Named{
-		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
+		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
 		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
@@ -243,16 +245,16 @@ func (p *requestParser) counters() map[string]uint64 {
 
 // sensorWitness is the kernel sensor as a witness: a kernel that cannot be used
 // now will not be usable in a minute.
-type sensorWitness struct {
-	sensor *kernel.Sensor
-	parser *requestParser
-}
+type sensorWitness struct{ host *host }
 
 // Run implements watch.Witness.
 func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	err := w.sensor.Run(ctx, func(o event.Observation) {
+	found, stop := context.WithCancel(ctx)
+	defer stop()
+	go w.host.followKubelet(found)
+	err := w.host.sensor.Run(ctx, func(o event.Observation) {
 		if c, ok := o.(event.ClientClose); ok {
-			w.parser.forget(c.Conn)
+			w.host.parser.forget(c.Conn)
 		}
 		emit(o)
 	})

@@ -257,6 +257,19 @@ func (c *tcpConns) doors() []string {
 	return out
 }
 
+// services names the services all of whose watched ports are seen.
+func (c *tcpConns) services() []event.Service {
+	var out []event.Service
+	for _, p := range c.ports.list {
+		if !slices.Contains(out, p.Service) {
+			out = append(out, p.Service)
+		}
+	}
+	return slices.DeleteFunc(out, func(s event.Service) bool {
+		return slices.ContainsFunc(c.ports.list, func(p *port) bool { return p.Service == s && !slices.Contains(c.told, p.Door()) })
+	})
+}
+
 // find reports a connection that was there before, or whose record was lost.
 func (c *tcpConns) find(o *sensorOpenTcp, p *port, clients map[ends]uint64, now uint64) {
 	if c.open[event.ConnID(o.Cookie)] != nil {
