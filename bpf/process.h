@@ -163,7 +163,7 @@ static __always_inline void birth(struct task_struct *child, struct task_struct 
 		t = t->real_parent;
 	}
 	r->head.flags |= flags;
-	submit(s, sizeof(*r), off, 0);
+	submit(s, sizeof(*r), off, BPF_RB_FORCE_WAKEUP); /* who came in may be gone soon */
 }
 
 /* Whether a label's owner went on into a mount namespace of another root: a
@@ -218,7 +218,7 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	r.entry = l->root;
 	read_identity(&r.who, child);
 	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), child->comm);
-	output(&r, sizeof(r), BPF_RB_NO_WAKEUP);
+	output(&r, sizeof(r), when_idle(r.head.time));
 	return 0;
 }
 
@@ -259,7 +259,7 @@ static __always_inline void wake(struct task_struct *t, struct file *f, const ch
 	head(&r.head, KIND_WAKE);
 	r.pid = t->tgid;
 	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), t->comm);
-	output(&r, sizeof(r), 0);
+	output(&r, sizeof(r), BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void report_exec(struct task_struct *t, struct linux_binprm *bprm,
@@ -303,7 +303,7 @@ static __always_inline void report_exec(struct task_struct *t, struct linux_binp
 	off = walk_cgroup(off, (u64)cgroup_node(t));
 	r->cgroup_len = off - at;
 	r->head.flags = flags;
-	submit(s, sizeof(*r), off, 0);
+	submit(s, sizeof(*r), off, when_idle(r->head.time));
 }
 
 /* Whether this exec brings the process into a container; 0 when not. */
@@ -404,6 +404,6 @@ int BPF_PROG(on_exit, struct task_struct *t)
 		/* As wait(2) sees it. SIGNAL_GROUP_EXIT is 4. */
 		r.code = sig->flags & 4 ? sig->group_exit_code : t->group_leader->exit_code;
 	}
-	output(&r, sizeof(r), 0);
+	output(&r, sizeof(r), client ? BPF_RB_FORCE_WAKEUP : when_idle(r.head.time));
 	return 0;
 }

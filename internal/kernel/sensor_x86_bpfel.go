@@ -340,6 +340,7 @@ const (
 	sensorVarDoorsGeneration = "doors_generation"
 	sensorVarHostMntNs       = "host_mnt_ns"
 	sensorVarHostRoot        = "host_root"
+	sensorVarReaderWoken     = "reader_woken"
 	sensorVarSelfPid         = "self_pid"
 	sensorVarSettling        = "settling"
 	sensorVarTapped          = "tapped"
@@ -441,6 +442,7 @@ type sensorVariableSpecs struct {
 	DoorsGeneration *ebpf.VariableSpec `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.VariableSpec `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.VariableSpec `ebpf:"host_root"`
+	ReaderWoken     *ebpf.VariableSpec `ebpf:"reader_woken"`
 	SelfPid         *ebpf.VariableSpec `ebpf:"self_pid"`
 	Settling        *ebpf.VariableSpec `ebpf:"settling"`
 	Tapped          *ebpf.VariableSpec `ebpf:"tapped"`
@@ -524,6 +526,7 @@ type sensorVariables struct {
 	DoorsGeneration *ebpf.Variable `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.Variable `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.Variable `ebpf:"host_root"`
+	ReaderWoken     *ebpf.Variable `ebpf:"reader_woken"`
 	SelfPid         *ebpf.Variable `ebpf:"self_pid"`
 	Settling        *ebpf.Variable `ebpf:"settling"`
 	Tapped          *ebpf.Variable `ebpf:"tapped"`
