@@ -57,6 +57,23 @@ static __always_inline void *reserve(u64 size, u32 stream)
 	return r;
 }
 
+/*
+ * Waking the reader costs more than the record and takes a CPU from whoever is
+ * watched. What is not urgent wakes it only when it is not about to look again
+ * by itself, which it does READER_LOOKS after it was woken, and as long as it
+ * finds anything. Two CPUs may both wake it: no harm.
+ */
+#define READER_LOOKS (20 * 1000 * 1000) /* ns */
+u64 reader_woken;
+
+static __always_inline u64 when_idle(u64 now)
+{
+	if (now - reader_woken < READER_LOOKS)
+		return BPF_RB_NO_WAKEUP;
+	reader_woken = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 static __always_inline void output(void *rec, u64 size, u64 flags)
 {
 	if (bpf_ringbuf_output(&ring, rec, size, flags))

@@ -33,6 +33,10 @@ func (r *runner) load() error {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
 	r.closers = append(r.closers, r.ring)
+	if r.bell, err = newBell(r.objs.Ring); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.bell)
 	if err := r.runIter(r.objs.FindHost); err != nil {
 		return err
 	}

@@ -422,6 +422,7 @@ const (
 	sensorVarDoorsGeneration = "doors_generation"
 	sensorVarHostMntNs       = "host_mnt_ns"
 	sensorVarHostRoot        = "host_root"
+	sensorVarReaderWoken     = "reader_woken"
 	sensorVarSelfPid         = "self_pid"
 	sensorVarSettling        = "settling"
 	sensorVarSkippedPid      = "skipped_pid"
@@ -536,6 +537,7 @@ type sensorVariableSpecs struct {
 	DoorsGeneration *ebpf.VariableSpec `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.VariableSpec `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.VariableSpec `ebpf:"host_root"`
+	ReaderWoken     *ebpf.VariableSpec `ebpf:"reader_woken"`
 	SelfPid         *ebpf.VariableSpec `ebpf:"self_pid"`
 	Settling        *ebpf.VariableSpec `ebpf:"settling"`
 	SkippedPid      *ebpf.VariableSpec `ebpf:"skipped_pid"`
@@ -635,6 +637,7 @@ type sensorVariables struct {
 	DoorsGeneration *ebpf.Variable `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.Variable `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.Variable `ebpf:"host_root"`
+	ReaderWoken     *ebpf.Variable `ebpf:"reader_woken"`
 	SelfPid         *ebpf.Variable `ebpf:"self_pid"`
 	Settling        *ebpf.Variable `ebpf:"settling"`
 	SkippedPid      *ebpf.Variable `ebpf:"skipped_pid"`

@@ -103,6 +103,8 @@ type runner struct {
 	features Features
 	closers  []io.Closer
 	ring     *ringbuf.Reader
+	bell     *bell
+	rec      ringbuf.Record // the last one read; its buffer serves the next
 	clock    clock
 	procs    *processes
 	conns    *conns
@@ -116,6 +118,10 @@ type runner struct {
 // chores are the moments of what is done now and then, in ns since boot.
 type chores struct{ next, clock, doors uint64 }
 
+// readerLooks is how soon the ring is read again after something was found in
+// it: READER_LOOKS of the kernel side, which does not wake the reader meanwhile.
+const readerLooks = 20 * time.Millisecond
+
 // How often chores are done at least.
 const (
 	choreEvery = 100 * time.Millisecond
@@ -125,36 +131,58 @@ const (
 
 // run handles records until ctx ends.
 func (r *runner) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { _ = r.ring.Flush() })()
+	defer context.AfterFunc(ctx, r.bell.ring)()
 	if err := r.begin(); err != nil {
 		return err
 	}
-	var rec ringbuf.Record
+	r.ring.SetDeadline(time.Unix(1, 0)) // it is read when there is something
 	for ctx.Err() == nil {
-		r.ring.SetDeadline(time.Now().Add(r.pause()))
-		err := r.ring.ReadInto(&rec)
-		switch {
-		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, os.ErrDeadlineExceeded):
-			now := r.clock.now()
-			r.compare(now)
-			r.chore(now)
-			continue
-		case err != nil:
-			return fmt.Errorf("read ring buffer: %w", err)
+		now := r.clock.now()
+		found, err := r.drain()
+		if err != nil {
+			return err
 		}
-		r.handle(rec.RawSample)
+		// What was being recorded a moment ago is in the ring by now.
+		r.compare(now - uint64(time.Millisecond))
+		if now >= min(r.chores.next, r.conns.due) {
+			r.chore(now)
+		}
+		err = r.bell.wait(func() bool { return r.ring.AvailableBytes() > 0 }, r.pause(found))
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("wait for ring buffer: %w", err)
+		}
 	}
 	r.end()
 	return nil
 }
 
-// pause is how long to wait for a record.
-func (r *runner) pause() time.Duration {
+// drain handles the records that are there and reports whether any was.
+func (r *runner) drain() (found bool, err error) {
+	for r.ring.AvailableBytes() > 0 {
+		switch err := r.ring.ReadInto(&r.rec); {
+		case errors.Is(err, os.ErrDeadlineExceeded): // what was there is void
+			return found, nil
+		case err != nil:
+			return found, fmt.Errorf("read ring buffer: %w", err)
+		}
+		found = true
+		r.handle(r.rec.RawSample)
+	}
+	return found, nil
+}
+
+// pause is how long to wait for a record. After one, others may come that do
+// not end the wait.
+func (r *runner) pause(found bool) time.Duration {
 	now := r.clock.now()
 	if r.conns.due <= now || r.conns.readAt != 0 || r.tcp.readAt != 0 {
 		return time.Millisecond
 	}
-	return min(choreEvery, time.Duration(r.conns.due-now))
+	most := choreEvery
+	if found {
+		most = readerLooks
+	}
+	return min(most, time.Duration(r.conns.due-now))
 }
 
 // handle turns one record into observations.

@@ -80,7 +80,8 @@ type Options struct {
 	Queue        int           // observations waiting for correlation; default 16384
 	Unsaved      int           // observations waiting for the store; default 16384
 	UnsavedMax   int           // revisions waiting for the store; default 16384
-	BatchDelay   time.Duration // how long the first record of a batch waits; default 40 ms
+	BatchDelay   time.Duration // how long the first revision of a batch waits; default 40 ms
+	QuietDelay   time.Duration // how long observations wait while there is no revision; default 250 ms
 	BatchSize    int           // records that end the wait; default 2048
 	AppendWait   time.Duration // bound of one write; default 10 s
 	StopWait     time.Duration // bound of each step of stopping; default 5 s
@@ -105,6 +106,7 @@ func (o Options) withDefaults() Options {
 	setInt(&o.UnsavedMax, 16384)
 	setInt(&o.BatchSize, 2048)
 	set(&o.BatchDelay, 40*time.Millisecond)
+	set(&o.QuietDelay, 250*time.Millisecond)
 	set(&o.AppendWait, 10*time.Second)
 	set(&o.StopWait, 5*time.Second)
 	set(&o.PruneEvery, 5*time.Minute)
