@@ -24,7 +24,7 @@ type feed struct {
 	opt       Options
 	source    *source
 	outbox    *outbox
-	correlate *correlate.Engine
+	correlate *correlate.Fleet
 
 	revisions atomic.Uint64
 	resumed   atomic.Uint64 // sessions of an earlier run
@@ -42,7 +42,7 @@ type lossKey struct {
 
 func newFeed(opt Options, s *source, out *outbox) *feed {
 	f := &feed{
-		opt: opt, source: s, outbox: out, correlate: correlate.New(opt.Correlate),
+		opt: opt, source: s, outbox: out, correlate: correlate.NewFleet(opt.Correlate),
 		states: map[event.Witness]event.WitnessState{}, losses: map[lossKey]uint64{},
 	}
 	f.open.Store(&correlate.Stats{})

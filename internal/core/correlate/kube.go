@@ -202,7 +202,3 @@ func (e *Engine) asksKnown(t time.Time) bool {
 	}
 	return e.coverage.whole(event.WitnessAudit, "", from, t) && e.auditSettled(t)
 }
-
-// responsible reports whether sessions of a node's pods are this engine's to
-// tell.
-func (e *Engine) responsible(string) bool { return true }

@@ -101,6 +101,7 @@ func (e *Engine) applyExit(o event.ProcessExit) {
 	}
 	n.process(o.ID).exit = &o
 	e.touchEntry(n, o.ID == n.root)
+	e.endOrphan(o)
 }
 
 // place notes which container an entry is in. The first process of a new
