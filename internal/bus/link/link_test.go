@@ -480,7 +480,10 @@ func TestSilentNode(t *testing.T) {
 		t.Errorf("%+v, began %v", down, began)
 	}
 	ticks := func() int {
-		return e.count(func(o event.Observation) bool { _, is := o.(event.Tick); return is && o.Head().Time.After(began.Add(time.Second/100)) })
+		return e.count(func(o event.Observation) bool {
+			_, is := o.(event.Tick)
+			return is && o.Head().Time.After(began.Add(time.Second/100))
+		})
 	}
 	await(t, "time goes on", func() bool { return ticks() >= 2 })
 	n = startNode(t, files, dir, e.addr, link.NodeOptions{})
