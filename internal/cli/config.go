@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -151,27 +150,6 @@ var settings = []setting{
 	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
 	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
 	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCa, v) }},
-}
-
-// flagName returns the flag for a key.
-func (s setting) flagName() string {
-	switch s.key {
-	case "node.collector":
-		return "node"
-	case "node.ca":
-		return "collector-ca"
-	case "collect.listen":
-		return "collect"
-	}
-	return strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
-}
-
-func setAddress(to *string, v string) error {
-	*to = v
-	if _, _, err := net.SplitHostPort(v); err != nil {
-		return errors.New("want HOST:PORT")
-	}
-	return nil
 }
 
 func setPath(to *string, v string) error {

@@ -87,20 +87,6 @@ func watchFlags(f *pflag.FlagSet) {
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
-// roleFlags adds the flags that say what part this host plays among several.
-func roleFlags(f *pflag.FlagSet) {
-	f.String("node", "", "send observations to the collector at `ADDR` (host:port) and keep no sessions here")
-	f.String("node-cert", "", "certificate `FILE` of this node")
-	f.String("node-key", "", "private key `FILE` of this node")
-	f.String("collector-ca", "", "`FILE` with the authority of the collector's certificate")
-	f.String("node-name", "", "refuse to start unless the certificate is that of `NAME`")
-	f.String("node-spool", "", "let up to `SIZE` wait on disk for the collector (default 1GiB)")
-	f.String("collect", "", "take the observations of nodes at `ADDR` (host:port)")
-	f.String("collect-cert", "", "certificate `FILE` of this collector")
-	f.String("collect-key", "", "private key `FILE` of this collector")
-	f.String("collect-ca", "", "`FILE` with the authority of the nodes' certificates")
-}
-
 // config returns the configuration: defaults, then the file, then the flags.
 func (env *environment) config(file string, flags *pflag.FlagSet) (config, error) {
 	c := defaultConfig(env)
