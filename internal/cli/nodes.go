@@ -168,7 +168,7 @@ func (k collecting) Append(ctx context.Context, observations []event.Observation
 
 // endedLately is how far back an ended session of a node is taken over: what
 // the node sends again may concern it.
-const endedLately = 5 * time.Minute
+const endedLately = 15 * time.Minute
 
 // Running implements watch.Keeper.
 func (k collecting) Running(ctx context.Context) iter.Seq2[session.Session, error] {

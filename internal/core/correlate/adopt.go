@@ -26,7 +26,7 @@ func (e *Engine) Adopt(s session.Session, now time.Time) {
 	o := e.take(s)
 	wait := orphanWait
 	if s.State != session.StateRunning {
-		wait = e.opt.Keep
+		wait = max(e.opt.Keep, e.opt.Late)
 	}
 	e.schedule(o, e.now.Add(wait))
 }
@@ -40,7 +40,7 @@ func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
 	}
 	o := e.take(s)
 	if s.State != session.StateRunning {
-		e.schedule(o, e.now.Add(e.opt.Keep))
+		e.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
 	}
 }
 
