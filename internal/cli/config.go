@@ -38,6 +38,27 @@ type config struct {
 	RetentionAge time.Duration
 	// RetentionSize bounds the store, for example 2GiB; 0 does not.
 	RetentionSize int64
+	// NodeCollector is the address, HOST:PORT, of the collector that this host
+	// sends its observations to, instead of keeping sessions itself.
+	NodeCollector string
+	// NodeCert is this node's certificate (PEM); the node's name is its common name.
+	NodeCert string
+	// NodeKey is the certificate's private key (PEM).
+	NodeKey string
+	// NodeCa is the authority (PEM) that the collector's certificate must be of.
+	NodeCa string
+	// NodeName is what the certificate must name; without it any name will do.
+	NodeName string
+	// NodeSpool bounds what waits on disk for the collector, for example 1GiB.
+	NodeSpool int64
+	// CollectListen is the address, HOST:PORT, on which nodes are awaited.
+	CollectListen string
+	// CollectCert is the collector's certificate (PEM), for the name that nodes connect to.
+	CollectCert string
+	// CollectKey is the certificate's private key (PEM).
+	CollectKey string
+	// CollectCa is the authority (PEM) that the nodes' certificates must be of.
+	CollectCa string
 }
 
 // The defaults of the configuration.
@@ -46,13 +67,14 @@ const (
 	defaultRequests  = "auto"
 	defaultRetention = 30 * 24 * time.Hour
 	defaultSize      = 2 << 30
+	defaultSpool     = 1 << 30
 	configVersion    = 1
 )
 
 func defaultConfig(env *environment) config {
 	return config{
 		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
 	}
 }
 
@@ -115,6 +137,19 @@ var settings = []setting{
 		c.RetentionSize, err = parseSize(v)
 		return err
 	}},
+	{"node.collector", func(c *config, v string) error { return setAddress(&c.NodeCollector, v) }},
+	{"node.cert", func(c *config, v string) error { return setPath(&c.NodeCert, v) }},
+	{"node.key", func(c *config, v string) error { return setPath(&c.NodeKey, v) }},
+	{"node.ca", func(c *config, v string) error { return setPath(&c.NodeCa, v) }},
+	{"node.name", func(c *config, v string) error { c.NodeName = v; return nil }},
+	{"node.spool", func(c *config, v string) (err error) {
+		c.NodeSpool, err = parseSize(v)
+		return err
+	}},
+	{"collect.listen", func(c *config, v string) error { return setAddress(&c.CollectListen, v) }},
+	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
+	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
+	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCa, v) }},
 }
 
 func setPath(to *string, v string) error {

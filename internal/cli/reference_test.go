@@ -218,7 +218,7 @@ func configurationPage(t *testing.T) []byte {
 	comments := fieldComments(t, "config.go", "config")
 	defaults := reflect.ValueOf(config{
 		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
 	})
 	var b bytes.Buffer
 	b.WriteString(madeBy + `# Configuration
@@ -353,6 +353,10 @@ func TestMetricsAreListed(t *testing.T) {
 	listed := metrics(t)
 	engine := watch.New(watch.Options{
 		Sensor: func() watch.Sensor { return watch.Sensor{Mode: "auto"} },
+		Link:   func() watch.Link { return watch.Link{} },
+		Nodes: func() []watch.NodeStatus {
+			return []watch.NodeStatus{{ClockOffsetNS: new(int64), ClockErrorNS: new(int64)}}
+		},
 	})
 	answer := httptest.NewRecorder()
 	engine.Handler("v0").ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"syscall"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -48,12 +48,21 @@ defaults:
   client_requests: auto          # auto, always, off
   retention:
     age: 30d
-    size: 2GiB`,
+    size: 2GiB
+  node: {collector: "HOST:PORT", cert: FILE, key: FILE, ca: FILE, spool: 1GiB}
+  collect: {listen: "HOST:PORT", cert: FILE, key: FILE, ca: FILE}
+
+On several machines, each node runs with --node and sends what its witnesses
+see to one collector, which runs with --collect, makes the sessions and keeps
+them. Both show certificates of one authority; a node's name is that in its
+certificate. What the collector does not have yet waits on the node's disk.`,
 		Args: cobra.NoArgs,
 		Example: `  sudo sallyport up
   sudo sallyport up --json >> sessions.jsonl
   sudo sallyport up --docker tcp://127.0.0.1:2375 --client-requests always
-  curl http://127.0.0.1:9477/status`,
+  curl http://127.0.0.1:9477/status
+  sudo sallyport up --collect :7443 --collect-cert collector.crt --collect-key collector.key --collect-ca ca.crt
+  sudo sallyport up --node HOST:7443 --node-cert node.crt --node-key node.key --collector-ca ca.crt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			conf, err := env.config(file, cmd.Flags())
 			if err != nil {
@@ -67,6 +76,7 @@ defaults:
 	watchFlags(f)
 	f.String("state", "", "keep everything in `DIR` (default "+env.stateDir()+")")
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
+	roleFlags(f)
 	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
 	return cmd
 }
@@ -87,7 +97,7 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 		}
 	}
 	for _, s := range settings {
-		name := strings.ReplaceAll(s.key, "_", "-")
+		name := s.flagName()
 		flag := flags.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue
@@ -120,15 +130,23 @@ const addressName = "address"
 
 func (env *environment) up(ctx context.Context, conf config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
-	beModest()
+	if err := conf.checkRole(); err != nil {
+		return err
+	}
+	if conf.CollectListen == "" { // one host's events need no more than one CPU
+		beModest()
+	}
 	log := env.logger(slog.LevelWarn)
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
-	if all {
+	if all && conf.CollectListen == "" {
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+	}
+	if conf.NodeCollector != "" {
+		return env.upNode(ctx, conf, h, log)
 	}
 	st, err := store.Open(conf.State, store.Options{})
 	if errors.Is(err, fs.ErrPermission) {
@@ -139,12 +157,27 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	}
 	defer st.Close()
 
-	live := newLive(env, asJSON)
-	engine := watch.New(watch.Options{
-		Witnesses: h.witnesses(), Logger: log, Deliver: live.revisions,
-		Keeper: keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}},
+	opt := watch.Options{
+		Witnesses: h.witnesses(), Logger: log, Deliver: newLive(env, asJSON).revisions,
 		Sensor: h.sensorStatus, Counters: h.parser.counters, StoreSize: func() int64 { return diskUsage(conf.State) },
-	})
+	}
+	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
+	opt.Keeper = kept
+	nodes, err := newCollector(conf, log)
+	if err != nil {
+		return err
+	}
+	if nodes != nil {
+		addr, err := nodes.Listen(ctx)
+		if err != nil {
+			return fail(ExitUsage, "another address with --collect", "collect: %w", err)
+		}
+		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
+		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
+		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
+		opt.Witnesses = append(opt.Witnesses, watch.Named{Name: event.WitnessNodes, Witness: nodes})
+	}
+	engine := watch.New(opt)
 	group, ctx := errgroup.WithContext(ctx)
 	address, err := serveStatus(ctx, group, engine, conf)
 	if err != nil {
@@ -185,7 +218,9 @@ func (env *environment) banner(h *host, conf config, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
-	say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
+	if conf.NodeCollector == "" {
+		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
+	}
 	if address != "" {
 		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)
 	}

@@ -118,6 +118,9 @@ func newUIDNames(h HostSource) *uidNames {
 // see notes the uids in o that may be an actor's. It does not block: a uid that
 // finds the lookup busy is asked for the next time it is seen.
 func (u *uidNames) see(o event.Observation) {
+	if o.Head().Node != "" {
+		return // its users are not ours
+	}
 	switch o := o.(type) {
 	case event.Host:
 		u.mu.Lock()

@@ -110,6 +110,7 @@ func (e *Engine) applyExit(o event.ProcessExit) {
 		p.exit = &exit
 	}
 	e.touchEntry(n, o.ID == n.root)
+	e.endOrphan(o)
 }
 
 // place notes which container an entry is in. The first process of a new

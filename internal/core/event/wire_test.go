@@ -170,3 +170,17 @@ func FuzzUnmarshal(f *testing.F) {
 		}
 	})
 }
+
+// TestWithNode: every kind of observation can be said to be a node's, and is
+// otherwise the same.
+func TestWithNode(t *testing.T) {
+	for name, o := range prototypes {
+		got := WithNode(o, "alpha")
+		if Name(got) != name || got.Head().Node != "alpha" {
+			t.Errorf("%s became %s of node %q", name, Name(got), got.Head().Node)
+		}
+		if diff := cmp.Diff(o, WithNode(got, "")); diff != "" {
+			t.Errorf("%s is not the same: %s", name, diff)
+		}
+	}
+}
