@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 )
@@ -17,7 +18,7 @@ func BenchmarkParse(b *testing.B) {
 		log, _ := audittest.Mix{Seed: 1, Events: 20000, Relevant: share}.Lines()
 		b.Run(name+"/sallyport", func(b *testing.B) {
 			perLine(b, log, func(line []byte) {
-				if _, _, err := audit.Parse(line); err != nil {
+				if _, err := audit.Parse(line, &event.KubeRequest{}); err != nil {
 					b.Fatal(err)
 				}
 			})

@@ -24,7 +24,8 @@ func ParseList(body []byte, emit func(event.KubeRequest), bad func(item []byte, 
 			items := elementsOf(m.value)
 			for items.next() {
 				n++
-				q, ok, err := Parse(items.value)
+				var q event.KubeRequest
+				ok, err := Parse(items.value, &q)
 				if err != nil {
 					bad(items.value, err)
 				} else if ok {

@@ -17,32 +17,33 @@ const WebhookName = "sessions.sallyport.dev"
 // NonceKey is the annotation of an audit event in which the webhook's nonce is.
 const NonceKey = WebhookName + "/nonce"
 
-// Parse reads one audit event of audit.k8s.io/v1, in JSON. It returns false for
-// an event that concerns no command, and an error for what is no audit event.
-// The result shares no memory with line.
+// Parse reads one audit event of audit.k8s.io/v1, in JSON, into q, which must be
+// its zero value. It returns false, and leaves q as it is, for an event that
+// concerns no command; an error for what is no audit event. What it puts into q
+// shares no memory with line.
 //
 // An event is relevant when its resource is one of channels.md §3.2, or its
 // asker is a node's identity and its user agent no kubelet's. Changes of pods
 // and workloads are relevant once they have been decided on, and only when
 // they touch what is run: one whose audit level keeps its body from us may.
-func Parse(line []byte) (event.KubeRequest, bool, error) {
+func Parse(line []byte, q *event.KubeRequest) (bool, error) {
 	var r record
 	more, err := r.scan(line)
 	if err != nil || !more {
-		return event.KubeRequest{}, false, err
+		return false, err
 	}
 	op := r.op()
 	if op == "" {
-		return event.KubeRequest{}, false, nil
+		return false, nil
 	}
-	return r.request(op)
+	return r.request(op, q)
 }
 
-func (r *record) request(op event.KubeOp) (event.KubeRequest, bool, error) {
+func (r *record) request(op event.KubeOp, into *event.KubeRequest) (bool, error) {
 	stage, ok := stages[text(r.stage)]
 	at, received, err := r.times()
 	if !ok || err != nil {
-		return event.KubeRequest{}, false, cmp.Or(err, fmt.Errorf("%w: stage %.40q", errMalformed, text(r.stage)))
+		return false, cmp.Or(err, fmt.Errorf("%w: stage %.40q", errMalformed, text(r.stage)))
 	}
 	q := event.KubeRequest{
 		Header: event.Header{Time: at, Witness: event.WitnessAudit},
@@ -59,7 +60,11 @@ func (r *record) request(op event.KubeOp) (event.KubeRequest, bool, error) {
 		q.Address = q.Sources[n-1]
 	}
 	r.outcome(&q)
-	return q, r.fill(&q), nil
+	if !r.fill(&q) {
+		return false, nil
+	}
+	*into = q
+	return true, nil
 }
 
 var stages = map[string]event.KubeStage{
