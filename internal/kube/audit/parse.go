@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"net/http"
@@ -29,6 +30,9 @@ const NonceKey = WebhookName + "/nonce"
 func Parse(line []byte, q *event.KubeRequest) (bool, error) {
 	var r record
 	more, err := r.scan(line)
+	if err != nil && bytes.HasPrefix(line, []byte("\x1f\x8b")) {
+		err = errCompressed
+	}
 	if err != nil || !more {
 		return false, err
 	}
