@@ -265,3 +265,10 @@ func TestBadLines(t *testing.T) {
 	d.exec("d")
 	w.pods("a", "nul", "b", "x", "c", "d")
 }
+
+func truncate(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Truncate(path, 0); err != nil {
+		t.Fatal(err)
+	}
+}
