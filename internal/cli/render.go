@@ -49,15 +49,19 @@ var sessionColumns = []column{
 func shortID(id session.ID) string { return string(id[:min(10, len(id))]) }
 
 // table prints sessions, one a line.
-func (r renderer) table(w io.Writer, sessions []session.Session) error {
+func (r renderer) table(w io.Writer, sessions []repeated) error {
 	t := table{columns: sessionColumns}
 	for i := range sessions {
-		t.rows = append(t.rows, r.row(&sessions[i]))
+		t.rows = append(t.rows, r.row(&sessions[i].Session, sessions[i].times))
 	}
 	return t.write(w, r.width, r.palette)
 }
 
-func (r renderer) row(s *session.Session) []cell {
+func (r renderer) row(s *session.Session, times int) []cell {
+	state := outcome(s)
+	if times > 1 {
+		state.text += " ×" + strconv.Itoa(times)
+	}
 	return []cell{
 		{shortID(s.ID), styleBold},
 		{s.Started.In(r.zone).Format(layoutTable), stylePlain},
@@ -67,7 +71,7 @@ func (r renderer) row(s *session.Session) []cell {
 		{string(s.Attribution.Level), levelStyle(s.Attribution.Level)},
 		{container(s), stylePlain},
 		{command(s), stylePlain},
-		outcome(s),
+		state,
 		{unexplained(s), styleBad},
 	}
 }
@@ -105,6 +109,12 @@ func actorName(a *session.Actor) string {
 	default:
 		return "unknown"
 	}
+	if a.Impersonator != nil {
+		name = printable.Text(a.Impersonator.User) + " as " + name
+	}
+	if len(a.Doubts) > 0 {
+		name += " (?)"
+	}
 	if a.LoginUser != "" && a.LoginUser != a.User {
 		name += " (login " + printable.Text(a.LoginUser) + ")"
 	} else if a.LoginUID != nil && a.LoginUser == "" && (a.UID == nil || *a.LoginUID != *a.UID) {
@@ -114,6 +124,16 @@ func actorName(a *session.Actor) string {
 }
 
 func container(s *session.Session) string {
+	if t := &s.Target; t.Pod != "" || t.Workload != "" && t.ContainerID == "" {
+		name := t.Workload
+		if t.Pod != "" {
+			name = t.Pod
+		}
+		if t.Pod != "" && t.ContainerName != "" {
+			name += "/" + t.ContainerName
+		}
+		return printable.Text(t.Namespace + "/" + name)
+	}
 	if s.Target.ContainerName != "" {
 		return printable.Text(s.Target.ContainerName)
 	}
@@ -132,10 +152,16 @@ func command(s *session.Session) string {
 	if s.Kind == session.KindCopy {
 		return "copy " + s.Direction + " " + printable.Text(s.Path)
 	}
-	if len(argv) == 0 && s.Kind == session.KindAttach {
-		return "(attach)"
+	if len(argv) > 0 {
+		return shortCommand(argv)
 	}
-	return shortCommand(argv)
+	switch s.Kind {
+	case session.KindAttach, session.KindForward, session.KindIdentity:
+		return "(" + string(s.Kind) + ")"
+	case session.KindProxy:
+		return "(proxy " + printable.Text(s.Path) + ")"
+	}
+	return ""
 }
 
 // shortCommand returns argv escaped and cut to commandMax bytes before that.

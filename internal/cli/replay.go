@@ -71,7 +71,7 @@ func (env *environment) replay(ctx context.Context, files []string, out replayOu
 			}
 		}
 	default:
-		err = env.table(render, result.Sessions, fmt.Sprintf("no sessions in %d observations", result.Observations))
+		err = env.table(render, onePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
 	}
 	if err != nil {
 		return err

@@ -27,6 +27,7 @@ type query struct {
 	state  string
 	since  string
 	limit  int
+	all    bool
 	asJSON bool
 	store.Query
 }
@@ -41,7 +42,8 @@ func newSessions(env *environment) *cobra.Command {
 KNOWN says how the actor is known: exact (tied by an id), strong (only one
 fits), set (several fit: see "sallyport show ID"), none. UNEXPLAINED marks a
 session that lacks its other half: a process without a request, or a request
-without its process.`,
+without its process. What a daemon runs by itself again and again (health
+checks, probes) is one line with a count; --all and --json list each.`,
 		Args: cobra.NoArgs,
 		Example: `  sallyport sessions --since 1h
   sallyport sessions --actor alice --container web
@@ -54,8 +56,9 @@ without its process.`,
 	f.StringVar(&q.Actor, "actor", "", "only sessions of this user `NAME` or uid, as actor or candidate")
 	f.StringVar(&q.Container, "container", "", "only sessions in this container, by name or beginning of its id")
 	f.StringVar(&q.Channel, "channel", "", "only this channel `ID`, see \"sallyport channels\"")
-	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: start, exec, attach, healthcheck, enter, runtime, copy")
+	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: start, exec, attach, healthcheck, enter, runtime, copy, probe, hook, debug, forward, proxy, change, identity")
 	f.BoolVar(&q.Unexplained, "unexplained", false, "only sessions that lack their other half")
+	f.BoolVar(&q.all, "all", false, "a line for each run of a health check or probe")
 	f.IntVar(&q.limit, "limit", 0, "only the `N` that started last")
 	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per session")
 	return cmd
@@ -90,7 +93,11 @@ func (env *environment) sessions(ctx context.Context, q query) error {
 		rows = append(rows, s)
 	}
 	if !q.asJSON {
-		if e := env.table(env.renderer(), rows, "no sessions fit"); e != nil {
+		lines := fold(rows)
+		if q.all {
+			lines = onePerLine(rows)
+		}
+		if e := env.table(env.renderer(), lines, "no sessions fit"); e != nil {
 			return e
 		}
 	}
@@ -98,7 +105,7 @@ func (env *environment) sessions(ctx context.Context, q query) error {
 }
 
 // table prints a table of sessions, or says on standard error that it is empty.
-func (env *environment) table(r renderer, rows []session.Session, empty string) error {
+func (env *environment) table(r renderer, rows []repeated, empty string) error {
 	if len(rows) == 0 {
 		fmt.Fprintln(env.stderr, empty)
 		return nil

@@ -117,8 +117,11 @@ func (r renderer) header(w *writer, s *session.Session) {
 	if s.ArgvSource == "event" {
 		r.field(w, "", "(from an event that joins arguments with blanks: the quoting is lost)")
 	}
-	if s.Path != "" {
+	switch {
+	case s.Direction != "":
 		r.field(w, "path", "%s (copy %s)", printable.Text(s.Path), s.Direction)
+	case s.Path != "":
+		r.field(w, "path", "%s", printable.Text(s.Path))
 	}
 	asked := []string{}
 	if s.User != "" {
@@ -150,6 +153,9 @@ func (r renderer) who(w *writer, s *session.Session) {
 	if a.Level != session.LevelSet {
 		if text := actorDetail(&s.Actor); text != "" {
 			r.field(w, "", "%s", text)
+		}
+		for _, d := range s.Actor.Doubts {
+			r.field(w, "", "%s", r.palette.paint(styleBad, "doubt: "+printable.Text(d)))
 		}
 	}
 	via := ""
@@ -193,6 +199,15 @@ func actorDetail(a *session.Actor) string {
 	if a.Exe != "" {
 		add("%s", printable.Text(a.Exe))
 	}
+	if len(a.Groups) > 0 {
+		add("groups %s", printable.Text(strings.Join(a.Groups, " ")))
+	}
+	if a.Deputy {
+		add("a service account: who told the program to, only the program knows")
+	}
+	if a.UserAgent != "" && a.Kind == session.ActorKubernetes {
+		add("%s", printable.Text(a.UserAgent))
+	}
 	if a.Address != "" {
 		add("from %s", printable.Text(a.Address))
 	}
@@ -221,6 +236,10 @@ func target(t *session.Target) string {
 	add("runtime ", t.Runtime)
 	add("pod ", t.Pod)
 	add("namespace ", t.Namespace)
+	if t.Namespace != "" {
+		add("of ", t.Workload)
+		add("node ", t.Node)
+	}
 	if len(parts) == 0 {
 		return "unknown"
 	}

@@ -30,7 +30,7 @@ func TestTableFits(t *testing.T) {
 			})
 		}
 		var out bytes.Buffer
-		if err := (renderer{width: width, zone: time.UTC}).table(&out, list); err != nil {
+		if err := (renderer{width: width, zone: time.UTC}).table(&out, onePerLine(list)); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")

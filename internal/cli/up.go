@@ -254,6 +254,12 @@ func (l *live) revision(r session.Revision) error {
 		clear(l.told)
 	}
 	l.told[s.ID] = news
+	if key := routine(s); key != "" {
+		if l.told[session.ID(key)] == "routine" {
+			return nil
+		}
+		l.told[session.ID(key)] = "routine"
+	}
 	_, err := fmt.Fprintln(l.env.stdout, l.render.line(r))
 	return err
 }

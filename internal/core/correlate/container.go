@@ -18,7 +18,11 @@ type container struct {
 	events []event.DockerEvent // of the container itself, not of its execs
 	// namespace is containerd's, "moby" under Docker; absent when unknown.
 	namespace string
+	cri       *event.RuntimeContainer // as containerd has it
+	pod       *podPlace               // nil outside pods
 	runs      []*run
+	execs     []*exec
+	entries   []*entry
 	// forged are exec events whose exec id the container's labels overwrote:
 	// Docker knew of an exec, but not of which.
 	forged []event.DockerEvent
@@ -70,6 +74,7 @@ func targetOf(c subject) event.ContainerID {
 		return c.where
 	case *stream:
 		return c.container
+	case *call, *orphan:
 	}
 	return ""
 }
@@ -119,6 +124,7 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 		return t
 	}
 	t.ContainerName = c.name()
+	e.podTarget(&t, c)
 	if in := c.info; in != nil {
 		t.Image, t.ImageID, t.Runtime, t.Labels = in.Image, in.ImageID, in.Runtime, in.Labels
 		return t

@@ -35,6 +35,9 @@ type Options struct {
 	// Keep is how long an ended session stays open for late evidence. Default
 	// 2 min.
 	Keep time.Duration
+	// Late is the same for sessions in pods, whose asker is known from audit
+	// logs that may come minutes later. Default 15 min, at least Keep.
+	Late time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -47,6 +50,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Window, 2*time.Second)
 	set(&o.Debounce, time.Second)
 	set(&o.Keep, 2*time.Minute)
+	set(&o.Late, 15*time.Minute)
 	return o
 }
 
@@ -69,6 +73,7 @@ type Engine struct {
 	streams    map[event.RequestID]*stream
 	conns      map[event.ConnID]*conn
 	requests   map[event.RequestID]*request
+	kube       kube
 
 	execsByID   map[event.ExecID][]*exec // exec ids chosen by ctr need not be unique
 	execsByPID  map[uint32][]*exec
@@ -83,6 +88,7 @@ type Engine struct {
 	idle         []idle // over, and open for late evidence only; oldest first
 	retired      retired
 	late         uint64
+	forgotten    time.Time // sessions first seen by then may have lost facts before their time
 	swept        time.Time // when closed connections were last forgotten
 }
 
@@ -98,6 +104,7 @@ func New(opt Options) *Engine {
 		streams:      map[event.RequestID]*stream{},
 		conns:        map[event.ConnID]*conn{},
 		requests:     map[event.RequestID]*request{},
+		kube:         newKube(),
 		execsByID:    map[event.ExecID][]*exec{},
 		execsByPID:   map[uint32][]*exec{},
 		runsByPID:    map[uint32][]*run{},
@@ -187,8 +194,18 @@ func (e *Engine) apply(o event.Observation) {
 		e.applyRuntime(o)
 	case event.RuntimeTask:
 		e.applyTask(o)
-	case event.RuntimeContainer, event.KubeRequest, event.KubeAdmission, event.KubePod, event.Progress, event.Clock:
-		// Joined in kube.go.
+	case event.RuntimeContainer:
+		e.applyRuntimeContainer(o)
+	case event.KubeRequest:
+		e.applyKubeRequest(o)
+	case event.KubeAdmission:
+		e.applyAdmission(o)
+	case event.KubePod:
+		e.applyPod(o)
+	case event.Progress:
+		e.applyProgress(o)
+	case event.Clock:
+		e.applyClock(o)
 	}
 }
 

@@ -83,6 +83,9 @@ func (c *coverage) before(t time.Time) bool {
 	return true
 }
 
+// any reports whether w was ever heard of.
+func (c *coverage) any(w event.Witness) bool { return len(c.states[w]) > 0 }
+
 // whole reports whether w was up, without loss of the stream what, all the way
 // from a to b. An empty what asks for any stream.
 func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {

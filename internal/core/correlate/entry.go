@@ -16,6 +16,9 @@ func (n *entry) forget(e *Engine) {
 	}
 	delete(e.entries, n.root)
 	unlist(e.rootsByPID, n.root.PID, n)
+	if c := e.containers[n.where]; c != nil {
+		c.entries = slices.DeleteFunc(c.entries, func(o *entry) bool { return o == n })
+	}
 	if n.fact != nil {
 		unlist(e.rootsByExec, n.execID(), n)
 	}
@@ -24,10 +27,10 @@ func (n *entry) forget(e *Engine) {
 // sessionOf returns the id of the session that accounts for n.
 func (e *Engine) sessionOf(n *entry) session.ID {
 	if x := e.execOf(n); x != nil {
-		return sessionID("exec", string(x.key.container), string(x.key.id))
+		return x.sessionID()
 	}
 	if r := e.runOf(n); r != nil {
-		return sessionID("start", string(r.key.container), r.key.String())
+		return r.sessionID()
 	}
 	if n.fact == nil {
 		return ""
@@ -66,7 +69,7 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 	}
 	n.classify(e, &s)
 	e.stamp(&s)
-	s.Evidence = n.evidence()
+	s.Evidence = n.evidence(e)
 	return s, true
 }
 
@@ -85,6 +88,9 @@ func (n *entry) classify(e *Engine, s *session.Session) {
 		s.Gaps = append(s.Gaps, gapFoundEntry)
 		s.Attribution.Level = session.LevelNone
 		s.Actor.Kind = session.ActorNone
+		return
+	case e.ofPod(arrival{nil, n}):
+		e.attributeArrival(arrival{nil, n}, s)
 		return
 	case byShim:
 		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown

@@ -129,6 +129,9 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 		a.request(r)
 	}
 	a.entry(n)
+	if at := (arrival{x, n}); e.ofPod(at) {
+		a.asked(e, at)
+	}
 	return a.sorted()
 }
 
@@ -160,13 +163,21 @@ func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
 			a.request(q)
 		}
 	}
+	if c := e.containers[r.key.container]; c.pod != nil {
+		for _, m := range e.makers(c.pod, begins) {
+			a.call(m)
+		}
+	}
 	a.entry(n)
 	return a.sorted()
 }
 
-func (n *entry) evidence() []session.Evidence {
+func (n *entry) evidence(e *Engine) []session.Evidence {
 	var a account
 	a.entry(n)
+	if at := (arrival{nil, n}); e.ofPod(at) {
+		a.asked(e, at)
+	}
 	return a.sorted()
 }
 

@@ -32,6 +32,10 @@ type exec struct {
 
 func (x *exec) state() *state { return &x.st }
 
+func (x *exec) sessionID() session.ID {
+	return sessionID("exec", string(x.key.container), string(x.key.id))
+}
+
 // randomID reports whether id is of the kind that daemons draw: 64 hex digits.
 func randomID(id string) bool {
 	if len(id) != 64 {
@@ -55,6 +59,8 @@ func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
 		x = &exec{key: key, container: in}
 		e.execs[key] = x
 		e.execsByID[id] = append(e.execsByID[id], x)
+		c := e.container(in)
+		c.execs = append(c.execs, x)
 		for _, n := range e.rootsByExec[id] {
 			e.touch(n, true)
 		}
@@ -68,6 +74,8 @@ func (x *exec) forget(e *Engine) {
 	}
 	delete(e.execs, x.key)
 	unlist(e.execsByID, x.key.id, x)
+	c := e.container(x.container)
+	c.execs = slices.DeleteFunc(c.execs, func(o *exec) bool { return o == x })
 	for _, pid := range x.pids() {
 		unlist(e.execsByPID, pid, x)
 	}
@@ -311,7 +319,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 		return session.Session{}, false // its start is still to come
 	}
 	s := session.Session{
-		ID: sessionID("exec", string(x.key.container), string(x.key.id)), ExecID: x.key.id,
+		ID: x.sessionID(), ExecID: x.key.id,
 		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateRunning,
 		Target: e.target(x.container), Started: x.asked(),
 	}
@@ -321,7 +329,12 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	}
 	x.command(e, &s)
 	x.outcome(e, &s, n)
-	if e.beside(x) {
+	if a := (arrival{x, n}); e.ofPod(a) {
+		if e.partOfCopy(a) != nil {
+			return session.Session{}, false
+		}
+		e.attributeArrival(a, &s)
+	} else if e.beside(x) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
 		if x.seenStarting() {
 			e.attributeBeside(&s, x.asked())
@@ -422,13 +435,15 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 		s.Unexplained = session.Unexplained{Is: true, Reason: fmt.Sprintf(format, args...)}
 	}
 	switch {
+	case s.Unexplained.Is:
 	case !x.begun():
 		unexplained("created and never started")
 	case s.Kind == session.KindRuntime:
-		unexplained("no Docker request: the runtime was used directly")
+		unexplained("%s", directly(e.containers[x.container]))
 	case x.started != nil && n == nil && e.settled(x.started.Time) &&
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
+	case e.inPod(x.container): // Docker has no part in it
 	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed && e.settled(t) &&
@@ -437,6 +452,14 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	case s.Attribution.Level == session.LevelNone && s.Kind == session.KindExec && e.settled(t) && e.clientsKnown(t):
 		unexplained("no client of the Docker daemon can have asked for this")
 	}
+}
+
+// directly says that a runtime was used beside the service in front of it.
+func directly(c *container) string {
+	if c != nil && c.namespace == "k8s.io" {
+		return "no request at the API server or the kubelet: the runtime was used directly"
+	}
+	return "no Docker request: the runtime was used directly"
 }
 
 func deref(p *int) int {

@@ -110,6 +110,8 @@ func (e *Engine) place(n *entry, id event.ContainerID) {
 		return
 	}
 	n.where = id
+	c := e.container(id)
+	c.entries = append(c.entries, n)
 	e.placeRun(n)
 }
 

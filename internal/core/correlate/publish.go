@@ -26,8 +26,9 @@ type state struct {
 	firstSeen time.Time // engine time of the first fact
 	lastSeen  time.Time // engine time of the last fact
 	dueAt     time.Time
-	index     int  // in the queue; -1 when not in it
-	expires   bool // nothing is left to derive: forget it when due
+	index     int       // in the queue; -1 when not in it
+	lookAt    time.Time // when what is not known yet will count as absent
+	expires   bool      // nothing is left to derive: forget it when due
 	published *session.Session
 	publishAt time.Time // engine time of the last revision
 	gone      bool
@@ -109,6 +110,8 @@ func (e *Engine) reschedule(c subject) {
 	switch {
 	case e.now.Before(quiet):
 		e.schedule(c, quiet)
+	case e.now.Before(s.lookAt):
+		e.schedule(c, s.lookAt)
 	case e.owned(c): // goes with its owner
 	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
 		s.expires = true
@@ -142,6 +145,9 @@ func (e *Engine) bound() {
 		e.idle[0] = idle{}
 		e.idle = e.idle[1:]
 		if s := c.state(); s.expires && !s.gone && s.lastSeen.Equal(c.since) {
+			if s.firstSeen.After(e.forgotten) {
+				e.forgotten = s.firstSeen
+			}
 			e.unschedule(c.subject)
 			e.expire(c.subject)
 		}
@@ -167,7 +173,7 @@ func (e *Engine) keep(c subject) time.Duration {
 	if x, ok := c.(*exec); ok && !x.begun() && len(e.execs) < execsMax {
 		return createdMax
 	}
-	return e.opt.Keep
+	return e.openFor(c)
 }
 
 // publish derives c and returns the revision, if its session is new or
@@ -179,6 +185,9 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 	was := s.published
 	if ok {
 		now = e.inherit(now)
+	}
+	if ok && was != nil && was.ID == now.ID && e.frozen(c) {
+		now = settle(*was, now)
 	}
 	if !ok {
 		if was == nil || was.SupersededBy != "" {
@@ -211,6 +220,33 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 	return []session.Revision{{Session: now, Changed: changed}}, true
 }
 
+// frozen reports whether facts that matter to c may have been forgotten by now:
+// who asked is then no longer weighed anew. With half of the candidates gone,
+// the other half would look certain.
+func (e *Engine) frozen(c subject) bool {
+	first := c.state().firstSeen
+	return !first.After(e.forgotten) || e.now.Sub(first) > e.openFor(c)
+}
+
+// openFor is how long the facts that say who asked for c are remembered. Those
+// of pods wait for audit logs that come late.
+func (e *Engine) openFor(c subject) time.Duration {
+	if _, ok := c.(*call); ok || e.inPod(targetOf(c)) {
+		return max(e.opt.Late, e.opt.Keep)
+	}
+	return e.opt.Keep
+}
+
+// settle returns now with what was says of the asker and the request.
+func settle(was, now session.Session) session.Session {
+	now.Kind, now.Channel, now.Attribution, now.Actor = was.Kind, was.Channel, was.Attribution, was.Actor
+	now.Argv, now.ArgvSource, now.AuditID = was.Argv, was.ArgvSource, was.AuditID
+	now.Path, now.Direction, now.TTY, now.User, now.Privileged = was.Path, was.Direction, was.TTY, was.User, was.Privileged
+	now.Unexplained, now.Gaps = was.Unexplained, union(was.Gaps, now.Gaps)
+	now.Evidence = account(merge(was.Evidence, now.Evidence)).sorted()
+	return now
+}
+
 func (e *Engine) supersede(s *state, was session.Session, by session.ID) ([]session.Revision, bool) {
 	was.SupersededBy = by
 	s.published, s.publishAt = &was, e.now
@@ -219,9 +255,21 @@ func (e *Engine) supersede(s *state, was session.Session, by session.ID) ([]sess
 
 // successor names the session that accounts for c now.
 func (e *Engine) successor(c subject) session.ID {
-	if n, ok := c.(*entry); ok {
-		if id := e.sessionOf(n); id != "" {
+	switch c := c.(type) {
+	case *entry:
+		if id := e.sessionOf(c); id != "" {
 			return id
+		}
+	case *exec:
+		if by := e.partOfCopy(arrival{c, e.entryOf(c)}); by != nil {
+			return e.arrivalID(*by)
+		}
+	case *call:
+		if a := e.arrivalsOf(c); len(a) > 0 {
+			return e.arrivalID(a[0])
+		}
+		if r := e.startOf(c); r != nil {
+			return r.sessionID()
 		}
 	}
 	return "dropped"
@@ -270,6 +318,9 @@ func (e *Engine) open() []subject {
 	for _, s := range e.streams {
 		out = append(out, s)
 	}
+	for _, c := range e.kube.calls {
+		out = append(out, c)
+	}
 	return out
 }
 
@@ -288,6 +339,8 @@ func sortKey(c subject) string {
 		return "entry " + c.root.String()
 	case *stream:
 		return "stream " + c.key()
+	case *call:
+		return "call " + string(c.sessionID())
 	case *orphan:
 		return "orphan " + string(c.old.ID)
 	}

@@ -16,6 +16,9 @@ type WitnessState struct {
 	// from now on: who connects, and what they ask.
 	Peers    bool `json:"peers,omitempty"`
 	Requests bool `json:"requests,omitempty"`
+	// Ports lists the services whose clients on TCP the kernel sensor sees from
+	// now on.
+	Ports []Service `json:"ports,omitempty"`
 	// OpenDoors lists ways into the service that this witness cannot see, for
 	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
 	OpenDoors []string `json:"open_doors,omitempty"`

@@ -30,6 +30,13 @@ const (
 	KindEnter       Kind = "enter"       // went in beside every service: nsenter, setns, chroot into a container's root
 	KindRuntime     Kind = "runtime"     // ctr or runc beside Docker
 	KindCopy        Kind = "copy"        // files in or out
+	KindProbe       Kind = "probe"       // run by the kubelet, again and again, from the pod's specification
+	KindHook        Kind = "hook"        // run by the kubelet when a container starts or stops
+	KindDebug       Kind = "debug"       // a container put beside others to look at them
+	KindForward     Kind = "forward"     // port-forward; no process of its own
+	KindProxy       Kind = "proxy"       // a request to something inside a pod or node, through the API server
+	KindChange      Kind = "change"      // an object that carries commands was made or changed
+	KindIdentity    Kind = "identity"    // a machine's identity in other hands
 )
 
 // State is how far a session has come.
@@ -66,7 +73,7 @@ type Session struct {
 	TTY        bool     `json:"tty"`
 	User       string   `json:"user,omitempty"`       // user asked for inside the container
 	Privileged bool     `json:"privileged,omitempty"` // asked for by the request
-	Path       string   `json:"path,omitempty"`       // of a copy, inside the container
+	Path       string   `json:"path,omitempty"`       // of a copy, inside the container; of a proxy, the URL's
 	Direction  string   `json:"direction,omitempty"`  // of a copy: "in" or "out"
 
 	// Processes is the tree as it ran, in order of start, the root first. At
@@ -80,6 +87,8 @@ type Session struct {
 	LostRecords uint64 `json:"lost_records"`
 	// Gaps says in words what could not be seen of this session.
 	Gaps []string `json:"gaps,omitempty"`
+	// AuditID is the API server's id of the request; the client may have chosen it.
+	AuditID event.AuditID `json:"audit_id,omitempty"`
 	// ExecID is the runtime's id of the exec.
 	ExecID event.ExecID `json:"exec_id,omitempty"`
 	// SupersededBy names the session that this one turned out to be part of.
@@ -148,6 +157,26 @@ type Actor struct {
 	// Session is the session that the actor's process belongs to: somebody who
 	// came in that way asked for this one.
 	Session ID `json:"session,omitempty"`
+
+	// Of ActorKubernetes: what the API server authenticated.
+	KubeUID string              `json:"kubernetes_uid,omitempty"`
+	Groups  []string            `json:"groups,omitempty"`
+	Extra   map[string][]string `json:"extra,omitempty"`
+	// Impersonator is who really authenticated and acted as the actor.
+	Impersonator *Identity `json:"impersonator,omitempty"`
+	// Deputy says that the actor is a service account: a program asked, and
+	// who told it to is known only to that program.
+	Deputy bool `json:"deputy,omitempty"`
+	// Doubts says in words why this identity may be in other hands.
+	Doubts []string `json:"doubts,omitempty"`
+}
+
+// Identity is a Kubernetes identity.
+type Identity struct {
+	User   string              `json:"user"`
+	UID    string              `json:"uid,omitempty"`
+	Groups []string            `json:"groups,omitempty"`
+	Extra  map[string][]string `json:"extra,omitempty"`
 }
 
 // Target is the container.
@@ -159,7 +188,9 @@ type Target struct {
 	Runtime       string            `json:"runtime,omitempty"`
 	Labels        map[string]string `json:"labels,omitempty"`
 	Pod           string            `json:"pod,omitempty"`
+	PodUID        string            `json:"pod_uid,omitempty"`
 	Namespace     string            `json:"namespace,omitempty"`
+	Workload      string            `json:"workload,omitempty"` // "Kind/name" of what made the pod, or of what was changed
 	Node          string            `json:"node,omitempty"`
 }
 

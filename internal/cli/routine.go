@@ -1,0 +1,57 @@
+package cli
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// routine returns what makes sessions of daemons that work by themselves alike,
+// "" for all others. A person reads them as one line; none is left out of the
+// store, and one that is unexplained is never routine.
+func routine(s *session.Session) string {
+	if s.Unexplained.Is || s.Actor.Service == "" || s.Kind != session.KindHealthcheck && s.Kind != session.KindProbe && s.Kind != session.KindHook {
+		return ""
+	}
+	return strings.Join(append([]string{
+		string(s.Kind), string(s.Target.ContainerID), string(s.Attribution.Level), outcome(s).text, strconv.FormatUint(s.LostRecords, 10),
+	}, s.Argv...), "\x00")
+}
+
+// repeated is a session that stands for others like it: the latest of times.
+type repeated struct {
+	session.Session
+	times int
+}
+
+// fold puts the routine of daemons into one line each, where the latest stood.
+func fold(rows []session.Session) []repeated {
+	last := map[string]int{}
+	count := map[string]int{}
+	for i := range rows {
+		if key := routine(&rows[i]); key != "" {
+			last[key] = i
+			count[key]++
+		}
+	}
+	var out []repeated
+	for i := range rows {
+		key := routine(&rows[i])
+		if key == "" {
+			out = append(out, repeated{rows[i], 1})
+		} else if last[key] == i {
+			out = append(out, repeated{rows[i], count[key]})
+		}
+	}
+	return out
+}
+
+// onePerLine gives every session a line of its own.
+func onePerLine(rows []session.Session) []repeated {
+	out := make([]repeated, len(rows))
+	for i, s := range rows {
+		out[i] = repeated{s, 1}
+	}
+	return out
+}

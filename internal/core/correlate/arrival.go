@@ -1,0 +1,561 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/pairing"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// arrival is a command that came into a pod's container: an exec that the
+// runtime told of, or else a process tree that a shim started and no runtime
+// told of (CRI-O, or containerd unheard).
+type arrival struct {
+	x *exec
+	n *entry
+}
+
+func (a arrival) subject() subject {
+	if a.x != nil {
+		return a.x
+	}
+	return a.n
+}
+
+// arrivalID returns the id of the session that a is.
+func (e *Engine) arrivalID(a arrival) session.ID {
+	if a.x != nil {
+		return a.x.sessionID()
+	}
+	return e.entryID(a.n)
+}
+
+func (a arrival) container() event.ContainerID {
+	if a.x != nil {
+		return a.x.container
+	}
+	return a.n.where
+}
+
+// began is the earliest that anybody saw of it.
+func (a arrival) began() time.Time {
+	if a.x != nil {
+		return a.x.asked()
+	}
+	return a.n.born()
+}
+
+// arrived is when its process came in; the earliest it can have been asked for
+// lies before that.
+func (a arrival) arrived() time.Time {
+	t := a.began()
+	if a.x != nil && a.n != nil && a.n.fact != nil && a.n.fact.Cause != event.EntryFound && a.n.born().After(t) {
+		return a.n.born()
+	}
+	return t
+}
+
+// argv is what the process executed first; false when nobody saw that.
+func (a arrival) argv() ([]string, bool) {
+	if a.n == nil {
+		return nil, false
+	}
+	p := a.n.procs[a.n.root]
+	if p == nil {
+		return nil, false
+	}
+	for _, x := range p.execs {
+		if !slices.Equal(x.Argv.Args, runcInit) {
+			return x.Argv.Args, !x.Argv.Truncated
+		}
+	}
+	return nil, false
+}
+
+// tty reports whether the process had a terminal; known is false when nobody
+// saw.
+func (a arrival) tty() (has, known bool) {
+	if a.n == nil || !a.n.ran() {
+		return false, false
+	}
+	return a.n.procs[a.n.root].execs[0].TTY != "", true
+}
+
+// ofPod reports whether a is a command that came into a container of a pod, by
+// the kubelet or somebody who uses the runtime as the kubelet does. Clients of
+// the runtime choose their exec ids; it draws random ones.
+func (e *Engine) ofPod(a arrival) bool {
+	if a.x != nil {
+		return e.inPod(a.x.container) && randomID(string(a.x.key.id)) && a.x.begun()
+	}
+	return a.n != nil && a.n.fact != nil && a.n.fact.Cause == event.EntryInjected && e.inPod(a.n.where) && e.byShim(a.n)
+}
+
+// arrivalsIn lists the commands that came into a container, those of the
+// runtime's own clients left out: they have an id of their own.
+func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
+	var out []arrival
+	c := e.containers[id]
+	if c == nil {
+		return nil
+	}
+	for _, x := range c.execs {
+		if a := (arrival{x, e.entryOf(x)}); e.ofPod(a) {
+			out = append(out, a)
+		}
+	}
+	for _, n := range c.entries {
+		if a := (arrival{nil, n}); e.ofPod(a) && e.execOf(n) == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// byShim reports whether a container's shim let n in.
+func (e *Engine) byShim(n *entry) bool {
+	i := n.runtimeParent() + 1
+	return i < len(n.fact.Lineage) && e.isShimOf(n.where, n.fact.Lineage[i])
+}
+
+// fits reports whether c can be the request behind a: nothing that is known
+// speaks against it.
+func (e *Engine) fits(a arrival, c *call) bool {
+	k := c.ask()
+	if !commands(k.op) || c.refused() || e.twin(c) {
+		return false
+	}
+	p := e.containers[a.container()]
+	if p == nil || p.pod == nil || p.pod.pod != k.pod || k.container != "" && k.container != p.pod.container {
+		return false
+	}
+	if f := c.fact(); p.pod.uid != "" && f != nil && f.Object != nil && f.Object.UID != "" && f.Object.UID != p.pod.uid {
+		return false
+	}
+	if argv, whole := a.argv(); !asAsked(k.argv, argv, whole) {
+		return false
+	}
+	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec {
+		return false
+	}
+	if a.arrived().Before(e.lo(c)) {
+		return false
+	}
+	until, ends := e.hi(c)
+	return !ends || !a.began().After(until)
+}
+
+// asAsked reports whether a process that executed ran can come from a request
+// for asked. Webhooks of other tools put "env NAME=value" before the command
+// (channels.md §4.1).
+func asAsked(asked, ran []string, whole bool) bool {
+	if ran == nil {
+		return true
+	}
+	if len(ran) > len(asked) && ran[0] == "env" {
+		rest := ran[1:]
+		for len(rest) > len(asked) && strings.Contains(rest[0], "=") {
+			rest = rest[1:]
+		}
+		if slices.Equal(rest, asked) {
+			return true
+		}
+	}
+	if whole {
+		return slices.Equal(asked, ran)
+	}
+	return len(ran) <= len(asked) && (len(ran) == 0 || slices.Equal(asked[:len(ran)-1], ran[:len(ran)-1]))
+}
+
+// arrivalsOf lists the commands that c may stand behind.
+func (e *Engine) arrivalsOf(c *call) []arrival {
+	var out []arrival
+	for id, k := range e.containers {
+		if k.pod == nil || k.pod.pod != c.pod() {
+			continue
+		}
+		for _, a := range e.arrivalsIn(id) {
+			if e.fits(a, c) {
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+// partOfCopy returns the command that a is a preparation of: kubectl cp asks
+// "test -d DIR" before it lets tar write. nil when a stands for itself.
+func (e *Engine) partOfCopy(a arrival) *arrival {
+	argv, _ := a.argv()
+	if len(argv) != 3 || argv[0] != "test" || argv[1] != "-d" {
+		return nil
+	}
+	mine := e.choose(a)
+	if len(mine.calls) != 1 || mine.alone {
+		return nil
+	}
+	for _, o := range e.arrivalsIn(a.container()) {
+		args, _ := o.argv()
+		wait := o.began().Sub(a.began())
+		if dir, path, ok := copied(args); !ok || dir != "in" || path != argv[2] || wait < 0 || wait > copyWait {
+			continue
+		}
+		if his := e.choose(o); len(his.calls) == 1 && !his.alone && sameClient(mine.calls[0], his.calls[0]) {
+			return &o
+		}
+	}
+	return nil
+}
+
+// copyWait is how long kubectl cp may take from its question to its copy.
+const copyWait = 30 * time.Second
+
+// sameClient reports whether two requests come from one client, as far as the
+// API server can tell.
+func sameClient(a, b *call) bool {
+	f, g := a.fact(), b.fact()
+	if f == nil || g == nil {
+		return f == g && a.adm.User.Name == b.adm.User.Name
+	}
+	return f.User.Name == g.User.Name && f.Address == g.Address && f.UserAgent == g.UserAgent
+}
+
+// choice is who can stand behind an arrival.
+type choice struct {
+	calls []*call
+	// alone says that it may also have come without a request to the API
+	// server.
+	alone bool
+	// admitted says that every request that could matter was seen by the
+	// admission webhook, and let go when no other could be confused with it.
+	admitted bool
+	// settled says that what is still to come can add nobody.
+	settled bool
+}
+
+// groupMax bounds the identical commands that are told apart at once.
+const groupMax = 128
+
+// choose weighs all arrivals and requests that could be mistaken for each
+// other, a among them.
+func (e *Engine) choose(a arrival) choice {
+	arrivals, calls := e.group(a)
+	if len(calls) == 0 {
+		return choice{alone: true, settled: e.asksKnown(a.began())}
+	}
+	p := pairing.Problem{Right: len(calls)}
+	for _, x := range arrivals {
+		p.LeftAlone = append(p.LeftAlone, true)
+		var fits []int
+		for j, c := range calls {
+			if e.fits(x, c) {
+				fits = append(fits, j)
+			}
+		}
+		p.Fits = append(p.Fits, fits)
+	}
+	out := choice{admitted: true, settled: e.asksKnown(a.began())}
+	for _, c := range calls {
+		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
+		out.admitted = out.admitted && c.adm != nil && c.adm.Alone
+		out.settled = out.settled && e.settled(e.lo(c))
+	}
+	choices, ok := p.Solve()
+	if !ok || len(arrivals) > groupMax || len(calls) > groupMax {
+		out.alone = true
+		for _, j := range p.Fits[0] {
+			out.calls = append(out.calls, calls[j])
+		}
+		return out
+	}
+	for _, j := range choices[0].Partners {
+		out.calls = append(out.calls, calls[j])
+	}
+	out.alone = choices[0].Alone
+	return out
+}
+
+// group collects what could be mistaken for each other: the requests that fit
+// a, the arrivals that fit those, and so on. a comes first.
+func (e *Engine) group(a arrival) ([]arrival, []*call) {
+	k := e.containers[a.container()]
+	if k == nil || k.pod == nil {
+		return []arrival{a}, nil
+	}
+	others := e.arrivalsIn(a.container())
+	asked := e.callsTo(k.pod.pod)
+	arrivals, calls := []arrival{a}, []*call(nil)
+	for i := 0; i < len(arrivals) && len(arrivals) <= groupMax; i++ {
+		for _, c := range asked {
+			if slices.Contains(calls, c) || !e.fits(arrivals[i], c) {
+				continue
+			}
+			calls = append(calls, c)
+			for _, o := range others {
+				if !slices.ContainsFunc(arrivals, func(b arrival) bool { return b.subject() == o.subject() }) && e.fits(o, c) {
+					arrivals = append(arrivals, o)
+				}
+			}
+		}
+	}
+	return arrivals, calls
+}
+
+// callsTo lists the requests that concern a pod, in order of time.
+func (e *Engine) callsTo(pod podName) []*call {
+	out := slices.Clone(e.kube.byPod[pod])
+	slices.SortFunc(out, func(a, b *call) int {
+		return cmp.Or(e.lo(a).Compare(e.lo(b)), cmp.Compare(a.sessionID(), b.sessionID()))
+	})
+	return out
+}
+
+// mustRun reports whether a process must have come of c: the API server opened
+// the stream, and whoever would have seen no process was looking. The answer
+// 101 alone does not say that anything ran (testbed.md §4.8); a command that is
+// not found leaves an exec without a process, which counts as its arrival.
+func (e *Engine) mustRun(c *call) bool {
+	if !c.opened() {
+		return false
+	}
+	lo := e.lo(c)
+	until := lo.Add(e.opt.Window)
+	return e.settled(lo) && e.coverage.whole(event.WitnessKernel, "process", lo, until) &&
+		e.coverage.whole(event.WitnessContainerd, "", lo, until)
+}
+
+// attributeArrival finds who asked the API server, the kubelet or the runtime
+// for a command in a pod, and by which way.
+func (e *Engine) attributeArrival(a arrival, s *session.Session) {
+	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+	none(s)
+	w := e.choose(a)
+	if !w.settled {
+		a.subject().state().lookAt = a.began().Add(auditWait + 2*e.kube.lag)
+	}
+	if len(w.calls) > 0 {
+		e.byCall(a, w, s)
+		return
+	}
+	e.byNode(a, w, s)
+}
+
+// byCall attributes a to the requests that can stand behind it.
+func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
+	c := w.calls[0]
+	s.Kind, s.Channel = c.channelOf()
+	var actors []session.Actor
+	for _, o := range w.calls {
+		actors = appendIdentity(actors, e.kubeActor(o))
+		if _, ch := o.channelOf(); ch != s.Channel {
+			s.Channel = event.ChannelUnknown
+		}
+	}
+	if w.alone {
+		actors = append(actors, e.otherwise(a)...)
+	}
+	switch {
+	case len(actors) > 1 || w.alone:
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
+	case !w.settled:
+		s.Gaps = append(s.Gaps, gapPending)
+		return
+	case w.admitted && len(w.calls) == 1:
+		known(s, session.LevelExact, actors[0], viaAdmission)
+	default:
+		known(s, session.LevelStrong, actors[0], viaWindow)
+	}
+	if len(w.calls) == 1 {
+		s.Argv, s.ArgvSource, s.TTY = c.ask().argv, "request", c.ask().tty
+		if f := c.fact(); f != nil {
+			s.AuditID = f.ID
+		}
+	}
+	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
+		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
+	}
+}
+
+const gapPending = "who asked is not known yet: the API server's audit log comes late"
+
+// byNode attributes a to the kubelet itself, to somebody who talks to the
+// kubelet directly, or to a client of the runtime's socket.
+func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
+	hook := e.hookOf(a)
+	candidates := e.otherwise(a)
+	if hook != nil && w.settled && e.routine(a, hook, len(candidates) == 1) {
+		s.Kind, s.Channel = session.KindProbe, event.ChannelKubeProbe
+		if hook.Period == 0 {
+			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
+		}
+		if e.nodeDoorsWatched(a.began()) {
+			known(s, session.LevelStrong, kubeletItself, viaSpec)
+			return
+		}
+		candidates = append(candidates, session.Actor{Kind: session.ActorNone}) // or somebody whom nobody would have seen
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaSpec}, Candidates: candidates}
+		return
+	}
+	if len(candidates) > 0 {
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaOpen}, Candidates: candidates}
+	}
+	if e.atKubelet(a.began()) != nil {
+		s.Channel = event.ChannelKubeletExec
+	}
+	switch {
+	case !e.coverage.any(event.WitnessAudit) && !e.coverage.any(event.WitnessAdmission):
+		s.Gaps = append(s.Gaps, "no witness of the API server: who asked there is not known")
+	case !w.settled:
+		s.Gaps = append(s.Gaps, gapPending)
+	case hook != nil:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a command of the pod's specification, at a time or in company that is not the kubelet's own"}
+	default:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the kubelet or the runtime was used directly"}
+	}
+}
+
+var kubeletItself = session.Actor{Kind: session.ActorNone, Service: event.ServiceKubelet}
+
+// otherwise lists who besides the API server's clients can have brought a in.
+func (e *Engine) otherwise(a arrival) []session.Actor {
+	var out []session.Actor
+	t := a.began()
+	if e.hookOf(a) != nil {
+		out = append(out, kubeletItself)
+	}
+	for _, r := range e.reviewed(t) {
+		out = appendIdentity(out, r)
+	}
+	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(t)) {
+		out = appendActor(out, e.peer(c.peer))
+	}
+	return out
+}
+
+// appendIdentity adds a unless the same identity from the same place is listed.
+func appendIdentity(list []session.Actor, a session.Actor) []session.Actor {
+	for _, b := range list {
+		if a.User == b.User && a.Address == b.Address && a.UserAgent == b.UserAgent && sameIdentity(a.Impersonator, b.Impersonator) {
+			return list
+		}
+	}
+	return append(list, a)
+}
+
+func sameIdentity(a, b *session.Identity) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.User == b.User
+}
+
+// hookOf returns the command of the pod's specification that a ran, or nil.
+func (e *Engine) hookOf(a arrival) *event.KubeHook {
+	k := e.containers[a.container()]
+	argv, whole := a.argv()
+	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
+		return nil
+	}
+	hooks := k.pod.spec.Hooks
+	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool { return slices.Equal(h.Argv, argv) })
+	if i < 0 {
+		return nil
+	}
+	return &hooks[i]
+}
+
+// routine reports whether a ran what the kubelet runs by itself, and nobody else
+// can have: nobody had a connection to the kubelet or the runtime. Where such
+// connections are not seen, the time has to be the kubelet's, too.
+func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
+	return nobodyElse && (e.nodeDoorsWatched(a.began()) || e.onTime(a, h))
+}
+
+// nodeDoorsWatched reports whether every client of the kubelet's port and of
+// the runtime's socket is known at t.
+func (e *Engine) nodeDoorsWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Up && k.Peers && slices.Contains(k.Ports, event.ServiceKubelet) &&
+		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
+}
+
+// onTime reports whether a came when the kubelet itself runs h: a probe no
+// sooner after the one before than its period, with room for jitter; a hook
+// once, when its container starts or stops.
+func (e *Engine) onTime(a arrival, h *event.KubeHook) bool {
+	k := e.containers[a.container()]
+	argv, _ := a.argv()
+	same := 0
+	for _, o := range k.pod.spec.Hooks {
+		if slices.Equal(o.Argv, argv) {
+			same++
+		}
+	}
+	span := time.Duration(h.Period) * 7 / 10
+	if span == 0 {
+		span = time.Minute
+	}
+	near := 0
+	for _, o := range e.arrivalsIn(a.container()) {
+		if other, _ := o.argv(); slices.Equal(other, argv) && o.began().Sub(a.began()).Abs() < span && len(e.choose(o).calls) == 0 {
+			near++
+		}
+	}
+	if near > same {
+		return false
+	}
+	if h.Kind == event.KubePostStart {
+		return slices.ContainsFunc(k.runs, func(r *run) bool { d := a.began().Sub(r.begins(e)); return d > -skew && d < time.Minute })
+	}
+	return true
+}
+
+// atKubelet lists the connections to the kubelet's port that were open at t and
+// are not the API server's or the kubelet's own.
+func (e *Engine) atKubelet(t time.Time) []*conn {
+	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
+}
+
+// atRuntime lists the connections to the runtime's sockets that were open at t
+// and are not the kubelet's or the Docker daemon's.
+func (e *Engine) atRuntime(t time.Time) []*conn {
+	docker := e.coverage.daemonPID(event.WitnessDocker)
+	return e.openTo(t, func(c *conn) bool {
+		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
+		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker)
+	})
+}
+
+// isKubelet goes by the executable, as isAPIServer does.
+func isKubelet(p event.Peer) bool { return base(string(p.Exe)) == "kubelet" || p.Comm == "kubelet" }
+
+// isAPIServer goes by the executable of a local process; one elsewhere is not
+// known for what it is.
+func isAPIServer(p event.Peer) bool {
+	return base(string(p.Exe)) == "kube-apiserver" || p.Comm == "kube-apiserver"
+}
+
+// reviewCache is how long a kubelet remembers that somebody may talk to it
+// before it asks the API server again.
+const reviewCache = 5 * time.Minute
+
+// reviewed lists the users about whom a kubelet asked, so that they may have
+// asked it for something at t. They are never more than candidates: one
+// question stands for many commands, and not each is about a command.
+func (e *Engine) reviewed(t time.Time) []session.Actor {
+	var out []session.Actor
+	for _, r := range e.kube.reviews {
+		at, err := e.local(r.Received)
+		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || !strings.HasPrefix(r.Review.Resource, "nodes") ||
+			!e.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
+			continue
+		}
+		if at.Add(-err).After(t.Add(e.opt.Window)) || at.Add(err).Before(t.Add(-reviewCache)) {
+			continue
+		}
+		u := r.Review.User
+		out = appendIdentity(out, session.Actor{Kind: session.ActorKubernetes, User: u.Name, KubeUID: u.UID, Groups: u.Groups, Extra: u.Extra})
+	}
+	return out
+}

@@ -1,0 +1,465 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+const levelExact = session.LevelExact
+
+// callKey names one request to the API server. The audit id alone does not:
+// clients choose it. A request that only the admission webhook saw is named by
+// its nonce.
+type callKey struct {
+	id        event.AuditID
+	received  int64
+	user, uri string
+	nonce     string
+}
+
+// call is one request to the API server: its stages in the audit log and what
+// the admission webhook saw of it.
+type call struct {
+	st       state
+	key      callKey
+	received *event.KubeRequest
+	started  *event.KubeRequest
+	complete *event.KubeRequest
+	adm      *event.KubeAdmission
+}
+
+func (c *call) state() *state { return &c.st }
+
+func (c *call) forget(e *Engine) {
+	delete(e.kube.calls, c.key)
+	unlist(e.kube.byPod, c.pod(), c)
+	if n := c.nonce(); n != "" && e.kube.byNonce[n] == c {
+		delete(e.kube.byNonce, n)
+	}
+}
+
+// fact returns what the audit log says, of the stage that says most; nil when
+// only the webhook saw the request.
+func (c *call) fact() *event.KubeRequest {
+	return cmp.Or(c.complete, c.started, c.received)
+}
+
+func (c *call) nonce() string {
+	if c.adm != nil {
+		return c.adm.Nonce
+	}
+	if f := c.fact(); f != nil {
+		return f.Nonce
+	}
+	return ""
+}
+
+// ask is what a request wants, by whichever witness.
+type ask struct {
+	op        event.KubeOp
+	verb      string
+	pod       podName
+	container string
+	node      string
+	argv      []string
+	tty       bool
+	path      string
+	ports     []string
+	object    *event.KubeObject
+}
+
+func (c *call) ask() ask {
+	if f := c.fact(); f != nil {
+		a := ask{
+			op: f.Op, verb: f.Verb, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
+			argv: f.Argv, tty: f.TTY, path: f.Path, ports: f.Ports, object: f.Object,
+		}
+		if a.object == nil && c.adm != nil {
+			a.object = c.adm.Object
+		}
+		return a
+	}
+	f := c.adm
+	return ask{
+		op: f.Op, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
+		argv: f.Argv, tty: f.TTY, path: f.Path, object: f.Object,
+	}
+}
+
+func (c *call) pod() podName { return c.ask().pod }
+
+func (e *Engine) applyKubeRequest(o event.KubeRequest) {
+	e.kube.lag = max(e.kube.lag, min(e.now.Sub(o.Time), maxLag))
+	if o.Time.After(e.kube.newest) {
+		e.kube.newest = o.Time
+	}
+	if o.Op == event.KubeAccessReview {
+		e.kube.reviews = insert(e.kube.reviews, o, reviewsMax)
+		e.touchUnnamed()
+		return
+	}
+	c := e.call(callKey{id: o.ID, received: o.Received.UnixNano(), user: o.User.Name, uri: o.URI}, podName{o.Namespace, o.Pod})
+	switch o.Stage {
+	case event.KubeReceived:
+		c.received = &o
+	case event.KubeStarted:
+		c.started = &o
+	case event.KubeComplete, event.KubePanic:
+		c.complete = &o
+	}
+	if o.Nonce != "" && c.adm == nil {
+		e.absorb(c, o.Nonce)
+	}
+	e.touchCall(c)
+}
+
+// maxLag bounds what one late entry can teach about the delay of the log.
+const maxLag = 15 * time.Minute
+
+func (e *Engine) call(key callKey, pod podName) *call {
+	c := e.kube.calls[key]
+	if c == nil {
+		c = &call{key: key}
+		e.kube.calls[key] = c
+		e.kube.byPod[pod] = append(e.kube.byPod[pod], c)
+	}
+	return c
+}
+
+// absorb gives a request of the audit log what the webhook saw of it.
+func (e *Engine) absorb(c *call, nonce string) {
+	was := e.kube.byNonce[nonce]
+	if was == nil {
+		e.kube.byNonce[nonce] = c
+		return
+	}
+	if was == c || was.adm == nil || was.fact() != nil {
+		return // a nonce is drawn once: whoever repeats it made it up
+	}
+	c.adm = was.adm
+	if was.st.index >= 0 && !was.st.firstSeen.IsZero() {
+		e.unschedule(was)
+	}
+	was.st.gone = true
+	c.st.published = cmp.Or(c.st.published, was.st.published)
+	delete(e.kube.calls, was.key)
+	unlist(e.kube.byPod, was.pod(), was)
+	e.kube.byNonce[nonce] = c
+}
+
+func (e *Engine) applyAdmission(o event.KubeAdmission) {
+	if c := e.kube.byNonce[o.Nonce]; c != nil && c.adm == nil {
+		c.adm = &o
+		e.touchCall(c)
+		return
+	}
+	c := e.call(callKey{nonce: o.Nonce}, podName{o.Namespace, o.Pod})
+	c.adm = &o
+	e.kube.byNonce[o.Nonce] = c
+	e.touchCall(c)
+}
+
+// touchCall looks again at c and at the sessions that it may stand behind.
+func (e *Engine) touchCall(c *call) {
+	e.touch(c, true)
+	pod := c.pod()
+	e.touchIf(func(s subject) bool {
+		k := e.containers[targetOf(s)]
+		return k != nil && k.pod != nil && k.pod.pod == pod
+	})
+}
+
+// lo is the earliest moment at which what c asked for can have begun, on this
+// host's clock.
+func (e *Engine) lo(c *call) time.Time {
+	if c.adm != nil {
+		return c.adm.Time
+	}
+	t, err := e.local(c.fact().Received)
+	return t.Add(-err)
+}
+
+// streamWait is how long containerd waits for the client of an exec to open its
+// streams before it gives up.
+const streamWait = 30 * time.Second
+
+// hi is the latest moment at which it can have begun; false while it still can.
+func (e *Engine) hi(c *call) (time.Time, bool) {
+	var at time.Time
+	if s := c.started; s != nil {
+		at = s.Time.Add(streamWait)
+	}
+	if f := c.complete; f != nil && (at.IsZero() || f.Time.Before(at)) {
+		at = f.Time
+	}
+	if at.IsZero() {
+		if c.adm != nil && c.fact() == nil {
+			return c.adm.Time.Add(streamWait), true
+		}
+		return time.Time{}, false
+	}
+	t, err := e.local(at)
+	return t.Add(err + time.Millisecond), true
+}
+
+// refused reports whether the API server did not carry c out.
+func (c *call) refused() bool {
+	f := c.fact()
+	return f != nil && (f.Refused || f.Code >= 400) || c.adm != nil && c.adm.DryRun
+}
+
+// opened reports whether a stream was opened or the answer was given.
+func (c *call) opened() bool {
+	f := c.fact()
+	return f != nil && !c.refused() && f.Code != 0 && f.Stage != event.KubeReceived
+}
+
+// twin reports whether c is the same request as one that the webhook saw and
+// the audit log has not named yet: it then does not count twice.
+func (e *Engine) twin(c *call) bool {
+	f := c.fact()
+	return f != nil && f.Stage == event.KubeReceived && c.adm == nil &&
+		e.coverage.whole(event.WitnessAdmission, "", f.Received, f.Received)
+}
+
+// commands reports whether an operation runs a command in a running container.
+func commands(op event.KubeOp) bool {
+	return op == event.KubeExec || op == event.KubeNodeExec || op == event.KubeNodeRun
+}
+
+func (c *call) sessionID() session.ID {
+	if n := c.nonce(); n != "" {
+		return sessionID("call", n)
+	}
+	return sessionID("call", string(c.key.id), strconv.FormatInt(c.key.received, 10), c.key.user, c.key.uri)
+}
+
+// derive makes a session of a request that starts no process, or whose process
+// nobody saw.
+func (c *call) derive(e *Engine) (session.Session, bool) {
+	a := c.ask()
+	if !e.responsible(e.nodeOf(c)) || e.twin(c) {
+		return session.Session{}, false
+	}
+	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {
+		return session.Session{}, false
+	}
+	if commands(a.op) && !c.refused() {
+		if !e.settled(e.lo(c)) || len(e.arrivalsOf(c)) > 0 {
+			return session.Session{}, false
+		}
+	}
+	if c.refused() && e.retried(c) || a.op == event.KubeNodeProxy || e.startOf(c) != nil {
+		return session.Session{}, false
+	}
+	s := session.Session{
+		ID: c.sessionID(), State: session.StateRunning, Started: e.lo(c), Argv: a.argv, TTY: a.tty,
+		Target: e.targetOfCall(c), Path: a.path,
+	}
+	if a.argv != nil {
+		s.ArgvSource = "request"
+	}
+	if f := c.fact(); f != nil {
+		s.AuditID = f.ID
+		s.Started, _ = e.local(f.Received)
+	}
+	c.classify(e, &s)
+	c.outcome(e, &s)
+	known(&s, levelExact, e.kubeActor(c), via(c)...)
+	c.explain(e, &s)
+	e.stamp(&s)
+	s.Evidence = c.evidence()
+	return s, true
+}
+
+var callKinds = map[event.KubeOp]struct {
+	kind    session.Kind
+	channel event.Channel
+}{
+	event.KubeExec:         {session.KindExec, event.ChannelKubeExecSPDY},
+	event.KubeAttach:       {session.KindAttach, event.ChannelKubeAttach},
+	event.KubePortForward:  {session.KindForward, event.ChannelKubeForward},
+	event.KubeEphemeral:    {session.KindDebug, event.ChannelKubeEphemeral},
+	event.KubeNodeExec:     {session.KindExec, event.ChannelKubeNodeExec},
+	event.KubeNodeRun:      {session.KindExec, event.ChannelKubeNodeRun},
+	event.KubeNodeAttach:   {session.KindAttach, event.ChannelKubeNodeExec},
+	event.KubeNodeForward:  {session.KindForward, event.ChannelKubeNodeExec},
+	event.KubeNodeProxy:    {session.KindProxy, event.ChannelUnknown},
+	event.KubePodProxy:     {session.KindProxy, event.ChannelKubePodProxy},
+	event.KubeServiceProxy: {session.KindProxy, event.ChannelKubeServiceProxy},
+	event.KubePodChange:    {session.KindChange, event.ChannelKubePod},
+	event.KubeWorkload:     {session.KindChange, event.ChannelKubeWorkload},
+	event.KubeOther:        {session.KindIdentity, event.ChannelKubeletCred},
+}
+
+// channelOf returns the kind and channel of a request.
+func (c *call) channelOf() (session.Kind, event.Channel) {
+	a := c.ask()
+	k := callKinds[a.op]
+	ws := a.verb == "get"
+	switch {
+	case a.op == event.KubeExec && ws:
+		k.channel = event.ChannelKubeExecWS
+	case a.op == event.KubeAttach && ws:
+		k.channel = event.ChannelKubeAttachWS
+	case a.op == event.KubePodChange && (a.verb == "patch" || a.verb == "update"):
+		k.channel = event.ChannelKubePatchImage
+	case a.op == event.KubePodChange && a.object != nil && a.object.Mirror:
+		k.channel = event.ChannelKubeletStatic
+	case a.op == event.KubePodChange && a.object != nil && a.object.Debug && len(a.object.Host) > 0:
+		k.channel = event.ChannelKubeDebugNode
+	case a.op == event.KubeWorkload && a.object != nil && a.object.Kind == "CronJob":
+		k.channel = event.ChannelKubeCron
+	}
+	return k.kind, k.channel
+}
+
+func (c *call) classify(e *Engine, s *session.Session) {
+	s.Kind, s.Channel = c.channelOf()
+	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
+		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
+	}
+	if o := c.ask().object; o != nil && s.Argv == nil {
+		s.Argv = firstCommand(o.Containers)
+		if s.Argv != nil {
+			s.ArgvSource = "request"
+		}
+	}
+}
+
+func firstCommand(list []event.KubeContainer) []string {
+	for _, c := range list {
+		if argv := slices.Concat(c.Command, c.Args); len(argv) > 0 {
+			return argv
+		}
+	}
+	return nil
+}
+
+func (c *call) outcome(e *Engine, s *session.Session) {
+	f := c.fact()
+	switch {
+	case c.refused():
+		s.State = session.StateFailed
+	case f != nil && c.complete != nil:
+		s.State = session.StateEnded
+	case f == nil && !e.settled(c.adm.Time.Add(streamWait)), f != nil:
+		return
+	default:
+		s.State = session.StateEnded // changes are over once admitted; streams are told of by the audit log
+	}
+	at := s.Started
+	if c.complete != nil {
+		at, _ = e.local(c.complete.Time)
+	}
+	s.Ended = &at
+}
+
+// explain says whether the request lacks its process.
+func (c *call) explain(e *Engine, s *session.Session) {
+	switch {
+	case s.Kind == session.KindIdentity:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a node's identity, used by something that says it is no kubelet"}
+	case s.Kind != session.KindExec && s.Kind != session.KindCopy, s.State == session.StateFailed:
+	case !e.watched(c):
+		s.Gaps = append(s.Gaps, "the node of this pod is not watched: what ran is not known")
+	case c.opened():
+		s.Unexplained = session.Unexplained{Is: true, Reason: "the API server opened a stream, and no process began"}
+		if s.State == session.StateRunning {
+			s.Unexplained.Reason += " yet"
+		}
+	}
+}
+
+// watched reports whether the processes of c's pod are seen.
+func (e *Engine) watched(c *call) bool {
+	t := e.lo(c)
+	for _, k := range e.containers {
+		if k.pod != nil && k.pod.pod == c.pod() && len(k.runs) > 0 {
+			return e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window))
+		}
+	}
+	return false
+}
+
+// retried reports whether c, refused, is the first half of a kubectl that tried
+// by WebSocket and then again by SPDY: both are one deed.
+func (e *Engine) retried(c *call) bool {
+	f := c.fact()
+	if f == nil || f.Verb != "get" || f.Op != event.KubeExec && f.Op != event.KubeAttach && f.Op != event.KubePortForward {
+		return false
+	}
+	for _, o := range e.kube.byPod[c.pod()] {
+		g := o.fact()
+		if o == c || g == nil || g.Op != f.Op || g.Verb != "create" || g.User.Name != f.User.Name || g.Address != f.Address {
+			continue
+		}
+		if d := g.Received.Sub(f.Received); d >= 0 && d < 5*time.Second && slices.Equal(f.Argv, g.Argv) && f.Container == g.Container {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignNode reports whether a request was made with a node's identity by
+// something that does not say it is a kubelet.
+func foreignNode(f *event.KubeRequest) bool {
+	return strings.HasPrefix(f.User.Name, "system:node:") && !strings.HasPrefix(f.UserAgent, "kubelet/")
+}
+
+// nodeOf returns the node that c concerns, "" when it is not known.
+func (e *Engine) nodeOf(c *call) string {
+	a := c.ask()
+	if a.node != "" {
+		return a.node
+	}
+	if p := e.podAt(a.pod, "", e.lo(c)); p != nil {
+		return p.NodeName
+	}
+	return ""
+}
+
+func (e *Engine) targetOfCall(c *call) session.Target {
+	a := c.ask()
+	t := session.Target{Pod: a.pod.name, Namespace: a.pod.namespace, ContainerName: a.container, Node: a.node}
+	for id, k := range e.containers {
+		if k.pod != nil && k.pod.pod == a.pod && a.pod.name != "" && (k.pod.container == a.container && a.container != "") && len(k.runs) > 0 {
+			t = e.target(id)
+		}
+	}
+	if p := e.podAt(a.pod, t.PodUID, e.lo(c)); p != nil {
+		t.PodUID, t.Node, t.Workload = p.UID, cmp.Or(t.Node, p.NodeName), cmp.Or(t.Workload, p.Owner)
+	}
+	if o := a.object; o != nil {
+		if o.Kind != "Pod" {
+			t.Pod, t.Workload = "", o.Kind+"/"+cmp.Or(o.Name, a.pod.name)
+		}
+		t.Namespace = cmp.Or(t.Namespace, o.Namespace)
+		t.Node = cmp.Or(t.Node, o.NodeName)
+		if len(o.Containers) > 0 {
+			t.ContainerName, t.Image = cmp.Or(t.ContainerName, o.Containers[0].Name), cmp.Or(t.Image, o.Containers[0].Image)
+		}
+	}
+	return t
+}
+
+// copied reads kubectl cp from the commands that it runs: tar out of the
+// container, or into it.
+func copied(argv []string) (direction, path string, ok bool) {
+	switch {
+	case len(argv) < 4 || argv[0] != "tar":
+	case argv[1] == "cf" && argv[2] == "-":
+		return "out", argv[len(argv)-1], true
+	case slices.Contains(argv, "-xmf") || slices.Contains(argv, "-xf"):
+		if i := slices.Index(argv, "-C"); i > 0 && i+1 < len(argv) {
+			return "in", argv[i+1], true
+		}
+	}
+	return "", "", false
+}

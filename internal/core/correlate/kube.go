@@ -1,0 +1,208 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// kube is what the engine knows of Kubernetes: pods, requests to the API
+// server, and how far the witnesses that come late have come.
+type kube struct {
+	pods    map[podName][]event.KubePod // lives of a name, by time
+	calls   map[callKey]*call
+	byPod   map[podName][]*call
+	byNonce map[string]*call
+	reviews []event.KubeRequest // access reviews by nodes, by time
+	// through is up to when the audit log has told everything, where its
+	// witness says so; newest is the time of its youngest entry; lag is the
+	// longest that an entry took to arrive.
+	through, newest time.Time
+	lag             time.Duration
+	clocks          map[string]event.Clock
+}
+
+func newKube() kube {
+	return kube{
+		pods: map[podName][]event.KubePod{}, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
+		byNonce: map[string]*call{}, clocks: map[string]event.Clock{},
+	}
+}
+
+// podName names a pod at a time: names are used again.
+type podName struct{ namespace, name string }
+
+const (
+	podLives   = 4       // remembered of one name
+	reviewsMax = 1024    // access reviews remembered
+	callsMax   = 1 << 15 // requests to the API server remembered
+)
+
+func (e *Engine) applyPod(o event.KubePod) {
+	name := podName{o.Namespace, o.Name}
+	lives := e.kube.pods[name]
+	i := slices.IndexFunc(lives, func(p event.KubePod) bool { return p.UID == o.UID })
+	switch {
+	case i < 0:
+		lives = insert(lives, o, podLives)
+	case !o.Time.Before(lives[i].Time):
+		lives[i] = o
+	}
+	e.kube.pods[name] = lives
+	for k := range o.Containers {
+		if id := o.Containers[k].ID; id != "" {
+			c := e.container(id)
+			c.place(podPlace{pod: name, uid: o.UID, container: o.Containers[k].Name, spec: &o.Containers[k], node: o.NodeName, owner: o.Owner, static: o.Static}, o.Time)
+			e.touchContainer(id)
+		}
+	}
+}
+
+func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
+	c := e.container(o.ID)
+	c.namespace, c.cri = o.Namespace, &o
+	if o.Pod != "" {
+		c.place(podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
+	}
+	e.touchContainer(o.ID)
+}
+
+// podPlace is a container's place in a pod, as the API server or the node's
+// runtime tells it. The runtime knows no specification.
+type podPlace struct {
+	pod       podName
+	uid       string
+	container string
+	sandbox   bool
+	spec      *event.KubeContainer
+	node      string
+	owner     string
+	static    bool
+	time      time.Time
+}
+
+// place notes c's place in a pod. What only the API server knows stays when the
+// runtime repeats the rest.
+func (c *container) place(p podPlace, at time.Time) {
+	p.time = at
+	was := c.pod
+	if was == nil {
+		c.pod = &p
+		return
+	}
+	p.sandbox = p.sandbox || was.sandbox
+	newer := !at.Before(was.time)
+	if p.spec == nil || was.spec != nil && !newer {
+		p.spec, p.node, p.owner, p.static = was.spec, was.node, was.owner, was.static
+	}
+	if !newer {
+		p.time = was.time
+	}
+	c.pod = &p
+}
+
+// inPod reports whether id is a container of a pod, or may well be: containerd
+// keeps those in a namespace of their own.
+func (e *Engine) inPod(id event.ContainerID) bool {
+	c := e.containers[id]
+	return c != nil && (c.pod != nil || c.namespace == "k8s.io")
+}
+
+// podAt returns the life of a pod's name around t, or nil.
+func (e *Engine) podAt(name podName, uid string, t time.Time) *event.KubePod {
+	lives := e.kube.pods[name]
+	var best *event.KubePod
+	for i := range lives {
+		p := &lives[i]
+		if uid != "" && p.UID == uid {
+			return p
+		}
+		if uid == "" && (best == nil || p.Started.IsZero() || !p.Started.After(t)) {
+			best = p
+		}
+	}
+	return best
+}
+
+func (e *Engine) applyProgress(o event.Progress) {
+	if o.Witness == event.WitnessAudit && o.Through.After(e.kube.through) {
+		e.kube.through = o.Through
+		e.touchUnnamed()
+	}
+}
+
+func (e *Engine) applyClock(o event.Clock) {
+	if was, ok := e.kube.clocks[o.Of]; !ok || !o.Time.Before(was.Time) {
+		e.kube.clocks[o.Of] = o
+		e.touchUnnamed()
+	}
+}
+
+// touchUnnamed looks again at sessions in pods whose actor is not tied by an
+// id: what comes late may tell.
+func (e *Engine) touchUnnamed() {
+	e.touchIf(func(c subject) bool {
+		if _, ok := c.(*call); ok {
+			return true
+		}
+		return e.inPod(targetOf(c)) && c.state().published != nil && c.state().published.Attribution.Level != levelExact
+	})
+}
+
+// unmeasured is how far the API server's clock may be off while nobody has
+// measured it.
+const unmeasured = time.Second
+
+// local turns a time by the API server's clock into this host's, with the most
+// by which that can be wrong.
+func (e *Engine) local(t time.Time) (time.Time, time.Duration) {
+	c, ok := e.kube.clocks["apiserver"]
+	if !ok {
+		return t, unmeasured
+	}
+	off, err := -time.Duration(c.Offset), time.Duration(c.Error)
+	if own, ok := e.kube.clocks[e.host.Hostname]; ok && own.Of != "apiserver" {
+		off += time.Duration(own.Offset)
+		err += time.Duration(own.Error)
+	}
+	return t.Add(off), err
+}
+
+// An audit log arrives nearly in order, and after a while: auditDisorder is how
+// far its entries may be out of order, auditWait how long it may be silent, when
+// nothing else is known. A name rests on both only in so far as nobody else can
+// have asked for the same.
+const (
+	auditDisorder = 10 * time.Second
+	auditWait     = 2 * time.Minute
+)
+
+// auditSettled reports whether the audit log has told of everything that was
+// asked before t: its witness says so, much younger entries have come, or it
+// had more time than it has ever needed.
+func (e *Engine) auditSettled(t time.Time) bool {
+	through := e.kube.through
+	if n := e.kube.newest.Add(-auditDisorder); n.After(through) {
+		through = n
+	}
+	if at, err := e.local(through); !at.Add(-err).Before(t) {
+		return true
+	}
+	return !e.now.Before(t.Add(auditWait + 2*e.kube.lag))
+}
+
+// asksKnown reports whether every request to the API server for a command that
+// began at t is known: the admission webhook saw them come, or the audit log
+// has told of them.
+func (e *Engine) asksKnown(t time.Time) bool {
+	from := t.Add(-e.opt.Window)
+	if e.coverage.whole(event.WitnessAdmission, "", from, t) {
+		return e.settled(t)
+	}
+	return e.coverage.whole(event.WitnessAudit, "", from, t) && e.auditSettled(t)
+}
+
+// responsible reports whether sessions of a node's pods are this engine's to
+// tell.
+func (e *Engine) responsible(string) bool { return true }

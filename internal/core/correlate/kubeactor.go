@@ -1,0 +1,118 @@
+package correlate
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// The keys of Attribution.Via for requests to the API server.
+const (
+	viaAudit     = "audit"          // the API server's audit log
+	viaAdmission = "admission"      // the admission webhook
+	viaWindow    = "audit-window"   // the only request that fits in container, command and time
+	viaPodUID    = "pod"            // the request made the pod or container of that name
+	viaCRI       = "runtime-socket" // the client's request on the runtime's socket
+)
+
+// via says how a request itself is known.
+func via(c *call) []string {
+	var out []string
+	if c.fact() != nil {
+		out = append(out, viaAudit)
+	}
+	if c.adm != nil {
+		out = append(out, viaAdmission)
+	}
+	return out
+}
+
+// kubeActor describes who made a request. Whoever impersonates is told apart
+// from who is impersonated; the webhook knows only the latter, so until the
+// audit log speaks a name may be somebody's who lent it.
+func (e *Engine) kubeActor(c *call) session.Actor {
+	a := session.Actor{Kind: session.ActorKubernetes}
+	f := c.fact()
+	if f == nil {
+		identify(&a, c.adm.User)
+		return a
+	}
+	identify(&a, f.User)
+	if f.Impersonated == nil && c.adm != nil && c.adm.User.Name != f.User.Name {
+		identify(&a, c.adm.User) // the stage that tells of impersonation is still to come
+	}
+	if f.Impersonated != nil {
+		identify(&a, *f.Impersonated)
+		a.Impersonator = &session.Identity{User: f.User.Name, UID: f.User.UID, Groups: f.User.Groups, Extra: f.User.Extra}
+	}
+	a.Address, a.UserAgent = f.Address, f.UserAgent
+	a.Doubts = e.doubts(f)
+	return a
+}
+
+func identify(a *session.Actor, u event.KubeUser) {
+	a.User, a.KubeUID, a.Groups, a.Extra = u.Name, u.UID, u.Groups, u.Extra
+	a.Deputy = strings.HasPrefix(u.Name, "system:serviceaccount:")
+}
+
+// doubts says why an identity may be in other hands than its owner's.
+func (e *Engine) doubts(f *event.KubeRequest) []string {
+	var out []string
+	if foreignNode(f) {
+		out = append(out, fmt.Sprintf("a node's identity, with the user agent %s", quote(f.UserAgent)))
+	}
+	pod, uid := f.User.Extra["authentication.kubernetes.io/pod-name"], f.User.Extra["authentication.kubernetes.io/pod-uid"]
+	namespace, ok := namespaceOf(f.User.Name)
+	if !ok || len(pod) != 1 || len(uid) != 1 || f.Address == "" {
+		return out
+	}
+	p := e.podAt(podName{namespace, pod[0]}, uid[0], f.Received)
+	if p == nil || len(p.Addresses) == 0 || slices.Contains(p.Addresses, f.Address) {
+		return out
+	}
+	return append(out, fmt.Sprintf("the token of pod %s/%s (%s) was used from %s", namespace, pod[0], strings.Join(p.Addresses, ", "), f.Address))
+}
+
+// namespaceOf returns the namespace in a service account's user name.
+func namespaceOf(user string) (string, bool) {
+	rest, ok := strings.CutPrefix(user, "system:serviceaccount:")
+	namespace, _, found := strings.Cut(rest, ":")
+	return namespace, ok && found
+}
+
+func (c *call) evidence() []session.Evidence {
+	var a account
+	a.call(c)
+	return a.sorted()
+}
+
+func (a *account) call(c *call) {
+	for _, f := range []*event.KubeRequest{c.received, c.started, c.complete} {
+		if f == nil {
+			continue
+		}
+		by := f.User.Name
+		if f.Impersonated != nil {
+			by += " as " + f.Impersonated.Name
+		}
+		a.add(*f, string(f.Op)+" "+string(f.Stage), "audit id %s, %s %s, by %s from %s, status %d", f.ID, f.Verb, quote(f.URI), by, f.Address, f.Code)
+	}
+	if f := c.adm; f != nil {
+		alone := ""
+		if !f.Alone {
+			alone = "; identical requests were under way"
+		}
+		a.add(*f, string(f.Op), "nonce %s, by %s, held for %s%s", f.Nonce, f.User.Name, f.Time.Sub(f.Arrived), alone)
+	}
+}
+
+// asked adds to the evidence of a command in a pod the requests that can stand
+// behind it.
+func (a *account) asked(e *Engine, at arrival) {
+	for _, c := range e.choose(at).calls {
+		a.call(c)
+	}
+}

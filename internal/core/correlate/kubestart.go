@@ -1,0 +1,147 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// attributePodRun finds who asked for a container of a pod to be started. A
+// pod's name is used by one pod at a time and a container's by one container in
+// it, so the request that made the pod, or put the container into it, is tied
+// by an id.
+func (e *Engine) attributePodRun(r *run, s *session.Session) {
+	place := e.containers[r.key.container].pod
+	none(s)
+	made := e.makers(place, s.Started)
+	switch {
+	case len(made) == 1:
+		known(s, session.LevelExact, e.kubeActor(made[0]), append([]string{viaPodUID}, via(made[0])...)...)
+		if o := made[0].ask().object; o != nil && o.Debug && len(o.Host) > 0 {
+			s.Kind, s.Channel = session.KindDebug, event.ChannelKubeDebugNode
+		}
+	case len(made) > 1:
+		var actors []session.Actor
+		for _, c := range made {
+			actors = appendIdentity(actors, e.kubeActor(c))
+		}
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
+	}
+	e.explainPodRun(place, s)
+}
+
+func podKind(p *podPlace) session.Kind {
+	if p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug {
+		return session.KindDebug
+	}
+	return session.KindStart
+}
+
+func podChannel(p *podPlace) event.Channel {
+	kind := event.KubeApp
+	if p.spec != nil {
+		kind = p.spec.Kind
+	}
+	switch {
+	case p.static:
+		return event.ChannelKubeletStatic
+	case kind == event.KubeInit:
+		return event.ChannelKubeInit
+	case kind == event.KubeSidecar:
+		return event.ChannelKubeSidecar
+	case kind == event.KubeEphemeralDebug:
+		return event.ChannelKubeEphemeral
+	case strings.HasPrefix(p.owner, "Job/"):
+		return event.ChannelKubeCron
+	case p.owner != "" && !strings.HasPrefix(p.owner, "Node/"):
+		return event.ChannelKubeWorkload
+	}
+	return event.ChannelKubePod
+}
+
+// makers returns the requests that made the pod, or put the ephemeral container
+// into it, before it began.
+func (e *Engine) makers(p *podPlace, began time.Time) []*call {
+	want := event.KubePodChange
+	if p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug {
+		want = event.KubeEphemeral
+	}
+	var out []*call
+	for _, c := range e.callsTo(p.pod) {
+		a := c.ask()
+		if a.op != want || c.refused() || e.twin(c) || e.lo(c).After(began) || want == event.KubePodChange && a.verb != "create" && a.verb != "" {
+			continue
+		}
+		if o := a.object; o != nil && (o.UID != "" && p.uid != "" && o.UID != p.uid ||
+			want == event.KubeEphemeral && !slices.ContainsFunc(o.Containers, func(k event.KubeContainer) bool { return k.Name == p.container })) {
+			continue
+		}
+		if want == event.KubeEphemeral && a.object == nil {
+			continue // which container it put is not known
+		}
+		out = append(out, c)
+	}
+	if want == event.KubePodChange && len(out) > 1 { // the latest life of the name
+		slices.SortFunc(out, func(a, b *call) int { return e.lo(b).Compare(e.lo(a)) })
+		out = out[:1]
+	}
+	return out
+}
+
+// startOf returns the start of a container that c asked for, or nil: the start
+// then tells of both. A change of what is there already stands for itself.
+func (e *Engine) startOf(c *call) *run {
+	a := c.ask()
+	if a.op != event.KubeEphemeral && a.op != event.KubePodChange {
+		return nil
+	}
+	var first *run
+	for _, k := range e.containers {
+		if k.pod == nil || k.pod.pod != a.pod || k.pod.sandbox {
+			continue
+		}
+		for _, r := range k.runs {
+			began := r.begins(e)
+			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(first.begins(e))) {
+				first = r
+			}
+		}
+	}
+	return first
+}
+
+// explainPodRun says whether a container of a pod lacks its request.
+func (e *Engine) explainPodRun(p *podPlace, s *session.Session) {
+	if s.Attribution.Level != session.LevelNone || p.sandbox {
+		return
+	}
+	pod := e.podAt(p.pod, p.uid, s.Started)
+	switch {
+	case p.static:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a static pod: a file on the node asked for it, and whoever wrote that"}
+	case e.coverage.before(s.Started) || pod != nil && !pod.Started.IsZero() && pod.Started.Add(e.opt.Window).Before(s.Started):
+		// The pod was there before; who made it, made it before we looked.
+	case e.coverage.whole(event.WitnessAudit, "", s.Started.Add(-time.Minute), s.Started) && e.auditSettled(s.Started):
+		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server made this pod"}
+	}
+}
+
+// podTarget completes a target with the container's place in its pod.
+func (e *Engine) podTarget(t *session.Target, c *container) {
+	p := c.pod
+	if p == nil {
+		return
+	}
+	t.Namespace, t.Pod, t.PodUID, t.ContainerName = p.pod.namespace, p.pod.name, p.uid, p.container
+	t.Workload, t.Node = p.owner, cmp.Or(p.node, t.Node)
+	if p.spec != nil {
+		t.Image = cmp.Or(p.spec.Image, t.Image)
+	}
+	if c.cri != nil {
+		t.Image, t.Runtime = cmp.Or(t.Image, c.cri.Image), cmp.Or(c.cri.Runtime, t.Runtime)
+	}
+}
