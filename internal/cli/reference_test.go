@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/docker"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -301,8 +302,9 @@ func metricsPage(t *testing.T) []byte {
 	for _, m := range metrics(t) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
-	b.WriteString("\nThe reader of client requests counts by itself:\n\n")
-	for _, name := range slices.Sorted(maps.Keys((&requestParser{requests: docker.NewRequests(docker.RequestOptions{})}).counters())) {
+	b.WriteString("\nThe readers of client requests and of Kubernetes audit events count by themselves:\n\n")
+	all := counters(&requestParser{requests: docker.NewRequests(docker.RequestOptions{})}, audit.New(audit.Options{}))()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}
 	return b.Bytes()

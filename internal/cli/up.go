@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -45,6 +46,9 @@ defaults:
   docker: unix:///run/docker.sock
   containerd: /run/containerd/containerd.sock
   client_requests: auto          # auto, always, off
+  audit:
+    log: /var/log/kubernetes/audit.log
+    webhook: 10.0.0.5:9478       # sallyport kube audit-webhook says how
   retention:
     age: 30d
     size: 2GiB`,
@@ -74,6 +78,8 @@ defaults:
 func watchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
+	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
@@ -86,7 +92,7 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 		}
 	}
 	for _, s := range settings {
-		name := strings.ReplaceAll(s.key, "_", "-")
+		name := strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
 		flag := flags.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue
@@ -110,7 +116,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	for _, line := range missing {
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
-	if all {
+	if all && auditFrom(conf) == "" {
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
 	}
 	st, err := store.Open(conf.State, store.Options{})
@@ -122,11 +128,19 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	}
 	defer st.Close()
 
+	witnesses := h.witnesses()
+	audits, err := newAudit(conf, log)
+	if err != nil {
+		return fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
+	}
+	if audits != nil {
+		witnesses = append(witnesses, watch.Named{Name: event.WitnessAudit, Witness: audits})
+	}
 	live := newLive(env, asJSON)
 	engine := watch.New(watch.Options{
-		Witnesses: h.witnesses(), Logger: log, Deliver: live.revisions,
+		Witnesses: witnesses, Logger: log, Deliver: live.revisions,
 		Keeper: keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}},
-		Sensor: h.sensorStatus, Counters: h.parser.counters, StoreSize: func() int64 { return diskUsage(conf.State) },
+		Sensor: h.sensorStatus, Counters: counters(h.parser, audits), StoreSize: func() int64 { return diskUsage(conf.State) },
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	address, err := serveStatus(ctx, group, engine, conf)
@@ -168,6 +182,9 @@ func (env *environment) banner(h *host, conf config, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
+	if from := auditFrom(conf); from != "" {
+		say("Kubernetes audit: %s.", printable.Text(from))
+	}
 	say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
 	if address != "" {
 		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)
