@@ -217,6 +217,9 @@ func text(raw []byte) string { return string(plain(raw)) }
 func texts(raw []byte) []string {
 	var out []string
 	for e := elementsOf(raw); e.next(); {
+		if out == nil {
+			out = make([]string, 0, 1+bytes.Count(e.b[e.i:], []byte{','}))
+		}
 		out = append(out, text(e.value))
 	}
 	return out

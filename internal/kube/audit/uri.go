@@ -34,29 +34,30 @@ func pairs(query string, visit func(key, value string)) {
 // server converts them: of a repeated one the first counts, "command" is a
 // list, and a flag is false only when it is absent, "0" or "false".
 func podOptions(q *event.KubeRequest, query string) {
-	seen := map[string]bool{}
-	first := func(key string) bool { defer func() { seen[key] = true }(); return !seen[key] }
+	var container, tty, stdin bool // has been seen
+	first := func(seen *bool) bool {
+		defer func() { *seen = true }()
+		return !*seen
+	}
 	flag := func(v string) bool { return v != "0" && !strings.EqualFold(v, "false") }
+	if q.Op == event.KubeExec {
+		q.Argv = make([]string, 0, strings.Count(query, "command="))
+	}
 	pairs(query, func(key, value string) {
-		switch key {
-		case "command":
-			if q.Op == event.KubeExec {
-				q.Argv = append(q.Argv, value)
-			}
-		case "container":
-			if first(key) {
-				q.Container = value
-			}
-		case "tty":
-			if first(key) {
-				q.TTY = flag(value)
-			}
-		case "stdin":
-			if first(key) {
-				q.Stdin = flag(value)
-			}
+		switch {
+		case key == "command" && q.Op == event.KubeExec:
+			q.Argv = append(q.Argv, value)
+		case key == "container" && first(&container):
+			q.Container = value
+		case key == "tty" && first(&tty):
+			q.TTY = flag(value)
+		case key == "stdin" && first(&stdin):
+			q.Stdin = flag(value)
 		}
 	})
+	if len(q.Argv) == 0 {
+		q.Argv = nil
+	}
 }
 
 // ports reads the ports of a port-forward: a list whose elements may be lists.
