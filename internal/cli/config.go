@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,6 +34,23 @@ type config struct {
 	// ClientRequests says when the requests of Docker clients are read at the
 	// socket: auto, always or off.
 	ClientRequests string
+	// AuditLog is the path of the log that a kube-apiserver writes
+	// (--audit-log-path); rotated files beside it are read, too.
+	AuditLog string
+	// AuditWebhook is the address on which to receive what a kube-apiserver sends
+	// (--audit-webhook-config-file), with TLS: host:port.
+	AuditWebhook string
+	// AuditCert is the path of the webhook's certificate. Without it the state
+	// directory has certificates for both sides: sallyport kube audit-webhook.
+	AuditCert string
+	// AuditKey is the path of the key to audit.cert.
+	AuditKey string
+	// AuditClientCa is the path of the certificates that the API server's own must
+	// be signed by, with audit.cert.
+	AuditClientCa string
+	// AuditTokenFile is the path of a file with a token that the API server must
+	// show, with audit.cert.
+	AuditTokenFile string
 	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
 	// 0 keeps them for ever.
 	RetentionAge time.Duration
@@ -129,6 +147,19 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"audit.log", func(c *config, v string) error { return setPath(&c.AuditLog, v) }},
+	{"audit.webhook", func(c *config, v string) error {
+		c.AuditWebhook = v
+		_, port, err := net.SplitHostPort(v)
+		if err == nil && port == "" {
+			err = errors.New("want host:port")
+		}
+		return err
+	}},
+	{"audit.cert", func(c *config, v string) error { return setPath(&c.AuditCert, v) }},
+	{"audit.key", func(c *config, v string) error { return setPath(&c.AuditKey, v) }},
+	{"audit.client_ca", func(c *config, v string) error { return setPath(&c.AuditClientCa, v) }},
+	{"audit.token_file", func(c *config, v string) error { return setPath(&c.AuditTokenFile, v) }},
 	{"retention.age", func(c *config, v string) (err error) {
 		c.RetentionAge, err = parseAge(v)
 		return err

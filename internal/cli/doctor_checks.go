@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
 // check is one question to the host.
@@ -19,19 +20,21 @@ type check struct {
 
 // exam is what the checks ask; every field is a fake in tests.
 type exam struct {
-	goos    string
-	uid     int
-	address string // of the Docker daemon
-	state   string // state directory
-	now     func() time.Time
-	built   time.Time // the build's time; zero when unknown
-	read    func(path string) (string, error)
+	goos     string
+	uid      int
+	address  string // of the Docker daemon
+	state    string // state directory
+	auditLog string // "" when none was named
+	now      func() time.Time
+	built    time.Time // the build's time; zero when unknown
+	read     func(path string) (string, error)
 
 	features   func() kernel.Features
 	docker     func(ctx context.Context, address string) (dockerFacts, error)
 	listeners  func(socket string) (pid uint32, tcp []string, err error)
 	find       func() (address string, err error) // of containerd
 	containerd func(ctx context.Context, address string) (version string, err error)
+	audit      func(path string) (audit.Facts, error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
 }
@@ -62,6 +65,7 @@ func (x *exam) checks() []check {
 		{"cgroups", x.checkCgroups},
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
+		{"kubernetes audit", x.checkAudit},
 		{"state directory", x.checkState},
 		{"clock", x.checkClock},
 		{"login uid", x.checkLogin},

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -300,8 +301,9 @@ func metricsPage(t *testing.T) []byte {
 	for _, m := range metrics(t) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
-	b.WriteString("\nThe reader of client requests counts by itself:\n\n")
-	for _, name := range slices.Sorted(maps.Keys(newRequestParser().counters())) {
+	b.WriteString("\nThe readers of client requests and of Kubernetes audit events count by themselves:\n\n")
+	all := counters(newRequestParser(), audit.New(audit.Options{}))()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}
 	return b.Bytes()

@@ -35,6 +35,7 @@ func newRoot(env *environment) *cobra.Command {
 		newDoctor(env),
 		newVerify(env),
 		newNode(env),
+		newKube(env),
 		newChannels(env),
 		newVersion(env),
 	)

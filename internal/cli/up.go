@@ -46,6 +46,9 @@ defaults:
   docker: unix:///run/docker.sock
   containerd: /run/containerd/containerd.sock
   client_requests: auto          # auto, always, off
+  audit:
+    log: /var/log/kubernetes/audit.log
+    webhook: 10.0.0.5:9478       # sallyport kube audit-webhook says how
   retention:
     age: 30d
     size: 2GiB
@@ -85,6 +88,8 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 func watchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
+	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
@@ -142,7 +147,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	for _, line := range missing {
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
-	if all && conf.CollectListen == "" {
+	if all && conf.CollectListen == "" && auditFrom(conf) == "" {
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
 	}
 	if conf.NodeCollector != "" {
@@ -159,10 +164,18 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 
 	opt := watch.Options{
 		Witnesses: h.witnesses(), Logger: log, Deliver: newLive(env, asJSON).revisions,
-		Sensor: h.sensorStatus, Counters: h.parser.counters, StoreSize: func() int64 { return diskUsage(conf.State) },
+		Sensor: h.sensorStatus, StoreSize: func() int64 { return diskUsage(conf.State) },
 	}
 	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
 	opt.Keeper = kept
+	audits, err := newAudit(conf, log)
+	if err != nil {
+		return fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
+	}
+	if audits != nil {
+		opt.Witnesses = append(opt.Witnesses, watch.Named{Name: event.WitnessAudit, Witness: audits})
+	}
+	opt.Counters = counters(h.parser, audits)
 	nodes, err := newCollector(conf, log)
 	if err != nil {
 		return err
@@ -218,6 +231,9 @@ func (env *environment) banner(h *host, conf config, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
+	if from := auditFrom(conf); from != "" {
+		say("Kubernetes audit: %s.", printable.Text(from))
+	}
 	if conf.NodeCollector == "" {
 		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
 	}
