@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 )
 
@@ -33,6 +35,32 @@ type config struct {
 	// ClientRequests says when the requests of Docker clients are read at the
 	// socket: auto, always or off.
 	ClientRequests string
+	// AdmissionListen is where the admission webhook is served, HOST:PORT; without
+	// it, it is not.
+	AdmissionListen string
+	// AdmissionNames are the names and addresses under which the API server
+	// reaches the webhook, with commas between: they go into the certificate that
+	// Sallyport makes for it. Without them, the address it listens on.
+	AdmissionNames string
+	// AdmissionCert is a file with the webhook's certificate in PEM, in place of
+	// one that Sallyport makes; AdmissionKey must come with it.
+	AdmissionCert string
+	// AdmissionKey is a file with the key of AdmissionCert.
+	AdmissionKey string
+	// AdmissionClientCA is a file with the authorities of the API server's client
+	// certificate. Without it, whoever reaches the webhook can claim that anybody
+	// asks for anything.
+	AdmissionClientCA string
+	// AdmissionHold is how long an exec may be held until one that could be taken
+	// for it has started; 0 holds none.
+	AdmissionHold time.Duration
+	// KubeKubeconfig is a kubeconfig file for the API server, or in-cluster for
+	// the service account of the pod that Sallyport runs in. Without it pods are
+	// known from the runtime alone.
+	KubeKubeconfig string
+	// KubeNode limits the pods that the API server is asked about to those of one
+	// node.
+	KubeNode string
 	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
 	// 0 keeps them for ever.
 	RetentionAge time.Duration
@@ -46,13 +74,14 @@ const (
 	defaultRequests  = "auto"
 	defaultRetention = 30 * 24 * time.Hour
 	defaultSize      = 2 << 30
+	defaultHold      = time.Second
 	configVersion    = 1
 )
 
 func defaultConfig(env *environment) config {
 	return config{
 		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
 	}
 }
 
@@ -107,6 +136,24 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"admission.listen", func(c *config, v string) error {
+		c.AdmissionListen = v
+		_, _, err := net.SplitHostPort(v)
+		return err
+	}},
+	{"admission.names", func(c *config, v string) error { c.AdmissionNames = v; return nil }},
+	{"admission.cert", func(c *config, v string) error { return setPath(&c.AdmissionCert, v) }},
+	{"admission.key", func(c *config, v string) error { return setPath(&c.AdmissionKey, v) }},
+	{"admission.client_ca", func(c *config, v string) error { return setPath(&c.AdmissionClientCA, v) }},
+	{"admission.hold", func(c *config, v string) (err error) {
+		c.AdmissionHold, err = time.ParseDuration(v)
+		if err != nil || c.AdmissionHold < 0 || c.AdmissionHold >= admission.Timeout {
+			return fmt.Errorf("want a duration below %s, which is what the API server waits for", admission.Timeout)
+		}
+		return nil
+	}},
+	{"kube.kubeconfig", func(c *config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
+	{"kube.node", func(c *config, v string) error { c.KubeNode = v; return nil }},
 	{"retention.age", func(c *config, v string) (err error) {
 		c.RetentionAge, err = parseAge(v)
 		return err
@@ -115,6 +162,17 @@ var settings = []setting{
 		c.RetentionSize, err = parseSize(v)
 		return err
 	}},
+}
+
+// flagNames lists the flags whose names are not their setting's key.
+var flagNames = map[string]string{"admission.listen": "admission", "kube.kubeconfig": "kubeconfig", "kube.node": "node-name"}
+
+// flag returns the name of the setting's flag.
+func (s setting) flag() string {
+	if name, ok := flagNames[s.key]; ok {
+		return name
+	}
+	return strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
 }
 
 func setPath(to *string, v string) error {

@@ -34,6 +34,7 @@ type exam struct {
 	containerd func(ctx context.Context, address string) (version string, err error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
+	kube       func(ctx context.Context, path string) (code int, err error) // asks the API server; nil: none is configured
 }
 
 // dockerFacts is what the Docker daemon says of itself.
@@ -62,6 +63,7 @@ func (x *exam) checks() []check {
 		{"cgroups", x.checkCgroups},
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
+		{"API server", x.checkKube},
 		{"state directory", x.checkState},
 		{"clock", x.checkClock},
 		{"login uid", x.checkLogin},

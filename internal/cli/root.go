@@ -34,6 +34,7 @@ func newRoot(env *environment) *cobra.Command {
 		newReplay(env),
 		newDoctor(env),
 		newVerify(env),
+		newKube(env),
 		newChannels(env),
 		newVersion(env),
 	)

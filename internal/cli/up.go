@@ -10,7 +10,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
-	"strings"
 	"syscall"
 	"time"
 
@@ -45,6 +44,12 @@ defaults:
   docker: unix:///run/docker.sock
   containerd: /run/containerd/containerd.sock
   client_requests: auto          # auto, always, off
+  admission:                     # none by default
+    listen: 0.0.0.0:9443
+    names: hook.example.com,192.0.2.7
+    client_ca: /etc/sallyport/apiserver-ca.crt
+  kube:
+    kubeconfig: /etc/sallyport/kubeconfig
   retention:
     age: 30d
     size: 2GiB`,
@@ -74,6 +79,11 @@ defaults:
 func watchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("admission", "", "serve the admission webhook on `ADDR`, HOST:PORT; see sallyport kube webhook-config")
+	f.String("admission-names", "", "`NAMES` under which the API server reaches the webhook, with commas between (default: the address)")
+	f.String("admission-client-ca", "", "`FILE` of the authorities whose client certificates the webhook asks for")
+	f.String("kubeconfig", "", "ask the API server about pods by `FILE`, or in-cluster; see sallyport kube rbac")
+	f.String("node-name", "", "ask only about the pods of node `NAME`")
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
@@ -86,7 +96,7 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 		}
 	}
 	for _, s := range settings {
-		name := strings.ReplaceAll(s.key, "_", "-")
+		name := s.flag()
 		flag := flags.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue

@@ -37,7 +37,8 @@ const (
 // Certificate returns a certificate for a server that is reached under names
 // (DNS names and IP addresses), and in PEM the authority that issued it. Both
 // are kept in dir, made when absent, and the server's is made again when names
-// or time ask for it; the authority stays, because the API server knows it.
+// or time ask for it, with the names that it had besides; the authority stays,
+// because the API server knows it.
 func Certificate(dir string, names []string) (cert tls.Certificate, ca []byte, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return cert, nil, fmt.Errorf("keep certificates: %w", err)
@@ -51,6 +52,7 @@ func Certificate(dir string, names []string) (cert tls.Certificate, ca []byte, e
 	}
 	cert, err = loadPair(dir, serverName)
 	if err != nil || !fits(cert.Leaf, authority.Leaf, names) {
+		names = slices.Concat(names, namesOf(cert.Leaf))
 		if cert, err = issue(dir, serverName, &authority, names); err != nil {
 			return cert, nil, fmt.Errorf("server certificate: %w", err)
 		}
@@ -61,6 +63,20 @@ func Certificate(dir string, names []string) (cert tls.Certificate, ca []byte, e
 // loadPair reads NAME.crt and NAME.key.
 func loadPair(dir, name string) (tls.Certificate, error) {
 	return tls.LoadX509KeyPair(filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key"))
+}
+
+// namesMax bounds the names that a certificate gathers.
+const namesMax = 64
+
+func namesOf(leaf *x509.Certificate) []string {
+	if leaf == nil {
+		return nil
+	}
+	names := slices.Clone(leaf.DNSNames)
+	for _, ip := range leaf.IPAddresses {
+		names = append(names, ip.String())
+	}
+	return names[:min(len(names), namesMax)]
 }
 
 // fits reports whether leaf comes from authority, names all names and will not
@@ -112,7 +128,8 @@ func form(authority bool, names []string) *x509.Certificate {
 		c.Subject.CommonName, c.NotAfter, c.IsCA, c.MaxPathLenZero = "Sallyport admission authority", now.Add(authorityLife), true, true
 		c.KeyUsage, c.ExtKeyUsage = x509.KeyUsageCertSign, nil
 	}
-	for _, n := range names {
+	slices.Sort(names)
+	for _, n := range slices.Compact(names) {
 		if ip := net.ParseIP(n); ip != nil {
 			c.IPAddresses = append(c.IPAddresses, ip)
 		} else {

@@ -10,6 +10,9 @@ rules:
 - apiGroups: [""]
   resources: [pods, nodes]
   verbs: [get, list, watch]
+- apiGroups: [admissionregistration.k8s.io] # doctor looks whether the webhook is there
+  resources: [validatingwebhookconfigurations]
+  verbs: [get]
 ---
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
