@@ -226,7 +226,7 @@ func hooks(t *testing.T, r *recorder, p kube.Pod) {
 func static(t *testing.T, c *kube.Cluster, r *recorder) {
 	t.Helper()
 	file := filepath.Join(c.Nodes[0].StaticPods, "fixed.yaml")
-	manifest := `{apiVersion: v1, kind: Pod, metadata: {name: fixed, namespace: default}, spec: {terminationGracePeriodSeconds: 0, containers: [{name: app, image: "` + kube.Image + `"}]}}`
+	manifest := "apiVersion: v1\nkind: Pod\nmetadata: {name: fixed, namespace: default}\nspec: {terminationGracePeriodSeconds: 0, containers: [{name: app, image: \"" + kube.Image + "\"}]}\n"
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		t.Fatal(err)
 	}

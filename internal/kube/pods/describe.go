@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"fmt"
 	"time"
 	"unique"
 
@@ -12,14 +13,14 @@ import (
 
 // describe takes from a pod what concerns commands. What many pods have in
 // common is kept once.
-func describe(now time.Time, p *corev1.Pod) event.KubePod {
+func (s *sharer) describe(now time.Time, p *corev1.Pod) event.KubePod {
 	o := event.KubePod{
 		Header: header(now), Namespace: shared(p.Namespace), Name: p.Name, UID: string(p.UID), NodeName: shared(p.Spec.NodeName),
 		ServiceAccount: shared(p.Spec.ServiceAccountName), Static: podspec.Static(p.Annotations), Containers: podspec.Containers(&p.Spec),
 	}
 	podspec.Identify(o.Containers, &p.Status)
 	for i := range o.Containers {
-		share(&o.Containers[i])
+		s.container(&o.Containers[i])
 	}
 	for _, ip := range p.Status.PodIPs {
 		o.Addresses = append(o.Addresses, ip.IP)
@@ -38,20 +39,49 @@ func describe(now time.Time, p *corev1.Pod) event.KubePod {
 	return o
 }
 
-// share keeps once what the containers of a workload have in common.
-func share(c *event.KubeContainer) {
-	c.Name, c.Image, c.Target = shared(c.Name), shared(c.Image), shared(c.Target)
-	shareAll(c.Command)
-	shareAll(c.Args)
-	for i := range c.Hooks {
-		shareAll(c.Hooks[i].Argv)
-	}
-}
-
-func shareAll(list []string) {
-	for i := range list {
-		list[i] = shared(list[i])
-	}
-}
-
 func shared(s string) string { return unique.Make(s).Value() }
+
+// shapesMax bounds the lists that a sharer remembers. Beyond it all are
+// forgotten: those to come share among themselves.
+const shapesMax = 8192
+
+// sharer keeps once what the containers of a workload have in common: nobody
+// changes an observation, so many pods may hold one list.
+type sharer struct {
+	argvs map[string][]string
+	hooks map[string][]event.KubeHook
+}
+
+func newSharer() *sharer {
+	return &sharer{argvs: map[string][]string{}, hooks: map[string][]event.KubeHook{}}
+}
+
+func (s *sharer) container(c *event.KubeContainer) {
+	c.Name, c.Image, c.Target = shared(c.Name), shared(c.Image), shared(c.Target)
+	c.Command, c.Args = s.argv(c.Command), s.argv(c.Args)
+	for i := range c.Hooks {
+		c.Hooks[i].Argv = s.argv(c.Hooks[i].Argv)
+	}
+	if len(c.Hooks) > 0 {
+		c.Hooks = once(s.hooks, fmt.Sprintf("%#v", c.Hooks), c.Hooks)
+	}
+}
+
+func (s *sharer) argv(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
+	return once(s.argvs, fmt.Sprintf("%q", list), list)
+}
+
+// once returns the list first seen under a key.
+func once[T any](known map[string][]T, key string, list []T) []T {
+	if old, ok := known[key]; ok {
+		return old
+	}
+	if len(known) >= shapesMax {
+		clear(known)
+	}
+	known[key] = list
+	return list
+}

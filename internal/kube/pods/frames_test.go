@@ -86,7 +86,7 @@ func FuzzFrames(f *testing.F) {
 			if err != nil {
 				return
 			}
-			o := describe(noon, &c.pod)
+			o := newSharer().describe(noon, &c.pod)
 			newIndex().put(&o)
 		}
 	})

@@ -67,12 +67,12 @@ func TestDescribe(t *testing.T) {
 			{Name: "app", Kind: event.KubeApp, ID: event.ContainerID(fmt.Sprintf("%064x", 15)), Image: "registry.example.com/shop/app:1.2.3", Command: []string{"/usr/bin/app"}, Args: []string{"--config", "/etc/app"}, Hooks: hooks},
 		},
 	}
-	if d := cmp.Diff(want, describe(noon, synthetic(7))); d != "" {
+	if d := cmp.Diff(want, newSharer().describe(noon, synthetic(7))); d != "" {
 		t.Error(d)
 	}
 	static := synthetic(1)
 	static.Annotations = map[string]string{"kubernetes.io/config.source": "file", "kubernetes.io/config.mirror": "x"}
-	if !describe(noon, static).Static {
+	if !newSharer().describe(noon, static).Static {
 		t.Error("a static pod is not said to be one")
 	}
 }
@@ -81,7 +81,7 @@ func TestDescribe(t *testing.T) {
 func TestIndex(t *testing.T) {
 	x := newIndex()
 	put := func(p *corev1.Pod) bool {
-		o := describe(time.Now(), p)
+		o := newSharer().describe(time.Now(), p)
 		return x.put(&o)
 	}
 	x.begin()
@@ -120,11 +120,11 @@ func BenchmarkIndex(b *testing.B) {
 			for b.Loop() {
 				runtime.GC()
 				runtime.ReadMemStats(&before)
-				x := newIndex()
+				x, share := newIndex(), newSharer()
 				kept := make([]event.KubePod, 0)
 				x.begin()
 				for i := range pods100k {
-					o := describe(noon, decoded(b, i))
+					o := share.describe(noon, decoded(b, i))
 					x.put(&o)
 					if keep {
 						kept = append(kept, o)
@@ -134,6 +134,7 @@ func BenchmarkIndex(b *testing.B) {
 				runtime.GC()
 				runtime.ReadMemStats(&after)
 				runtime.KeepAlive(x)
+				runtime.KeepAlive(share)
 				runtime.KeepAlive(kept)
 			}
 			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/pods100k, "B/pod")

@@ -56,6 +56,7 @@ type Stats struct {
 type Witness struct {
 	opts  Options
 	index *index
+	share *sharer
 	stats struct{ pods, reported, unchanged, lists, bad atomic.Uint64 }
 }
 
@@ -64,7 +65,7 @@ func New(o Options) *Witness {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Witness{opts: o, index: newIndex()}
+	return &Witness{opts: o, index: newIndex(), share: newSharer()}
 }
 
 // Stats may be called at any time.
@@ -271,7 +272,7 @@ func (w *Witness) change(c change, emit func(event.Observation)) {
 
 // see reports a pod unless it is known as it is.
 func (w *Witness) see(now time.Time, p *corev1.Pod, emit func(event.Observation)) {
-	o := describe(now, p)
+	o := w.share.describe(now, p)
 	if w.index.put(&o) {
 		w.report(o, emit)
 	} else {
