@@ -2,6 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -12,9 +14,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
@@ -22,6 +28,7 @@ import (
 const (
 	bookmarkName = "audit.bookmark"
 	identityName = "audit-webhook"
+	canaryName   = "audit.canary"
 )
 
 // newAudit returns the witness of the API server's audit that the configuration
@@ -41,7 +48,61 @@ func newAudit(conf config, log *slog.Logger) (*audit.Witness, error) {
 	if o.Log == nil && o.Webhook == nil {
 		return nil, nil
 	}
+	if conf.KubeKubeconfig != "" {
+		key, err := canaryKey(conf.State)
+		if err != nil {
+			return nil, err
+		}
+		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(conf.KubeKubeconfig), Key: key, Every: canaryEvery}
+	}
 	return audit.New(o), nil
+}
+
+// canaryEvery is how often a canary goes through the audit log. It is also how
+// long a name may have to wait where nothing else says that the log is complete.
+const canaryEvery = 30 * time.Second
+
+// canaryProbe returns what sends a canary to the API server.
+func canaryProbe(kubeconfig string) func(context.Context, string) error {
+	connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(kubeconfig) })
+	return func(ctx context.Context, token string) error {
+		client, err := connect()
+		if err != nil {
+			return err
+		}
+		_, err = client.Probe(ctx, audit.CanaryURI(token))
+		return err
+	}
+}
+
+// canaryKey returns the key in the state directory, drawing it the first time.
+func canaryKey(state string) ([]byte, error) {
+	file := keptFile(filepath.Join(state, canaryName))
+	key, err := file.Load()
+	if err == nil && len(key) < 16 {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		err = file.Save(key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of the canary: %w", err)
+	}
+	return key, nil
+}
+
+// auditWitness adds to the audit log whose clock its times are by. A log that
+// this host's own API server writes is by the clock that we use ourselves.
+type auditWitness struct{ *audit.Witness }
+
+// Run implements watch.Witness.
+func (w auditWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	if api.ServedHere() {
+		emit(event.Clock{
+			Header: event.Header{Time: time.Now().UTC(), Witness: event.WitnessEngine},
+			Of:     "apiserver", Error: event.Duration(time.Millisecond),
+		})
+	}
+	return w.Witness.Run(ctx, emit)
 }
 
 // auditWebhook returns the receiver's options: certificates that were given, or
@@ -59,13 +120,13 @@ func auditWebhook(conf config) (audit.WebhookOptions, error) {
 	if o.Certificate, err = tls.LoadX509KeyPair(conf.AuditCert, conf.AuditKey); err != nil {
 		return o, fmt.Errorf("audit.cert: %w", err)
 	}
-	if conf.AuditClientCa != "" {
-		pem, err := os.ReadFile(conf.AuditClientCa)
+	if conf.AuditClientCA != "" {
+		pem, err := os.ReadFile(conf.AuditClientCA)
 		if err != nil {
 			return o, fmt.Errorf("audit.client_ca: %w", err)
 		}
 		if o.ClientCA = x509.NewCertPool(); !o.ClientCA.AppendCertsFromPEM(pem) {
-			return o, fmt.Errorf("audit.client_ca: no certificate in %s", conf.AuditClientCa)
+			return o, fmt.Errorf("audit.client_ca: no certificate in %s", conf.AuditClientCA)
 		}
 	}
 	if conf.AuditTokenFile != "" {

@@ -37,6 +37,7 @@ type exam struct {
 	audit      func(path string) (audit.Facts, error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
+	kube       func(ctx context.Context, path string) (code int, err error) // asks the API server; nil: none is configured
 }
 
 // dockerFacts is what the Docker daemon says of itself.
@@ -66,6 +67,7 @@ func (x *exam) checks() []check {
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
 		{"kubernetes audit", x.checkAudit},
+		{"API server", x.checkKube},
 		{"state directory", x.checkState},
 		{"clock", x.checkClock},
 		{"login uid", x.checkLogin},

@@ -35,9 +35,9 @@ func (c config) checkRole() error {
 	switch {
 	case c.NodeCollector != "" && c.CollectListen != "":
 		return fail(ExitUsage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
-	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCa == ""):
+	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
 		return fail(ExitUsage, hint, "--node needs --node-cert, --node-key and --collector-ca")
-	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCa == ""):
+	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
 		return fail(ExitUsage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
 	}
 	return nil
@@ -45,7 +45,7 @@ func (c config) checkRole() error {
 
 // upNode watches this host for a collector.
 func (env *environment) upNode(ctx context.Context, conf config, h *host, log *slog.Logger) error {
-	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCa}
+	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
 		return fail(ExitUsage, "", "node: %w", err)
@@ -128,7 +128,7 @@ func newCollector(conf config, log *slog.Logger) (*link.Collector, error) {
 	if conf.CollectListen == "" {
 		return nil, nil
 	}
-	secure, err := link.Files{Cert: conf.CollectCert, Key: conf.CollectKey, CA: conf.CollectCa}.Server()
+	secure, err := link.Files{Cert: conf.CollectCert, Key: conf.CollectKey, CA: conf.CollectCA}.Server()
 	if err != nil {
 		return nil, fail(ExitUsage, "", "collect: %w", err)
 	}

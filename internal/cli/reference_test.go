@@ -218,7 +218,7 @@ func configurationPage(t *testing.T) []byte {
 	t.Helper()
 	comments := fieldComments(t, "config.go", "config")
 	defaults := reflect.ValueOf(config{
-		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests,
+		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests, AdmissionHold: defaultHold,
 		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
 	})
 	var b bytes.Buffer
@@ -265,6 +265,9 @@ key. A key with a dot is written as a section:
 func fieldOf(key string) string {
 	var b strings.Builder
 	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '_' }) {
+		if word == "ca" {
+			word = "CA"
+		}
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	return b.String()

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"net"
-	"strings"
 
 	"github.com/spf13/pflag"
 )
@@ -20,19 +19,6 @@ func roleFlags(f *pflag.FlagSet) {
 	f.String("collect-cert", "", "certificate `FILE` of this collector")
 	f.String("collect-key", "", "private key `FILE` of this collector")
 	f.String("collect-ca", "", "`FILE` with the authority of the nodes' certificates")
-}
-
-// flagName returns the flag for a key.
-func (s setting) flagName() string {
-	switch s.key {
-	case "node.collector":
-		return "node"
-	case "node.ca":
-		return "collector-ca"
-	case "collect.listen":
-		return "collect"
-	}
-	return strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
 }
 
 func setAddress(to *string, v string) error {

@@ -49,6 +49,12 @@ defaults:
   audit:
     log: /var/log/kubernetes/audit.log
     webhook: 10.0.0.5:9478       # sallyport kube audit-webhook says how
+  admission:                     # none by default
+    listen: 0.0.0.0:9443
+    names: hook.example.com,192.0.2.7
+    client_ca: /etc/sallyport/apiserver-ca.crt
+  kube:
+    kubeconfig: /etc/sallyport/kubeconfig
   retention:
     age: 30d
     size: 2GiB
@@ -90,6 +96,11 @@ func watchFlags(f *pflag.FlagSet) {
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
 	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
 	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")
+	f.String("admission", "", "serve the admission webhook on `ADDR`, HOST:PORT; see sallyport kube webhook-config")
+	f.String("admission-names", "", "`NAMES` under which the API server reaches the webhook, with commas between (default: the address)")
+	f.String("admission-client-ca", "", "`FILE` of the authorities whose client certificates the webhook asks for")
+	f.String("kubeconfig", "", "ask the API server about pods by `FILE`, or in-cluster; see sallyport kube rbac")
+	f.String("kube-node", "", "ask only about the pods of node `NAME`")
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
@@ -102,7 +113,7 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 		}
 	}
 	for _, s := range settings {
-		name := s.flagName()
+		name := s.flag()
 		flag := flags.Lookup(name)
 		if flag == nil || !flag.Changed {
 			continue
@@ -163,17 +174,18 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	defer st.Close()
 
 	opt := watch.Options{
-		Witnesses: h.witnesses(), Logger: log, Deliver: newLive(env, asJSON).revisions,
+		Logger: log, Deliver: newLive(env, asJSON).revisions,
 		Sensor: h.sensorStatus, StoreSize: func() int64 { return diskUsage(conf.State) },
 	}
 	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
 	opt.Keeper = kept
+	var others []watch.Named
 	audits, err := newAudit(conf, log)
 	if err != nil {
 		return fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
 	}
 	if audits != nil {
-		opt.Witnesses = append(opt.Witnesses, watch.Named{Name: event.WitnessAudit, Witness: audits})
+		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
 	}
 	opt.Counters = counters(h.parser, audits)
 	nodes, err := newCollector(conf, log)
@@ -188,8 +200,9 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
 		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
 		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
-		opt.Witnesses = append(opt.Witnesses, watch.Named{Name: event.WitnessNodes, Witness: nodes})
+		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
 	}
+	opt.Witnesses = h.witnesses(others...)
 	engine := watch.New(opt)
 	group, ctx := errgroup.WithContext(ctx)
 	address, err := serveStatus(ctx, group, engine, conf)

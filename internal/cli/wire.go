@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -60,6 +61,7 @@ type host struct {
 	ports   ports
 	parser  *requestParser
 	kernels kernel.Features
+	starts  *starts // what the admission webhook waits for
 }
 
 // service is where a daemon is to be reached.
@@ -116,6 +118,7 @@ func findHost(env *environment, conf config, log *slog.Logger) *host {
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
 	})
 	h.ports.set = h.sensor.SetPorts
+	h.starts = newStarts(admission.GateOptions{Hold: conf.AdmissionHold})
 	return h
 }
 
@@ -161,13 +164,25 @@ func (h *host) sockets() []kernel.Socket {
 	return out
 }
 
-// witnesses returns the witnesses of this host.
-func (h *host) witnesses() []watch.Named {
-	return []watch.Named{
+// witnesses returns the witnesses of this host, and others that the admission
+// webhook is to listen to.
+func (h *host) witnesses(others ...watch.Named) []watch.Named {
+	list := []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
 		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
+	if h.conf.KubeKubeconfig != "" {
+		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &podWitness{host: h}})
+	}
+	list = append(list, others...)
+	if h.conf.AdmissionListen == "" {
+		return list
+	}
+	for i := range list {
+		list[i].Witness = tapped{list[i].Witness, h.starts.see}
+	}
+	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: admissionWitness{h}})
 }
 
 // missing lists what cannot be watched now and what to do about it, for a
@@ -263,19 +278,6 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 		return fmt.Errorf("%w: %w", watch.ErrUnavailable, err)
 	}
 	return err
-}
-
-// containerdWitness finds containerd each time it is started: Docker's own
-// comes and goes with the daemon.
-type containerdWitness struct{ host *host }
-
-// Run implements watch.Witness.
-func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	path, err := w.host.containerdSocket()
-	if err != nil {
-		return err
-	}
-	return containerd.New(containerd.Options{Address: path, Logger: w.host.log}).Run(ctx, emit)
 }
 
 // sensorStatus is the kernel sensor's status as the engine reports it.

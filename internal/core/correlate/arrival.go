@@ -126,7 +126,7 @@ func (e *Engine) byShim(n *entry) bool {
 // speaks against it.
 func (e *Engine) fits(a arrival, c *call) bool {
 	k := c.ask()
-	if !commands(k.op) || c.refused() || e.twin(c) {
+	if !commands(k.op) || c.refused() || e.twin(c) || e.madeUp(c) {
 		return false
 	}
 	p := e.containers[a.container()]
@@ -262,7 +262,7 @@ func (e *Engine) choose(a arrival) choice {
 	for _, c := range calls {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
 		out.admitted = out.admitted && c.adm != nil && c.adm.Alone
-		out.settled = out.settled && e.settled(e.lo(c))
+		out.settled = out.settled && e.settled(e.lo(c)) && c.vouched()
 	}
 	choices, ok := p.Solve()
 	if !ok || len(arrivals) > groupMax || len(calls) > groupMax {
