@@ -156,19 +156,19 @@ func (m message) number(n protowire.Number, v uint64) message {
 	return protowire.AppendVarint(protowire.AppendTag(m, n, protowire.VarintType), v)
 }
 
-const cri = "/runtime.v1.RuntimeService/"
+const criService = "/runtime.v1.RuntimeService/"
 
 var criID = strings.Repeat("ab", 32)
 
 func TestCRI(t *testing.T) {
 	s := newSpeaker()
-	s.call(cri+"Version", nil)
-	s.call(cri+"ExecSync", message{}.text(1, criID).text(2, "cat").text(2, "").text(2, "/etc/passwd").number(3, 5))
+	s.call(criService+"Version", nil)
+	s.call(criService+"ExecSync", message{}.text(1, criID).text(2, "cat").text(2, "").text(2, "/etc/passwd").number(3, 5))
 	s.call("/runtime.v1alpha2.RuntimeService/Exec", message{}.text(1, criID[:10]).text(2, "sh").number(3, 1).number(4, 1).number(5, 1))
-	s.call(cri+"Attach", message{}.text(1, criID).number(2, 1))
-	s.call(cri+"PortForward", message{}.text(1, criID).text(2, "\x50\xbb\x03").number(2, 9000))
-	s.call(cri+"CreateContainer", message{}.text(1, criID).text(2, string(message{}.text(3, "/bin/a").text(4, "b").number(14, 1))))
-	s.call(cri+"StartContainer", message{}.text(1, criID))
+	s.call(criService+"Attach", message{}.text(1, criID).number(2, 1))
+	s.call(criService+"PortForward", message{}.text(1, criID).text(2, "\x50\xbb\x03").number(2, 9000))
+	s.call(criService+"CreateContainer", message{}.text(1, criID).text(2, string(message{}.text(3, "/bin/a").text(4, "b").number(14, 1))))
+	s.call(criService+"StartContainer", message{}.text(1, criID))
 	r := NewRequests(RequestOptions{})
 	got := requestsIn(r, pieces(s.Bytes(), 0, 100)...)
 	want := []string{
@@ -190,8 +190,8 @@ func TestFoundInTheMiddle(t *testing.T) {
 	s := newSpeaker()
 	execSync := message{}.text(1, criID).text(2, "cat").text(2, "/etc/passwd").number(3, 5)
 	for range 50 {
-		s.call(cri+"ListContainers", nil)
-		s.call(cri+"ExecSync", execSync)
+		s.call(criService+"ListContainers", nil)
+		s.call(criService+"ExecSync", execSync)
 	}
 	var segs []event.Segment
 	var at int
@@ -202,11 +202,11 @@ func TestFoundInTheMiddle(t *testing.T) {
 		seg.Whole = false
 		segs = append(segs, seg)
 	}
-	say(cri+"ExecSync", execSync)                                        // method unknown, message plain
-	say(cri+"ListContainers", message{}.text(1, criID).text(2, "cat"))   // no timeout: not told from others
-	say(cri+"Exec", message{}.text(1, criID).text(2, "id").number(6, 1)) // its method is new
-	say(cri+"StartContainer", message{}.text(1, criID))
-	say(cri+"StartContainer", message{}.text(1, criID))
+	say(criService+"ExecSync", execSync)                                        // method unknown, message plain
+	say(criService+"ListContainers", message{}.text(1, criID).text(2, "cat"))   // no timeout: not told from others
+	say(criService+"Exec", message{}.text(1, criID).text(2, "id").number(6, 1)) // its method is new
+	say(criService+"StartContainer", message{}.text(1, criID))
+	say(criService+"StartContainer", message{}.text(1, criID))
 	got := requestsIn(NewRequests(RequestOptions{}), segs...)
 	start := "cri|start||" + criID + "|||doubtful"
 	want := []string{"cri|exec_sync||" + criID + "||cat /etc/passwd|doubtful", "cri|exec_stream||" + criID + "||id|doubtful", start, start}
