@@ -45,6 +45,7 @@ func (l *line) head(kind string, h event.Header) {
 	l.b = h.Time.AppendFormat(l.b, time.RFC3339Nano)
 	l.b = append(l.b, `","witness":`...)
 	l.quote(string(h.Witness))
+	l.text("node", string(h.Node))
 }
 
 func (l *line) exec(o *event.ProcessExec) {
