@@ -126,19 +126,19 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 }
 
 // heapFloor is never touched, so it costs no memory, but the garbage collector
-// takes it for live: a small heap is collected every 7 MB instead of every 2.
+// takes it for live: a small heap is collected every 6 MB instead of every 2.
 var heapFloor []byte
 
 // beModest takes as little as a guest on its host should. One CPU is enough for
 // 20,000 execs a second; on several, the Go scheduler spends a fifth of the
-// work on sharing it out. The collector is frugal: with 25 MB in use, after many
+// work on sharing it out. The collector is frugal: with 16 MB in use, after many
 // sessions, this is what 50 percent without a floor would be.
 func beModest() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
 	heapFloor = make([]byte, 24<<20)
-	debug.SetGCPercent(25)
+	debug.SetGCPercent(20)
 }
 
 // addressName is the file in the state directory that holds the HTTP address.
