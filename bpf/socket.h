@@ -155,7 +155,7 @@ static __always_inline void report_connect(struct client *c, struct path_key *ke
 		}
 	}
 	r->head.flags = flags | exe_flags;
-	bpf_ringbuf_submit(r, 0);
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
 extern void *bpf_cast_to_kern_ctx(void *obj) __ksym;

@@ -177,7 +177,7 @@ static __always_inline void report_accept(struct sock *sk, u64 cookie, u32 door,
 		r->client = who->who;
 		r->client_cookie = who->cookie;
 	}
-	bpf_ringbuf_submit(r, 0);
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void accepted(struct sock *sk)
@@ -221,7 +221,7 @@ static __always_inline void closed(struct sock *sk)
 		return;
 	head(&r->head, KIND_CLOSE);
 	r->cookie = c->cookie;
-	bpf_ringbuf_submit(r, 0);
+	bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
 }
 
 SEC("tp_btf/inet_sock_set_state")
