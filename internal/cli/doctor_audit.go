@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 )
 
@@ -37,7 +38,7 @@ func (x *exam) checkAudit(context.Context) []diagnosis {
 		path = flag[1]
 	}
 	facts, err := x.audit(path)
-	d := diagnosis{Check: "kubernetes audit", Grade: gradeOK, Found: fmt.Sprintf("%s: %d events at its end", path, facts.Events)}
+	d := diagnosis{Check: "kubernetes audit", Grade: gradeOK, Found: fmt.Sprintf("%s: %d events at its end", path, facts.Events), gives: []attack.Need{attack.NeedAudit}}
 	age := x.now().Sub(facts.Newest)
 	switch {
 	case errors.Is(err, fs.ErrPermission):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 )
 
@@ -34,7 +35,7 @@ func (x *exam) checkKube(ctx context.Context) []diagnosis {
 
 func podsDiagnosis(code int) diagnosis {
 	if code == http.StatusOK {
-		return diagnosis{Check: "pods", Grade: gradeOK, Found: "may be read: containers, probes and hooks are known"}
+		return diagnosis{Check: "pods", Grade: gradeOK, Found: "may be read: containers, probes and hooks are known", gives: []attack.Need{attack.NeedPods}}
 	}
 	d := diagnosis{
 		Check: "pods", Grade: gradeDegraded, Found: fmt.Sprintf("may not be read: %d %s", code, http.StatusText(code)),
@@ -54,6 +55,7 @@ func (x *exam) webhookDiagnosis(ctx context.Context) diagnosis {
 		d.Found = err.Error()
 	case code == http.StatusOK:
 		d.Grade, d.Found = gradeOK, "the API server is told of the webhook "+admission.WebhookName
+		d.gives = []attack.Need{attack.NeedAdmission}
 	case code == http.StatusNotFound:
 		d.Found = "the API server is not told of the webhook"
 		d.Effect = "who ran a command in a pod is known from the audit log alone: of several who ran the same at once, all are listed"

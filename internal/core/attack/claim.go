@@ -70,10 +70,13 @@ const (
 	NeedKernel     Need = "kernel"     // the kernel sensor at level 2 or more
 	NeedPeers      Need = "peers"      // who connects to the services' sockets
 	NeedRequests   Need = "requests"   // what they ask there
+	NeedAudit      Need = "audit"      // the API server's audit log
+	NeedAdmission  Need = "admission"  // the admission webhook
+	NeedPods       Need = "kube"       // the API server's pods
 )
 
 // needs lists all needs, in the order in which they are shown.
-var needs = []Need{NeedDocker, NeedContainerd, NeedKernel, NeedPeers, NeedRequests}
+var needs = []Need{NeedDocker, NeedContainerd, NeedKernel, NeedPeers, NeedRequests, NeedAudit, NeedAdmission, NeedPods}
 
 // Needs returns everything that a host can have.
 func Needs() []Need { return slices.Clone(needs) }

@@ -65,7 +65,7 @@ func only(observations []event.Observation, needs []attack.Need) []event.Observa
 				continue
 			}
 			keep = has(attack.Need(o.Witness))
-		case event.Host, event.Tick:
+		case event.Host, event.Tick, event.Clock:
 		case event.DockerRequest, event.DockerAnswer, event.RuntimeRequest:
 			keep = has(attack.NeedRequests)
 		case event.ClientConnect:
