@@ -15,7 +15,7 @@ LDFLAGS := -s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSIO
 # What tests may not skip. On Linux as root this is everything; override with
 # `make test SALLYPORT_REQUIRE=` to let tests skip what the machine lacks.
 ifeq ($(OS)$(ROOT),Linuxyes)
-SALLYPORT_REQUIRE ?= root,docker,containerd,bpf
+SALLYPORT_REQUIRE ?= root,docker,containerd,bpf,kube
 endif
 export SALLYPORT_REQUIRE
 
@@ -63,9 +63,13 @@ demo: build ## watch three people enter a container, in two minutes
 test: install-deps build ## everything CI checks: format, vet, all tests, cross builds, drift
 	@tools/check-format
 	$(GO) vet ./...
-	$(GO) test $(TESTFLAGS) -p 1 ./...
+	@tools/test $(TESTFLAGS) -p 1
 	@$(MAKE) --no-print-directory cross
 	@$(MAKE) --no-print-directory check-generated
+
+.PHONY: testbed-kube
+testbed-kube: ## build the Kubernetes of the tests into the cache: minutes once, then nothing
+	@$(GO) run ./testbed/kube/make
 
 .PHONY: cross
 cross: ## compile for the other systems

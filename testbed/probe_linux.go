@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,8 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
+
+	"github.com/sallyport/sallyport/testbed/kube/release"
 )
 
 func probes() map[string]func() string {
@@ -17,6 +20,7 @@ func probes() map[string]func() string {
 		Root:       probeRoot,
 		Docker:     func() string { return probeRootAnd("dockerd", "docker", "containerd", "runc", "ctr", "busybox") },
 		Containerd: func() string { return probeRootAnd("containerd", "runc", "ctr", "busybox") },
+		Kube:       probeKube,
 		BPF:        probeBPF,
 		VM:         probeVM,
 	}
@@ -43,7 +47,8 @@ func probeRoot() string {
 var debianPackages = map[string]string{
 	"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
 	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils",
-	"apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
+	"nsenter": "util-linux", "/usr/lib/cni/ptp": "containernetworking-plugins", "/usr/lib/cni/host-local": "containernetworking-plugins",
+	"/usr/lib/cni/loopback": "containernetworking-plugins", "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
 }
 
 func probeRootAnd(programs ...string) string {
@@ -69,6 +74,19 @@ func probeVM() string {
 		return "virtual machines are built on amd64 only"
 	}
 	return probePrograms("qemu-system-x86_64", "apt-get", "apt-cache", "dpkg-deb", "xz", "ldd", "runc", "busybox")
+}
+
+// probeKube does not build what is missing: that takes ten minutes.
+func probeKube() string {
+	why := probeRootAnd("containerd", "runc", "ctr", "busybox", "nsenter",
+		"/usr/lib/cni/ptp", "/usr/lib/cni/host-local", "/usr/lib/cni/loopback")
+	if why != "" {
+		return why
+	}
+	if _, err := release.Find(context.Background()); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // LookPath finds a program in PATH or, because a daemon's programs are often

@@ -41,6 +41,9 @@ func Clean(dir string) error {
 		os.Remove(s)
 	}
 	removeCgroups(containers)
+	removeTree(filepath.Base(dir))
+	restoreSysctls(dir)
+	removeStrays(dir)
 	if err := unmountAll(dir); err != nil {
 		return err
 	}
@@ -51,7 +54,7 @@ func Clean(dir string) error {
 // bundle directories, and what Docker keeps of each container.
 func bundles(dir string) []string {
 	var ids []string
-	for _, p := range glob(dir, taskDirs[0], taskDirs[1], "data/containers/*") {
+	for _, p := range glob(dir, append(taskDirs[:], "data/containers/*")...) {
 		if id := filepath.Base(p); len(id) >= minID {
 			ids = append(ids, id)
 		}
@@ -63,18 +66,20 @@ func bundles(dir string) []string {
 // minID is how long a container's id must be to be told from anybody else's.
 const minID = 12
 
-// taskDirs are where containerd keeps its bundles: Docker's, and one of its own.
-var taskDirs = [2]string{
+// taskDirs are where containerd keeps its bundles: Docker's, one of its own,
+// and a Kubernetes node's.
+var taskDirs = [3]string{
 	"x/containerd/daemon/io.containerd.runtime.v2.task/*/*",
 	"state/io.containerd.runtime.v2.task/*/*",
+	"node*/state/io.containerd.runtime.v2.task/*/*",
 }
 
 // shimSockets lists the sockets of the daemon's shims, which lie outside its
 // directory.
 func shimSockets(dir string) []string {
 	var out []string
-	for _, p := range glob(dir, taskDirs[0]+"/address", taskDirs[1]+"/address") {
-		b, _ := os.ReadFile(p)
+	for _, p := range glob(dir, taskDirs[:]...) {
+		b, _ := os.ReadFile(filepath.Join(p, "address"))
 		if s, ok := strings.CutPrefix(strings.TrimSpace(string(b)), "unix://"); ok {
 			out = append(out, s)
 		}
@@ -93,13 +98,14 @@ func glob(dir string, patterns ...string) []string {
 
 // members lists the processes of the daemon in dir: those whose command line
 // names the directory (daemons, shims, runtimes) and those in a cgroup of one
-// of its containers.
+// of its containers or of its own.
 func members(dir string, containers []string) []int {
 	var pids []int
+	parts := append([]string{"/" + filepath.Base(dir) + "/"}, containers...)
 	procs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, p := range procs {
 		pid, _ := strconv.Atoi(filepath.Base(p))
-		if pid != os.Getpid() && (runsFor(p, dir) || inCgroup(p, containers)) {
+		if pid != os.Getpid() && (runsFor(p, dir) || inCgroup(p, parts)) {
 			pids = append(pids, pid)
 		}
 	}
@@ -108,7 +114,10 @@ func members(dir string, containers []string) []int {
 
 // programs are what Clean may kill for what their command line
 // says. A test program or an editor may name the directory too.
-var programs = []string{"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker"}
+var programs = []string{
+	"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker",
+	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "nsenter",
+}
 
 func runsFor(proc, dir string) bool {
 	b, err := os.ReadFile(proc + "/cmdline")
@@ -119,12 +128,12 @@ func runsFor(proc, dir string) bool {
 	return slices.Contains(programs, filepath.Base(argv0))
 }
 
-func inCgroup(proc string, containers []string) bool {
+func inCgroup(proc string, parts []string) bool {
 	b, err := os.ReadFile(proc + "/cgroup")
 	if err != nil {
 		return false
 	}
-	return slices.ContainsFunc(containers, func(id string) bool { return strings.Contains(string(b), id) })
+	return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(string(b), part) })
 }
 
 // removeCgroups removes the cgroups of containers that no runtime removed.
