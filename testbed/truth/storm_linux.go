@@ -98,7 +98,7 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 	if err := keepJSON(filepath.Join(keep, "sessions.jsonl"), sessions); err != nil {
 		return Result{}, err
 	}
-	return Score(mode, deeds, sessions, s.watched, until), nil
+	return Score(DockerSheet(mode), deeds, sessions, s.watched, until), nil
 }
 
 // play does all acts of all rounds in random order, several at once.
