@@ -386,15 +386,20 @@ const gapPending = "who asked is not known yet: the API server's audit log comes
 // kubelet directly, or to a client of the runtime's socket.
 func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	hook := e.hookOf(a)
-	if hook != nil && e.onTime(a, hook) && e.noneAtKubelet(a.began()) && w.settled {
+	candidates := e.otherwise(a)
+	if hook != nil && w.settled && e.routine(a, hook, len(candidates) == 1) {
 		s.Kind, s.Channel = session.KindProbe, event.ChannelKubeProbe
 		if hook.Period == 0 {
 			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
 		}
-		known(s, session.LevelStrong, kubeletItself, viaSpec)
+		if e.nodeDoorsWatched(a.began()) {
+			known(s, session.LevelStrong, kubeletItself, viaSpec)
+			return
+		}
+		candidates = append(candidates, session.Actor{Kind: session.ActorNone}) // or somebody whom nobody would have seen
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaSpec}, Candidates: candidates}
 		return
 	}
-	candidates := e.otherwise(a)
 	if len(candidates) > 0 {
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaOpen}, Candidates: candidates}
 	}
@@ -425,7 +430,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	for _, r := range e.reviewed(t) {
 		out = appendIdentity(out, r)
 	}
-	for _, c := range e.atKubelet(t) {
+	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(t)) {
 		out = appendActor(out, e.peer(c.peer))
 	}
 	return out
@@ -458,6 +463,21 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 		return nil
 	}
 	return &hooks[i]
+}
+
+// routine reports whether a ran what the kubelet runs by itself, and nobody else
+// can have: nobody had a connection to the kubelet or the runtime. Where such
+// connections are not seen, the time has to be the kubelet's, too.
+func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
+	return nobodyElse && (e.nodeDoorsWatched(a.began()) || e.onTime(a, h))
+}
+
+// nodeDoorsWatched reports whether every client of the kubelet's port and of
+// the runtime's socket is known at t.
+func (e *Engine) nodeDoorsWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Up && k.Peers && slices.Contains(k.Ports, event.ServiceKubelet) &&
+		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
 // onTime reports whether a came when the kubelet itself runs h: a probe no
@@ -494,29 +514,26 @@ func (e *Engine) onTime(a arrival, h *event.KubeHook) bool {
 // atKubelet lists the connections to the kubelet's port that were open at t and
 // are not the API server's or the kubelet's own.
 func (e *Engine) atKubelet(t time.Time) []*conn {
-	var open []*conn
-	for _, c := range e.conns {
-		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
-		gone := !c.closed().IsZero() && c.closed().Before(t.Add(-skew))
-		if c.known && c.service == event.ServiceKubelet && !late && !gone && !isAPIServer(c.peer) {
-			open = append(open, c)
-		}
-	}
-	slices.SortFunc(open, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
-	return open
+	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
 }
+
+// atRuntime lists the connections to the runtime's sockets that were open at t
+// and are not the kubelet's or the Docker daemon's.
+func (e *Engine) atRuntime(t time.Time) []*conn {
+	docker := e.coverage.daemonPID(event.WitnessDocker)
+	return e.openTo(t, func(c *conn) bool {
+		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
+		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker)
+	})
+}
+
+// isKubelet goes by the executable, as isAPIServer does.
+func isKubelet(p event.Peer) bool { return base(string(p.Exe)) == "kubelet" || p.Comm == "kubelet" }
 
 // isAPIServer goes by the executable of a local process; one elsewhere is not
 // known for what it is.
 func isAPIServer(p event.Peer) bool {
 	return base(string(p.Exe)) == "kube-apiserver" || p.Comm == "kube-apiserver"
-}
-
-// noneAtKubelet reports whether nobody but the API server can have asked the
-// kubelet for something at t.
-func (e *Engine) noneAtKubelet(t time.Time) bool {
-	s := e.coverage.at(event.WitnessKernel, t)
-	return s != nil && s.Up && slices.Contains(s.Ports, event.ServiceKubelet) && len(e.atKubelet(t)) == 0
 }
 
 // reviewCache is how long a kubelet remembers that somebody may talk to it

@@ -181,16 +181,7 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	if k == nil || !k.Up || !k.Peers {
 		return nil, false // nobody was watching: whoever is known now says nothing
 	}
-	var open []*conn
-	for _, c := range e.conns {
-		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
-		gone := !c.closed().IsZero() && c.closed().Before(t.Add(-skew))
-		if c.known && c.service == service && !late && !gone && !excluded(c) {
-			open = append(open, c)
-		}
-	}
-	slices.SortFunc(open, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
-	for _, c := range open {
+	for _, c := range e.openTo(t, func(c *conn) bool { return c.service == service && !excluded(c) }) {
 		actors = appendActor(actors, e.peer(c.peer))
 	}
 	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
@@ -206,6 +197,20 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 		whole = whole && k.Requests && e.coverage.lost(event.WitnessKernel, "requests", t.Add(-skew), t.Add(skew)) == 0
 	}
 	return actors, whole
+}
+
+// openTo lists the connections that were open at t and match.
+func (e *Engine) openTo(t time.Time, match func(*conn) bool) []*conn {
+	var open []*conn
+	for _, c := range e.conns {
+		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
+		gone := !c.closed().IsZero() && c.closed().Before(t.Add(-skew))
+		if c.known && !late && !gone && match(c) {
+			open = append(open, c)
+		}
+	}
+	slices.SortFunc(open, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
+	return open
 }
 
 // appendActor adds a unless the same process is listed already: a client often
@@ -255,6 +260,9 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	first := r.first(e, begins)
 	if first {
 		s.Channel = event.ChannelDockerRun
+	}
+	if c.pod != nil {
+		s.Kind, s.Channel = podKind(c.pod), podChannel(c.pod)
 	}
 	if n != nil && n.fact != nil && n.fact.Cause == event.EntryFound || r.task != nil && r.started == nil || e.coverage.before(begins) {
 		none(s) // who asked, asked before we looked

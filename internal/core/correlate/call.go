@@ -255,7 +255,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 			return session.Session{}, false
 		}
 	}
-	if c.refused() && e.retried(c) {
+	if c.refused() && e.retried(c) || a.op == event.KubeNodeProxy || e.startOf(c) != nil {
 		return session.Session{}, false
 	}
 	s := session.Session{
@@ -290,7 +290,7 @@ var callKinds = map[event.KubeOp]struct {
 	event.KubeNodeRun:      {session.KindExec, event.ChannelKubeNodeRun},
 	event.KubeNodeAttach:   {session.KindAttach, event.ChannelKubeNodeExec},
 	event.KubeNodeForward:  {session.KindForward, event.ChannelKubeNodeExec},
-	event.KubeNodeProxy:    {session.KindProxy, event.ChannelKubeNodeExec},
+	event.KubeNodeProxy:    {session.KindProxy, event.ChannelUnknown},
 	event.KubePodProxy:     {session.KindProxy, event.ChannelKubePodProxy},
 	event.KubeServiceProxy: {session.KindProxy, event.ChannelKubeServiceProxy},
 	event.KubePodChange:    {session.KindChange, event.ChannelKubePod},

@@ -30,7 +30,7 @@ func (e *Engine) sessionOf(n *entry) session.ID {
 		return x.sessionID()
 	}
 	if r := e.runOf(n); r != nil {
-		return sessionID("start", string(r.key.container), r.key.String())
+		return r.sessionID()
 	}
 	if n.fact == nil {
 		return ""

@@ -16,10 +16,6 @@ import (
 // by an id.
 func (e *Engine) attributePodRun(r *run, s *session.Session) {
 	place := e.containers[r.key.container].pod
-	s.Kind, s.Channel = session.KindStart, podChannel(place)
-	if place.spec != nil && place.spec.Kind == event.KubeEphemeralDebug {
-		s.Kind = session.KindDebug
-	}
 	none(s)
 	made := e.makers(place, s.Started)
 	switch {
@@ -36,6 +32,13 @@ func (e *Engine) attributePodRun(r *run, s *session.Session) {
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
 	}
 	e.explainPodRun(place, s)
+}
+
+func podKind(p *podPlace) session.Kind {
+	if p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug {
+		return session.KindDebug
+	}
+	return session.KindStart
 }
 
 func podChannel(p *podPlace) event.Channel {
@@ -87,6 +90,28 @@ func (e *Engine) makers(p *podPlace, began time.Time) []*call {
 		out = out[:1]
 	}
 	return out
+}
+
+// startOf returns the start of a container that c asked for, or nil: the start
+// then tells of both. A change of what is there already stands for itself.
+func (e *Engine) startOf(c *call) *run {
+	a := c.ask()
+	if a.op != event.KubeEphemeral && a.op != event.KubePodChange {
+		return nil
+	}
+	var first *run
+	for _, k := range e.containers {
+		if k.pod == nil || k.pod.pod != a.pod || k.pod.sandbox {
+			continue
+		}
+		for _, r := range k.runs {
+			began := r.begins(e)
+			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(first.begins(e))) {
+				first = r
+			}
+		}
+	}
+	return first
 }
 
 // explainPodRun says whether a container of a pod lacks its request.

@@ -268,6 +268,9 @@ func (e *Engine) successor(c subject) session.ID {
 		if a := e.arrivalsOf(c); len(a) > 0 {
 			return e.arrivalID(a[0])
 		}
+		if r := e.startOf(c); r != nil {
+			return r.sessionID()
+		}
 	}
 	return "dropped"
 }

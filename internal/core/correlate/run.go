@@ -21,6 +21,10 @@ type run struct {
 
 func (r *run) state() *state { return &r.st }
 
+func (r *run) sessionID() session.ID {
+	return sessionID("start", string(r.key.container), r.key.String())
+}
+
 func (e *Engine) run(key runKey) *run {
 	r := e.runs[key]
 	if r == nil {
@@ -177,7 +181,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	}
 	n := e.rootOf(r)
 	s := session.Session{
-		ID:   sessionID("start", string(r.key.container), r.key.String()),
+		ID:   r.sessionID(),
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
 		Target: e.target(r.key.container), Started: r.begins(e),
 	}
