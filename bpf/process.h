@@ -81,7 +81,7 @@ static __always_inline u64 foreign_exe(struct task_struct *t, struct file *f)
 		return 0;
 	if (BPF_CORE_READ(m, mnt.mnt_root) == host_root)
 		return 0;
-	return mnt_ns_id(owner);
+	return read_mnt_ns_id(owner);
 }
 
 static __always_inline void head(struct head *h, u8 kind)
@@ -163,7 +163,7 @@ static __always_inline void birth(struct task_struct *child, struct task_struct 
 		t = t->real_parent;
 	}
 	r->head.flags |= flags;
-	submit(s, sizeof(*r), off, 0);
+	submit(s, sizeof(*r), off, BPF_RB_FORCE_WAKEUP); /* who came in may be gone soon */
 }
 
 /* Whether a label's owner went on into a mount namespace of another root: a
@@ -187,11 +187,9 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	struct label outer = {};
 	struct fork_record r;
 
-	/* Nearly every fork of a host leaves here. */
-	if (!l && parent->thread_pid->level == 0 && child->thread_pid->level == 0)
-		return 0;
-	bool crossed = active_pid_ns(parent) != active_pid_ns(child);
-	if (!l && !crossed)
+	/* Children go down into pid namespaces, never up or aside. */
+	bool crossed = parent->thread_pid->level != child->thread_pid->level;
+	if (!l && !crossed) /* nearly every fork of a host */
 		return 0;
 	if (crossed) {
 		bool first = ns_pid(child) == 1;
@@ -208,17 +206,19 @@ int BPF_PROG(on_fork, struct task_struct *parent, struct task_struct *child)
 	}
 	if (!l)
 		return 0;
-	bpf_task_storage_get(&labels, child, l, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	/* It may be refused: then what the child does goes unseen. */
+	if (!bpf_task_storage_get(&labels, child, l, BPF_LOCAL_STORAGE_GET_F_CREATE))
+		count_lost(STREAM_PROCESS);
 	if (child->pid != child->tgid)
 		return 0;
 	__builtin_memset(&r, 0, sizeof(r));
 	head(&r.head, KIND_FORK);
 	read_process_id(&r.id, child);
-	read_process_id(&r.parent, child->real_parent);
+	read_name(&r.parent, child->real_parent);
 	r.entry = l->root;
 	read_identity(&r.who, child);
 	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), child->comm);
-	output(&r, sizeof(r), BPF_RB_NO_WAKEUP);
+	output(&r, sizeof(r), when_idle(r.head.time));
 	return 0;
 }
 
@@ -244,7 +244,7 @@ static __always_inline bool is_runtime(const char *name)
 static __always_inline bool is_client(const char *name)
 {
 	return IS(name, "docker") || IS(name, "podman") || IS(name, "nerdctl") || IS(name, "ctr") ||
-	       IS(name, "docker-compose");
+	       IS(name, "docker-compose") || IS(name, "crictl");
 }
 
 static __always_inline void wake(struct task_struct *t, struct file *f, const char *name)
@@ -259,7 +259,7 @@ static __always_inline void wake(struct task_struct *t, struct file *f, const ch
 	head(&r.head, KIND_WAKE);
 	r.pid = t->tgid;
 	bpf_probe_read_kernel_str(r.comm, sizeof(r.comm), t->comm);
-	output(&r, sizeof(r), 0);
+	output(&r, sizeof(r), BPF_RB_FORCE_WAKEUP);
 }
 
 static __always_inline void report_exec(struct task_struct *t, struct linux_binprm *bprm,
@@ -276,7 +276,7 @@ static __always_inline void report_exec(struct task_struct *t, struct linux_binp
 	__builtin_memset(r, 0, sizeof(*r));
 	head(&r->head, KIND_EXEC);
 	read_process_id(&r->id, t);
-	read_process_id(&r->parent, t->real_parent);
+	read_name(&r->parent, t->real_parent);
 	if (l)
 		r->entry = l->root;
 	else
@@ -303,7 +303,7 @@ static __always_inline void report_exec(struct task_struct *t, struct linux_binp
 	off = walk_cgroup(off, (u64)cgroup_node(t));
 	r->cgroup_len = off - at;
 	r->head.flags = flags;
-	submit(s, sizeof(*r), off, 0);
+	submit(s, sizeof(*r), off, when_idle(r->head.time));
 }
 
 /* Whether this exec brings the process into a container; 0 when not. */
@@ -397,13 +397,13 @@ int BPF_PROG(on_exit, struct task_struct *t)
 		return 0;
 	__builtin_memset(&r, 0, sizeof(r));
 	head(&r.head, KIND_CLIENT_EXIT);
-	read_process_id(&r.id, t);
+	read_name(&r.id, t);
 	if (l) {
 		r.head.kind = KIND_EXIT;
 		r.entry = l->root;
 		/* As wait(2) sees it. SIGNAL_GROUP_EXIT is 4. */
 		r.code = sig->flags & 4 ? sig->group_exit_code : t->group_leader->exit_code;
 	}
-	output(&r, sizeof(r), 0);
+	output(&r, sizeof(r), client ? BPF_RB_FORCE_WAKEUP : when_idle(r.head.time));
 	return 0;
 }

@@ -80,10 +80,20 @@ static __always_inline struct pid_namespace *active_pid_ns(struct task_struct *t
 /* A number that no other mount namespace of this boot has. */
 static __always_inline u64 mnt_ns_id(struct mnt_namespace *ns)
 {
-	u64 id = 0;
-
 	if (!ns)
 		return 0;
+	if (bpf_core_field_exists(struct mnt_namespace___seq, seq))
+		return ((struct mnt_namespace___seq *)ns)->seq;
+	if (bpf_core_field_exists(struct ns_common___id, ns_id))
+		return ((struct ns_common___id *)&ns->ns)->ns_id;
+	return 0;
+}
+
+/* The same of a namespace that is read as memory. */
+static __always_inline u64 read_mnt_ns_id(struct mnt_namespace *ns)
+{
+	u64 id = 0;
+
 	if (bpf_core_field_exists(struct mnt_namespace___seq, seq))
 		bpf_core_read(&id, sizeof(id), &((struct mnt_namespace___seq *)ns)->seq);
 	else if (bpf_core_field_exists(struct ns_common___id, ns_id))
@@ -91,12 +101,16 @@ static __always_inline u64 mnt_ns_id(struct mnt_namespace *ns)
 	return id;
 }
 
+/* Names a process, but for its number in its own namespace. */
+static __always_inline void read_name(struct process_id *id, struct task_struct *t)
+{
+	id->pid = t->tgid;
+	id->start = t->group_leader->start_boottime;
+}
+
 static __always_inline void read_process_id(struct process_id *id, struct task_struct *t)
 {
-	struct task_struct *leader = t->group_leader;
-
-	id->pid = t->tgid;
-	id->start = leader->start_boottime;
+	read_name(id, t);
 	id->ns_pid = ns_pid(t);
 }
 

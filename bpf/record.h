@@ -17,6 +17,8 @@ enum kind {
 	KIND_CLIENT_EXIT, /* a process that had connected is gone */
 	KIND_WAKE,	  /* a program that is a client started on the host */
 	KIND_SEGMENT,
+	KIND_ACCEPT,	  /* a client's TCP connection to a watched port is up */
+	KIND_CLOSE,	  /* such a connection is gone */
 };
 
 enum cause {
@@ -38,6 +40,7 @@ enum bound {
 	MAX_CLIENT_ARGV = 2048,
 	MAX_RECV = 4096,
 	MAX_SEND = 1024,
+	MAX_FRAME = 16384, /* of a piece of HTTP/2 */
 	SUN_PATH = 108,
 };
 
@@ -52,6 +55,7 @@ enum flag {
 	FLAG_WHOLE = 256,    /* offset counts from the connection's first byte */
 	FLAG_NODATA = 512,   /* the bytes could not be read */
 	FLAG_EXACT = 1024,   /* the path is one that was asked for, letter by letter */
+	FLAG_DIAL = 2048,    /* a connect by TCP to a port of a watched number, here or elsewhere */
 };
 
 struct head {
@@ -188,10 +192,41 @@ struct segment_record {
 	struct client client; /* zero when the connect was not seen */
 };
 
-/* What userland says of a listening socket: its number, and this bit when only
- * its clients are of interest, not what they ask. */
+/* An end of a TCP connection: address and port. IPv4 is mapped into IPv6. */
+struct endpoint {
+	u8 addr[16];
+	u16 port;
+	u16 pad;
+};
+
+struct accept_record {
+	struct head head;
+	u64 cookie; /* of the service's end */
+	struct endpoint remote, local;
+	u32 door;
+	u32 net_ns;
+	u64 client_cookie;    /* of a local client's end, 0 when it is not of this kernel */
+	struct client client; /* zero as well then */
+};
+
+struct close_record {
+	struct head head;
+	u64 cookie;
+};
+
+/* What the TCP iterator writes for each end of a watched connection. */
+struct open_tcp {
+	u64 cookie;
+	u64 inode;
+	struct endpoint remote, local;
+	u32 door; /* 0 at a client's end */
+	u32 pad;
+};
+
+/* What userland says of a listening socket: its number, and these bits. */
 enum door {
-	DOOR_PEERS_ONLY = 1 << 30,
+	DOOR_HTTP2 = 1 << 29,	   /* requests come as HTTP/2 */
+	DOOR_PEERS_ONLY = 1 << 30, /* its clients are of interest, not what they ask */
 };
 
 /* What the socket iterator writes for each client connection. */

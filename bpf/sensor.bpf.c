@@ -57,6 +57,23 @@ static __always_inline void *reserve(u64 size, u32 stream)
 	return r;
 }
 
+/*
+ * Waking the reader costs more than the record and takes a CPU from whoever is
+ * watched. What is not urgent wakes it only when it is not about to look again
+ * by itself, which it does READER_LOOKS after it was woken, and as long as it
+ * finds anything. Two CPUs may both wake it: no harm.
+ */
+#define READER_LOOKS (20 * 1000 * 1000) /* ns */
+u64 reader_woken;
+
+static __always_inline u64 when_idle(u64 now)
+{
+	if (now - reader_woken < READER_LOOKS)
+		return BPF_RB_NO_WAKEUP;
+	reader_woken = now;
+	return BPF_RB_FORCE_WAKEUP;
+}
+
 static __always_inline void output(void *rec, u64 size, u64 flags)
 {
 	if (bpf_ringbuf_output(&ring, rec, size, flags))
@@ -84,6 +101,7 @@ static __always_inline void submit(struct scratch *s, u32 fixed, u32 data, u64 f
 #include "process.h"
 #include "dump.h"
 #include "socket.h"
+#include "tcp.h"
 
 /* For the Go side: the types of the records. */
 struct entry_record *unused_entry __attribute__((unused));
@@ -95,6 +113,10 @@ struct connect_record *unused_connect __attribute__((unused));
 struct wake_record *unused_wake __attribute__((unused));
 struct segment_record *unused_segment __attribute__((unused));
 struct open_conn *unused_open __attribute__((unused));
+struct accept_record *unused_accept __attribute__((unused));
+struct close_record *unused_close __attribute__((unused));
+struct open_tcp *unused_open_tcp __attribute__((unused));
+struct port_key *unused_port __attribute__((unused));
 enum kind unused_kind __attribute__((unused));
 enum flag unused_flag __attribute__((unused));
 enum bound unused_bound __attribute__((unused));

@@ -9,6 +9,7 @@
 
 #define AF_UNIX 1
 #define PEEK_BYTES 16
+#define TLS_HANDSHAKE 0x16 /* no method of HTTP begins so */
 
 /* Services by the socket file they listen on. */
 struct file_key {
@@ -58,6 +59,11 @@ struct {
 u32 tapped;
 /* Written by userland: changes whenever the doors do. */
 u32 doors_generation;
+/* Written by userland: the process whose requests to services that speak HTTP/2
+ * are not read, 0 when there is none. A Docker daemon keeps its containerd busy. */
+u32 skipped_pid;
+/* Written by userland: how many TCP ports are watched. */
+u32 tcp_doors;
 
 /* Which entry the client belongs to is for userland to say: before Linux 6.13
  * or so a program like on_connect may not look into task storage. */
@@ -192,11 +198,17 @@ struct conn {
 	s32 receive_left, send_left; /* bytes still worth reporting */
 	u32 awaiting;		     /* a request head came, its answer has not */
 	u32 generation;		     /* of the doors, when there was none */
+	u32 frame_left;		     /* HTTP/2: of the present frame, see http2.h */
+	u32 part_len;
+	u8 part[20]; /* the beginning of a frame's header */
 };
 enum {
 	CONN_WHOLE = 1,
 	CONN_OWN = 2,	   /* our own client */
 	CONN_UPGRADED = 4, /* streams from here on: no more requests */
+	CONN_HTTP2 = 8,
+	CONN_TCP = 256,	   /* see tcp.h */
+	CONN_TLS = 512,
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -234,7 +246,9 @@ static __always_inline struct conn *new_conn(struct sock *sk, struct unix_sock *
 		return 0;
 	fresh.generation = doors_generation;
 	if (door && !(door & DOOR_PEERS_ONLY)) {
-		fresh.door = door;
+		fresh.door = door & ~DOOR_HTTP2;
+		if (door & DOOR_HTTP2)
+			fresh.flags |= CONN_HTTP2;
 		fresh.cookie = bpf_get_socket_cookie(peer);
 		struct client *known = bpf_map_lookup_elem(&clients, &fresh.cookie);
 		if (known && known->flags & FLAG_TAPPED)
@@ -260,6 +274,16 @@ static __always_inline struct conn *conn_of(struct sock *sk, struct unix_sock *u
 			c->flags &= ~CONN_WHOLE;
 	}
 	return c && c->door && !(c->flags & CONN_OWN) ? c : 0;
+}
+
+/* The same for a TCP socket: tcp.h notes a watched connection when it comes up. */
+static __always_inline struct conn *tcp_conn_of(struct sock *sk)
+{
+	struct conn *c = bpf_sk_storage_get(&conns, sk, 0, 0);
+
+	if (!c || c->door & DOOR_PEERS_ONLY)
+		return 0;
+	return c->flags & (CONN_OWN | CONN_TLS) ? 0 : c;
 }
 
 /* The user's buffer of the read or write call that the current task is in. */
@@ -353,7 +377,7 @@ static __always_inline u32 want_sent(struct conn *c, const char *peek, u32 len)
 
 struct tap_scratch {
 	struct segment_record rec;
-	u8 data[MAX_RECV];
+	u8 data[MAX_FRAME];
 };
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -362,12 +386,23 @@ struct {
 	__type(value, struct tap_scratch);
 } tap_scratch SEC(".maps");
 
+static __always_inline void read_peer(struct segment_record *r, struct unix_sock *us)
+{
+	const struct cred *cred = us->sk.sk_peer_cred;
+
+	r->pid = pid_of(us->sk.sk_peer_pid);
+	if (cred) {
+		r->uid = cred->uid.val;
+		r->gid = cred->gid.val;
+	}
+}
+
+/* us is 0 for a TCP connection. */
 static __always_inline void report_segment(struct conn *c, struct unix_sock *us, u64 buf, u64 size,
 					   u64 offset, u32 length, u16 flags)
 {
 	u32 zero = 0;
 	struct tap_scratch *s = bpf_map_lookup_elem(&tap_scratch, &zero);
-	const struct cred *cred = us->sk.sk_peer_cred;
 
 	if (!s)
 		return;
@@ -379,17 +414,14 @@ static __always_inline void report_segment(struct conn *c, struct unix_sock *us,
 	r->length = length;
 	r->door = c->door;
 	r->service_pid = bpf_get_current_pid_tgid() >> 32;
-	r->pid = pid_of(us->sk.sk_peer_pid);
-	if (cred) {
-		r->uid = cred->uid.val;
-		r->gid = cred->gid.val;
-	}
+	if (us)
+		read_peer(r, us);
 	struct client *known = bpf_map_lookup_elem(&clients, &c->cookie);
 	if (known)
 		r->client = *known;
 	if (c->flags & CONN_WHOLE)
 		flags |= FLAG_WHOLE;
-	size = at_most(size, MAX_RECV);
+	size = at_most(size, MAX_FRAME);
 	if (!buf || bpf_probe_read_user(s->data, size, (void *)buf)) {
 		flags |= FLAG_NODATA;
 		size = 0;
@@ -399,29 +431,61 @@ static __always_inline void report_segment(struct conn *c, struct unix_sock *us,
 	output_request(s, sizeof(*r) + size);
 }
 
-static __always_inline void tap(struct sock *sk, int ret, bool sent)
+#include "http2.h"
+
+/* What passed on a connection that speaks HTTP/1; us is 0 on TCP. */
+static __always_inline void tap_http(struct conn *c, struct unix_sock *us, int ret, bool sent)
 {
 	char peek[PEEK_BYTES] = {};
 	u32 size = ret, want;
-
-	if (sk->__sk_common.skc_family != AF_UNIX)
-		return;
-	struct unix_sock *us = bpf_skc_to_unix_sock(sk);
-	if (!us)
-		return;
-	struct conn *c = conn_of(sk, us);
-	if (!c)
-		return;
 	u64 offset = __sync_fetch_and_add(sent ? &c->sent : &c->received, ret);
 	u64 buf = user_buffer(&size);
+
 	if (buf)
 		bpf_probe_read_user(peek, at_most(size, PEEK_BYTES), (void *)buf);
+	if (!us && !sent && !offset && peek[0] == TLS_HANDSHAKE) {
+		c->flags |= CONN_TLS;
+		return;
+	}
 	want = sent ? want_sent(c, peek, ret) : want_received(c, peek, ret);
 	if (!want)
 		return;
 	if (size > want)
 		size = want;
 	report_segment(c, us, buf, size, offset, ret, sent ? FLAG_SENT : 0);
+}
+
+static __always_inline void tap_http2(struct conn *c, struct unix_sock *us, int ret, bool sent)
+{
+	u32 size = ret;
+
+	if (sent || pid_of(us->sk.sk_peer_pid) == skipped_pid)
+		return;
+	u64 offset = __sync_fetch_and_add(&c->received, ret);
+	u64 buf = user_buffer(&size);
+	tap_frames(c, us, buf, size, offset);
+}
+
+static __always_inline void tap(struct sock *sk, int ret, bool sent)
+{
+	struct conn *c;
+
+	if (sk->__sk_common.skc_family != AF_UNIX) {
+		c = tcp_doors ? tcp_conn_of(sk) : 0;
+		if (c)
+			tap_http(c, 0, ret, sent);
+		return;
+	}
+	struct unix_sock *us = bpf_skc_to_unix_sock(sk);
+	if (!us)
+		return;
+	c = conn_of(sk, us);
+	if (!c)
+		return;
+	if (c->flags & CONN_HTTP2)
+		tap_http2(c, us, ret, sent);
+	else
+		tap_http(c, us, ret, sent);
 }
 
 SEC("tp_btf/sock_recv_length")
@@ -452,7 +516,7 @@ int find_conns(struct bpf_iter__unix *ctx)
 	struct sock *peer = us->peer;
 	if (!peer)
 		return 0;
-	out.door = door_of(us) & ~DOOR_PEERS_ONLY;
+	out.door = door_of(us) & ~(DOOR_PEERS_ONLY | DOOR_HTTP2);
 	if (!out.door)
 		return 0;
 	out.pid = pid_of(us->sk.sk_peer_pid);

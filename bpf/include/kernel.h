@@ -48,6 +48,7 @@ enum {
 	BPF_F_NO_PREALLOC = 1,
 	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
 	BPF_RB_NO_WAKEUP = 1,
+	BPF_RB_FORCE_WAKEUP = 2,
 	BPF_RB_AVAIL_DATA = 0,
 };
 
@@ -199,8 +200,23 @@ struct task_struct {
 };
 
 /* Sockets. */
+struct in6_addr {
+	u8 bytes[16];
+};
+struct net {
+	struct ns_common ns;
+};
+typedef struct {
+	struct net *net;
+} possible_net_t;
 struct sock_common {
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
+	u32 skc_daddr, skc_rcv_saddr;
+	unsigned short skc_dport; /* big-endian */
+	u16 skc_num;
+	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr, skc_v6_rcv_saddr;
 };
 struct socket {
 	struct file *file;
@@ -215,6 +231,11 @@ struct sock {
 	struct socket *sk_socket;
 	struct pid *sk_peer_pid;
 	const struct cred *sk_peer_cred;
+	u16 sk_protocol;
+};
+struct tcp_sock {
+	u32 rcv_nxt, snd_una;
+	u64 bytes_received;
 };
 struct sockaddr {
 	unsigned short sa_family;
@@ -254,6 +275,10 @@ struct bpf_iter__task {
 struct bpf_iter__unix {
 	struct bpf_iter_meta *meta;
 	struct unix_sock *unix_sk;
+};
+struct bpf_iter__tcp {
+	struct bpf_iter_meta *meta;
+	struct sock_common *sk_common;
 };
 
 /* A syscall's registers, as far as a read or write call of a socket needs. */

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 )
 
@@ -33,11 +35,75 @@ type config struct {
 	// ClientRequests says when the requests of Docker clients are read at the
 	// socket: auto, always or off.
 	ClientRequests string
+	// AuditLog is the path of the log that a kube-apiserver writes
+	// (--audit-log-path); rotated files beside it are read, too.
+	AuditLog string
+	// AuditWebhook is the address on which to receive what a kube-apiserver sends
+	// (--audit-webhook-config-file), with TLS: host:port.
+	AuditWebhook string
+	// AuditCert is the path of the webhook's certificate. Without it the state
+	// directory has certificates for both sides: sallyport kube audit-webhook.
+	AuditCert string
+	// AuditKey is the path of the key to audit.cert.
+	AuditKey string
+	// AuditClientCA is the path of the certificates that the API server's own must
+	// be signed by, with audit.cert.
+	AuditClientCA string
+	// AuditTokenFile is the path of a file with a token that the API server must
+	// show, with audit.cert.
+	AuditTokenFile string
+	// AdmissionListen is where the admission webhook is served, HOST:PORT; without
+	// it, it is not.
+	AdmissionListen string
+	// AdmissionNames are the names and addresses under which the API server
+	// reaches the webhook, with commas between: they go into the certificate that
+	// Sallyport makes for it. Without them, the address it listens on.
+	AdmissionNames string
+	// AdmissionCert is a file with the webhook's certificate in PEM, in place of
+	// one that Sallyport makes; AdmissionKey must come with it.
+	AdmissionCert string
+	// AdmissionKey is a file with the key of AdmissionCert.
+	AdmissionKey string
+	// AdmissionClientCA is a file with the authorities of the API server's client
+	// certificate. Without it, whoever reaches the webhook can claim that anybody
+	// asks for anything.
+	AdmissionClientCA string
+	// AdmissionHold is how long an exec may be held until one that could be taken
+	// for it has started; 0 holds none.
+	AdmissionHold time.Duration
+	// KubeKubeconfig is a kubeconfig file for the API server, or in-cluster for
+	// the service account of the pod that Sallyport runs in. Without it pods are
+	// known from the runtime alone.
+	KubeKubeconfig string
+	// KubeNode limits the pods that the API server is asked about to those of one
+	// node.
+	KubeNode string
 	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
 	// 0 keeps them for ever.
 	RetentionAge time.Duration
 	// RetentionSize bounds the store, for example 2GiB; 0 does not.
 	RetentionSize int64
+	// NodeCollector is the address, HOST:PORT, of the collector that this host
+	// sends its observations to, instead of keeping sessions itself.
+	NodeCollector string
+	// NodeCert is this node's certificate (PEM); the node's name is its common name.
+	NodeCert string
+	// NodeKey is the certificate's private key (PEM).
+	NodeKey string
+	// NodeCA is the authority (PEM) that the collector's certificate must be of.
+	NodeCA string
+	// NodeName is what the certificate must name; without it any name will do.
+	NodeName string
+	// NodeSpool bounds what waits on disk for the collector, for example 1GiB.
+	NodeSpool int64
+	// CollectListen is the address, HOST:PORT, on which nodes are awaited.
+	CollectListen string
+	// CollectCert is the collector's certificate (PEM), for the name that nodes connect to.
+	CollectCert string
+	// CollectKey is the certificate's private key (PEM).
+	CollectKey string
+	// CollectCA is the authority (PEM) that the nodes' certificates must be of.
+	CollectCA string
 }
 
 // The defaults of the configuration.
@@ -46,13 +112,15 @@ const (
 	defaultRequests  = "auto"
 	defaultRetention = 30 * 24 * time.Hour
 	defaultSize      = 2 << 30
+	defaultSpool     = 1 << 30
+	defaultHold      = time.Second
 	configVersion    = 1
 )
 
 func defaultConfig(env *environment) config {
 	return config{
 		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
 	}
 }
 
@@ -107,6 +175,37 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"audit.log", func(c *config, v string) error { return setPath(&c.AuditLog, v) }},
+	{"audit.webhook", func(c *config, v string) error {
+		c.AuditWebhook = v
+		_, port, err := net.SplitHostPort(v)
+		if err == nil && port == "" {
+			err = errors.New("want host:port")
+		}
+		return err
+	}},
+	{"audit.cert", func(c *config, v string) error { return setPath(&c.AuditCert, v) }},
+	{"audit.key", func(c *config, v string) error { return setPath(&c.AuditKey, v) }},
+	{"audit.client_ca", func(c *config, v string) error { return setPath(&c.AuditClientCA, v) }},
+	{"audit.token_file", func(c *config, v string) error { return setPath(&c.AuditTokenFile, v) }},
+	{"admission.listen", func(c *config, v string) error {
+		c.AdmissionListen = v
+		_, _, err := net.SplitHostPort(v)
+		return err
+	}},
+	{"admission.names", func(c *config, v string) error { c.AdmissionNames = v; return nil }},
+	{"admission.cert", func(c *config, v string) error { return setPath(&c.AdmissionCert, v) }},
+	{"admission.key", func(c *config, v string) error { return setPath(&c.AdmissionKey, v) }},
+	{"admission.client_ca", func(c *config, v string) error { return setPath(&c.AdmissionClientCA, v) }},
+	{"admission.hold", func(c *config, v string) (err error) {
+		c.AdmissionHold, err = time.ParseDuration(v)
+		if err != nil || c.AdmissionHold < 0 || c.AdmissionHold >= admission.Timeout {
+			return fmt.Errorf("want a duration below %s, which is what the API server waits for", admission.Timeout)
+		}
+		return nil
+	}},
+	{"kube.kubeconfig", func(c *config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
+	{"kube.node", func(c *config, v string) error { c.KubeNode = v; return nil }},
 	{"retention.age", func(c *config, v string) (err error) {
 		c.RetentionAge, err = parseAge(v)
 		return err
@@ -115,6 +214,33 @@ var settings = []setting{
 		c.RetentionSize, err = parseSize(v)
 		return err
 	}},
+	{"node.collector", func(c *config, v string) error { return setAddress(&c.NodeCollector, v) }},
+	{"node.cert", func(c *config, v string) error { return setPath(&c.NodeCert, v) }},
+	{"node.key", func(c *config, v string) error { return setPath(&c.NodeKey, v) }},
+	{"node.ca", func(c *config, v string) error { return setPath(&c.NodeCA, v) }},
+	{"node.name", func(c *config, v string) error { c.NodeName = v; return nil }},
+	{"node.spool", func(c *config, v string) (err error) {
+		c.NodeSpool, err = parseSize(v)
+		return err
+	}},
+	{"collect.listen", func(c *config, v string) error { return setAddress(&c.CollectListen, v) }},
+	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
+	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
+	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCA, v) }},
+}
+
+// flagNames lists the flags whose names are not their setting's key.
+var flagNames = map[string]string{
+	"admission.listen": "admission", "collect.listen": "collect", "kube.kubeconfig": "kubeconfig",
+	"node.collector": "node", "node.ca": "collector-ca",
+}
+
+// flag returns the name of the setting's flag.
+func (s setting) flag() string {
+	if name, ok := flagNames[s.key]; ok {
+		return name
+	}
+	return strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
 }
 
 func setPath(to *string, v string) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
 // check is one question to the host.
@@ -19,21 +20,24 @@ type check struct {
 
 // exam is what the checks ask; every field is a fake in tests.
 type exam struct {
-	goos    string
-	uid     int
-	address string // of the Docker daemon
-	state   string // state directory
-	now     func() time.Time
-	built   time.Time // the build's time; zero when unknown
-	read    func(path string) (string, error)
+	goos     string
+	uid      int
+	address  string // of the Docker daemon
+	state    string // state directory
+	auditLog string // "" when none was named
+	now      func() time.Time
+	built    time.Time // the build's time; zero when unknown
+	read     func(path string) (string, error)
 
 	features   func() kernel.Features
 	docker     func(ctx context.Context, address string) (dockerFacts, error)
 	listeners  func(socket string) (pid uint32, tcp []string, err error)
 	find       func() (address string, err error) // of containerd
 	containerd func(ctx context.Context, address string) (version string, err error)
+	audit      func(path string) (audit.Facts, error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
+	kube       func(ctx context.Context, path string) (code int, err error) // asks the API server; nil: none is configured
 }
 
 // dockerFacts is what the Docker daemon says of itself.
@@ -62,6 +66,8 @@ func (x *exam) checks() []check {
 		{"cgroups", x.checkCgroups},
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
+		{"kubernetes audit", x.checkAudit},
+		{"API server", x.checkKube},
 		{"state directory", x.checkState},
 		{"clock", x.checkClock},
 		{"login uid", x.checkLogin},
@@ -115,7 +121,7 @@ func (x *exam) checkKernel(context.Context) []diagnosis {
 		features = kernel.Features{f} // without permission all the others fail too
 	}
 	for _, f := range features {
-		if !f.Available() && f.Name != kernel.FeatureConnectUnix && f.Name != kernel.FeatureSockLength {
+		if _, told := unseen[f.Name]; !told && !f.Available() {
 			out = append(out, missingFeature(f))
 		}
 	}
@@ -138,6 +144,7 @@ func missingFeature(f kernel.Feature) diagnosis {
 // unseen says what it means that a feature about clients is missing.
 var unseen = map[string]string{
 	kernel.FeatureConnectUnix: "who is connected to a service is not known: nobody can be listed as a candidate",
+	kernel.FeatureTCPState:    "who is connected to a service by TCP is not known: such a door is a candidate by itself",
 	kernel.FeatureSockLength:  "who asked for what is not known: a session's actor is at best one of a set of candidates",
 }
 
@@ -150,8 +157,9 @@ func (x *exam) clients(features kernel.Features, level kernel.Level) []diagnosis
 		Effect: "they tax every socket send and receive of the host while attached: with --client-requests auto " +
 			"only while a client is connected, with always all the time, with off never",
 	}
-	for d, name := range map[*diagnosis]string{&peers: kernel.FeatureConnectUnix, &requests: kernel.FeatureSockLength} {
-		f := features.Get(name) // the two do not depend on each other: any order will do
+	tcp := diagnosis{Check: "client peers by TCP", Grade: gradeOK, Found: "every connection to a service's port, by the tracepoint inet_sock_set_state, attached while there is such a port"}
+	for d, name := range map[*diagnosis]string{&peers: kernel.FeatureConnectUnix, &tcp: kernel.FeatureTCPState, &requests: kernel.FeatureSockLength} {
+		f := features.Get(name) // they do not depend on each other: any order will do
 		if level != kernel.LevelServices && f.Available() {
 			continue
 		}
@@ -161,7 +169,7 @@ func (x *exam) clients(features kernel.Features, level kernel.Level) []diagnosis
 			d.Found, d.Remedy = "not seen: "+f.Err.Error(), []string{f.Hint}
 		}
 	}
-	return []diagnosis{peers, requests}
+	return []diagnosis{peers, tcp, requests}
 }
 
 func (x *exam) checkCgroups(context.Context) []diagnosis {
@@ -237,10 +245,13 @@ func (x *exam) doors(facts dockerFacts) []diagnosis {
 		})
 	}
 	if len(tcp) > 0 {
+		effect := "who comes in there is not seen: such sessions list the door as a candidate, and nobody is named by exclusion"
+		if features := x.features(); features.Level() != kernel.LevelServices && features.Get(kernel.FeatureTCPState).Available() {
+			effect = "who comes in there from another host is known by address only, and what is asked through TLS is not read"
+		}
 		return one(diagnosis{
-			Check: "docker doors", Grade: gradeDegraded,
+			Check: "docker doors", Grade: gradeDegraded, Effect: effect,
 			Found:  fmt.Sprintf("dockerd (pid %d) also listens on %s", pid, strings.Join(tcp, ", ")),
-			Effect: "who comes in there has no uid: such sessions list the door as a candidate, and nobody is named by exclusion",
 			Remedy: []string{`remove the tcp entry from "hosts" in /etc/docker/daemon.json and the -H tcp:// flag of docker.service, then: sudo systemctl restart docker`},
 		})
 	}

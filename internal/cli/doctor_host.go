@@ -20,14 +20,18 @@ import (
 
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/api"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
 // hostFlags say which services and which store a command asks about.
-type hostFlags struct{ docker, containerd, state string }
+type hostFlags struct{ docker, containerd, state, auditLog, kubeconfig string }
 
 func (f *hostFlags) add(cmd *cobra.Command, env *environment) {
 	cmd.Flags().StringVar(&f.docker, "docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	cmd.Flags().StringVar(&f.containerd, "containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	cmd.Flags().StringVar(&f.auditLog, "audit-log", "", "`FILE` that a kube-apiserver writes its audit log to (default: that of this host's API server)")
+	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "look at the API server by `FILE`, or in-cluster")
 	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory `DIR`")
 }
 
@@ -40,7 +44,22 @@ func newExam(env *environment, where hostFlags) *exam {
 		goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
 		find: h.containerdSocket, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
-		address: h.docker.address, state: where.state,
+		address: h.docker.address, state: where.state, audit: audit.Inspect, auditLog: where.auditLog, kube: askKube(where.kubeconfig),
+	}
+}
+
+// askKube returns what asks the API server of a kubeconfig, nil without one.
+func askKube(kubeconfig string) func(context.Context, string) (int, error) {
+	if kubeconfig == "" {
+		return nil
+	}
+	connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(kubeconfig) })
+	return func(ctx context.Context, path string) (int, error) {
+		client, err := connect()
+		if err != nil {
+			return 0, err
+		}
+		return client.Probe(ctx, path)
 	}
 }
 

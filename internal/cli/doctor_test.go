@@ -15,7 +15,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
 const dockerAddress = "unix:///var/run/docker.sock"
@@ -27,6 +29,7 @@ func wellFeatures() kernel.Features {
 		{Name: kernel.FeatureBTF, What: "types", Needed: true},
 		{Name: kernel.FeatureTracepoints, What: "processes", Needed: true},
 		{Name: kernel.FeatureConnectUnix, What: "peers"},
+		{Name: kernel.FeatureTCPState, What: "peers by TCP"},
 		{Name: kernel.FeatureSockLength, What: "requests"},
 		{Name: kernel.FeatureFentry, What: "cheaper request heads", Err: errors.New("operation not permitted")},
 		{Name: kernel.FeatureLSM, What: "denying in the kernel", Err: errors.New("operation not permitted")},
@@ -70,6 +73,18 @@ func well() *exam {
 		},
 		synced: func() (bool, error) { return true, nil },
 	}
+}
+
+// withAPIServer puts an API server on the host, with what its audit log shows.
+func (x *exam) withAPIServer(pod string, facts audit.Facts, err error) {
+	read := x.read
+	x.read = func(p string) (string, error) {
+		if p == apiServerPod {
+			return "kube-apiserver " + pod, nil
+		}
+		return read(p)
+	}
+	x.audit = func(string) (audit.Facts, error) { return facts, err }
 }
 
 func TestDoctorOnAHostThatHasEverything(t *testing.T) {
@@ -118,6 +133,36 @@ func TestDoctorFinds(t *testing.T) {
 				}
 			},
 			"docker", gradeMissing, ExitFindings, "sudo", []attack.Need{attack.NeedDocker},
+		},
+		"API server without an audit log": {
+			func(x *exam) { x.withAPIServer("", audit.Facts{}, nil) },
+			"kubernetes audit", gradeDegraded, ExitFindings, "kube audit-policy", nil,
+		},
+		"audit log": {
+			func(x *exam) {
+				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now(), Stages: map[event.KubeStage]int{"received": 1, "started": 1}}, nil)
+			},
+			"kubernetes audit", gradeOK, ExitFine, "", nil,
+		},
+		"audit log of yesterday": {
+			func(x *exam) {
+				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now().Add(-24 * time.Hour)}, nil)
+			},
+			"kubernetes audit", gradeDegraded, ExitFindings, "ps -o args", nil,
+		},
+		"audit log without a stage": {
+			func(x *exam) {
+				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now(), Stages: map[event.KubeStage]int{"started": 1}}, nil)
+			},
+			"kubernetes audit", gradeNote, ExitFine, "kube audit-policy", nil,
+		},
+		"audit log in the old format": {
+			func(x *exam) { x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Malformed: 9}, nil) },
+			"kubernetes audit", gradeDegraded, ExitFindings, "--audit-log-format", nil,
+		},
+		"audit log that is not there": {
+			func(x *exam) { x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{}, os.ErrNotExist) },
+			"kubernetes audit", gradeDegraded, ExitFindings, "--audit-log-path", nil,
 		},
 		"not root, with capabilities": {
 			func(x *exam) { x.uid = 1001 },

@@ -24,7 +24,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
-	"github.com/sallyport/sallyport/internal/docker"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -218,8 +218,8 @@ func configurationPage(t *testing.T) []byte {
 	t.Helper()
 	comments := fieldComments(t, "config.go", "config")
 	defaults := reflect.ValueOf(config{
-		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests, AdmissionHold: defaultHold,
+		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
 	})
 	var b bytes.Buffer
 	b.WriteString(madeBy + `# Configuration
@@ -265,6 +265,9 @@ key. A key with a dot is written as a section:
 func fieldOf(key string) string {
 	var b strings.Builder
 	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '_' }) {
+		if word == "ca" {
+			word = "CA"
+		}
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	return b.String()
@@ -301,8 +304,9 @@ func metricsPage(t *testing.T) []byte {
 	for _, m := range metrics(t) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
-	b.WriteString("\nThe reader of client requests counts by itself:\n\n")
-	for _, name := range slices.Sorted(maps.Keys((&requestParser{requests: docker.NewRequests(docker.RequestOptions{})}).counters())) {
+	b.WriteString("\nThe readers of client requests and of Kubernetes audit events count by themselves:\n\n")
+	all := counters(newRequestParser(), audit.New(audit.Options{}))()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}
 	return b.Bytes()
@@ -354,6 +358,10 @@ func TestMetricsAreListed(t *testing.T) {
 	listed := metrics(t)
 	engine := watch.New(watch.Options{
 		Sensor: func() watch.Sensor { return watch.Sensor{Mode: "auto"} },
+		Link:   func() watch.Link { return watch.Link{} },
+		Nodes: func() []watch.NodeStatus {
+			return []watch.NodeStatus{{ClockOffsetNS: new(int64), ClockErrorNS: new(int64)}}
+		},
 	})
 	answer := httptest.NewRecorder()
 	engine.Handler("v0").ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))

@@ -34,6 +34,8 @@ func newRoot(env *environment) *cobra.Command {
 		newReplay(env),
 		newDoctor(env),
 		newVerify(env),
+		newNode(env),
+		newKube(env),
 		newChannels(env),
 		newVersion(env),
 	)

@@ -177,7 +177,7 @@ func observations() []event.Observation {
 	all := []event.Observation{
 		event.SessionEntry{}, event.ProcessExec{}, event.ProcessFork{}, event.ProcessExit{}, event.ClientConnect{},
 		event.ClientClose{}, event.DockerEvent{}, event.DockerContainer{}, event.DockerExec{}, event.DockerRequest{},
-		event.DockerAnswer{}, event.RuntimeEvent{}, event.RuntimeTask{}, event.RuntimeContainer{},
+		event.DockerAnswer{}, event.RuntimeEvent{}, event.RuntimeTask{}, event.RuntimeRequest{}, event.RuntimeContainer{},
 		event.KubeRequest{}, event.KubeAdmission{}, event.KubePod{}, event.Progress{}, event.Clock{}, event.WitnessState{}, event.Loss{}, event.Tick{}, event.Host{},
 	}
 	slices.SortFunc(all, func(a, b event.Observation) int { return strings.Compare(event.Name(a), event.Name(b)) })

@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
+	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -57,8 +58,10 @@ type host struct {
 	// exists is used. Empty when the daemon is asked (containerd.Find).
 	log     *slog.Logger
 	sensor  *kernel.Sensor
+	ports   ports
 	parser  *requestParser
 	kernels kernel.Features
+	starts  *starts // what the admission webhook waits for
 }
 
 // service is where a daemon is to be reached.
@@ -110,10 +113,12 @@ func isSocket(path string) bool {
 // findHost looks at the machine. It starts nothing.
 func findHost(env *environment, conf config, log *slog.Logger) *host {
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
-	h.parser = &requestParser{requests: docker.NewRequests(docker.RequestOptions{})}
+	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
 	})
+	h.ports.set = h.sensor.SetPorts
+	h.starts = newStarts(admission.GateOptions{Hold: conf.AdmissionHold})
 	return h
 }
 
@@ -159,13 +164,25 @@ func (h *host) sockets() []kernel.Socket {
 	return out
 }
 
-// witnesses returns the witnesses of this host.
-func (h *host) witnesses() []watch.Named {
-	return []watch.Named{
-		{Name: event.WitnessKernel, Witness: sensorWitness{h.sensor, h.parser}},
-		{Name: event.WitnessDocker, Witness: docker.New(docker.Options{Address: h.docker.address, Logger: h.log})},
+// witnesses returns the witnesses of this host, and others that the admission
+// webhook is to listen to.
+func (h *host) witnesses(others ...watch.Named) []watch.Named {
+	list := []watch.Named{
+		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
+		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
+	if h.conf.KubeKubeconfig != "" {
+		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &podWitness{host: h}})
+	}
+	list = append(list, others...)
+	if h.conf.AdmissionListen == "" {
+		return list
+	}
+	for i := range list {
+		list[i].Witness = tapped{list[i].Witness, h.starts.see}
+	}
+	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: admissionWitness{h}})
 }
 
 // missing lists what cannot be watched now and what to do about it, for a
@@ -195,16 +212,28 @@ func (h *host) missing() (lines []string, all bool) {
 	return lines, len(lines) == 3
 }
 
-// requestParser gives what the kernel sensor samples to the Docker request
-// parser. Only the sensor calls it, its figures may be read meanwhile.
+// requestParser gives what the kernel sensor samples to the parser of the
+// service's protocol. Only the sensor calls it, its figures may be read
+// meanwhile.
 type requestParser struct {
 	mu       sync.Mutex
-	requests *docker.Requests // guarded by mu
+	requests *docker.Requests     // guarded by mu
+	runtime  *containerd.Requests // guarded by mu
+}
+
+func newRequestParser() *requestParser {
+	return &requestParser{
+		requests: docker.NewRequests(docker.RequestOptions{}),
+		runtime:  containerd.NewRequests(containerd.RequestOptions{}),
+	}
 }
 
 func (p *requestParser) segment(s event.Segment) []event.Observation {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if s.Service == event.ServiceContainerd || s.Service == event.ServiceCRIO {
+		return p.runtime.Segment(s)
+	}
 	return p.requests.Segment(s)
 }
 
@@ -212,31 +241,35 @@ func (p *requestParser) forget(c event.ConnID) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.requests.Forget(c)
+	p.runtime.Forget(c)
 }
 
 func (p *requestParser) counters() map[string]uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s := p.requests.Stats()
+	s, r := p.requests.Stats(), p.runtime.Stats()
 	return map[string]uint64{
 		"client_request_segments": s.Segments, "client_requests": s.Requests, "client_answers": s.Answers,
 		"client_requests_uncertain": s.Uncertain, "client_requests_cut": s.Cut,
 		"client_connections_lost": s.Lost, "client_connections_evicted": s.Evicted,
+		"runtime_request_segments": r.Segments, "runtime_calls": r.Calls, "runtime_requests": r.Requests,
+		"runtime_requests_uncertain": r.Uncertain, "runtime_requests_cut": r.Cut,
+		"runtime_connections_lost": r.Lost, "runtime_connections_evicted": r.Evicted,
 	}
 }
 
 // sensorWitness is the kernel sensor as a witness: a kernel that cannot be used
 // now will not be usable in a minute.
-type sensorWitness struct {
-	sensor *kernel.Sensor
-	parser *requestParser
-}
+type sensorWitness struct{ host *host }
 
 // Run implements watch.Witness.
 func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	err := w.sensor.Run(ctx, func(o event.Observation) {
+	found, stop := context.WithCancel(ctx)
+	defer stop()
+	go w.host.followKubelet(found)
+	err := w.host.sensor.Run(ctx, func(o event.Observation) {
 		if c, ok := o.(event.ClientClose); ok {
-			w.parser.forget(c.Conn)
+			w.host.parser.forget(c.Conn)
 		}
 		emit(o)
 	})
@@ -247,24 +280,11 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 	return err
 }
 
-// containerdWitness finds containerd each time it is started: Docker's own
-// comes and goes with the daemon.
-type containerdWitness struct{ host *host }
-
-// Run implements watch.Witness.
-func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	path, err := w.host.containerdSocket()
-	if err != nil {
-		return err
-	}
-	return containerd.New(containerd.Options{Address: path, Logger: w.host.log}).Run(ctx, emit)
-}
-
 // sensorStatus is the kernel sensor's status as the engine reports it.
 func (h *host) sensorStatus() watch.Sensor {
 	s := h.sensor.Status()
 	out := watch.Sensor{
-		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers,
+		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers, Doors: s.Doors,
 		Connections: s.Connections, Malformed: s.Malformed,
 	}
 	for _, p := range s.Programs {

@@ -31,16 +31,19 @@ const maxMessage = 16 << 20
 // never nil.
 func (w *Witness) connection(ctx context.Context, emit func(event.Observation)) (up bool, heard time.Time, err error) {
 	c := &conn{w: w, confirmed: make(chan struct{}), sink: emit, heard: time.Now()}
+	c.asker = newAsker(c.container)
 	err = c.run(ctx)
 	return c.up, c.heard, fmt.Errorf("watch containerd %s: %w", w.opts.Address, err)
 }
 
-// conn is one connection. One goroutine receives events; another confirms the
-// subscription, lists what runs and then keeps the heart beat.
+// conn is one connection. One goroutine receives events, a second asks about
+// the containers in them, a third confirms the subscription, lists what runs
+// and then keeps the heart beat.
 type conn struct {
 	w         *Witness
 	grpc      *grpc.ClientConn
 	confirmed chan struct{} // closed when the subscription is known to be live
+	asker     *asker
 
 	mu    sync.Mutex // guards all below, and serialises sink
 	sink  func(event.Observation)
@@ -61,12 +64,15 @@ func (c *conn) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	stream, err := eventsapi.NewEventsClient(g).Subscribe(ctx, &eventsapi.SubscribeRequest{
-		Filters: []string{`topic~="^/tasks/"`, `topic=="` + helloTopic + `"`},
+		Filters: []string{
+			`topic~="^/tasks/"`, `topic=="/containers/create"`, `topic=="/containers/delete"`, `topic=="` + helloTopic + `"`,
+		},
 	})
 	if err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	group.Go(func() error { return c.receive(stream) })
+	group.Go(func() error { return c.asker.run(ctx, g, c.unanswered) })
 	group.Go(func() error {
 		if err := c.confirm(ctx); err != nil {
 			return err
@@ -199,6 +205,17 @@ func (c *conn) beat(ctx context.Context) error {
 func (c *conn) task(t event.RuntimeTask) {
 	c.w.stats.tasks.Add(1)
 	c.emit(t)
+	c.asker.want(t.Namespace, t.Container)
+}
+
+func (c *conn) container(d event.RuntimeContainer) {
+	c.w.stats.containers.Add(1)
+	c.emit(d)
+}
+
+func (c *conn) unanswered(err error) {
+	c.w.stats.unanswered.Add(1)
+	c.w.opts.Logger.Warn("what a container is stays unknown for now", "address", c.w.opts.Address, "error", err)
 }
 
 // receive reports events until the stream ends.
@@ -220,6 +237,9 @@ func (c *conn) receive(stream eventsapi.Events_SubscribeClient) error {
 
 // report reports one entry of the event stream.
 func (c *conn) report(env *types.Envelope, now time.Time) {
+	if c.containerChange(env) {
+		return
+	}
 	e, ok, err := decode(env, now)
 	switch {
 	case err != nil:
@@ -231,5 +251,22 @@ func (c *conn) report(env *types.Envelope, now time.Time) {
 	default:
 		c.w.stats.events.Add(1)
 		c.emit(e)
+		c.asker.want(e.Namespace, e.Container)
 	}
+}
+
+// containerChange deals with an entry that says that a container was made or
+// deleted, and reports whether env is one. These are no observations; a made
+// container is asked about before its first task exists.
+func (c *conn) containerChange(env *types.Envelope) bool {
+	id, made, ok := decodeContainer(env.GetEvent().GetTypeUrl(), env.GetEvent().GetValue())
+	switch {
+	case !ok || !plausible(env.GetNamespace(), string(id)):
+		return ok
+	case made:
+		c.asker.want(env.GetNamespace(), id)
+	default:
+		c.asker.forget(env.GetNamespace(), id)
+	}
+	return true
 }

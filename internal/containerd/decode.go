@@ -89,6 +89,22 @@ func decodeBody(typeURL string, body []byte) (e event.RuntimeEvent, ok bool, err
 	return e, err == nil, err
 }
 
+// decodeContainer decodes the entries about containers: which one, and whether
+// it was made or deleted. ok is false for all others and for what is damaged.
+func decodeContainer(typeURL string, body []byte) (id event.ContainerID, made, ok bool) {
+	switch typeURL[strings.LastIndexByte(typeURL, '/')+1:] {
+	case "containerd.events.ContainerCreate":
+		var m events.ContainerCreate
+		ok = proto.Unmarshal(body, &m) == nil
+		return event.ContainerID(m.GetID()), true, ok
+	case "containerd.events.ContainerDelete":
+		var m events.ContainerDelete
+		ok = proto.Unmarshal(body, &m) == nil
+		return event.ContainerID(m.GetID()), false, ok
+	}
+	return "", false, false
+}
+
 func exit(m *events.TaskExit) event.RuntimeEvent {
 	code := int(m.GetExitStatus())
 	e := event.RuntimeEvent{

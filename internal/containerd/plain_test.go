@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,6 +62,36 @@ func TestPlain(t *testing.T) {
 	})
 	if exit.ExecID != "" || *exit.ExitCode != 5 {
 		t.Errorf("exit: %+v", exit)
+	}
+}
+
+// TestContainers: what a container is, for one that ran before the witness came
+// and for one that is made later, by the labels that CRI gives it.
+func TestContainers(t *testing.T) {
+	t.Parallel()
+	b := bed.New(t)
+	run := func(id string, labels ...string) {
+		args := []string{"-n", "elsewhere", "run", "-d", "--runc-root", b.Dir + "/runc"}
+		for _, l := range labels {
+			args = append(args, "--label", l)
+		}
+		if _, err := testbed.Output(b.Ctr(t.Context(), append(args, "--rootfs", b.Rootfs, id, "/bin/sleep", "1000")...)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	early := filepath.Base(b.Dir) + "-early"
+	late := filepath.Base(b.Dir) + "-late"
+	run(early)
+	r := watch(t, containerd.Options{Address: b.Socket})
+	await(t, r, 0, "state", up)
+	c := await(t, r, 0, "container", func(c event.RuntimeContainer) bool { return string(c.ID) == early })
+	if c.Namespace != "elsewhere" || !slices.Equal(c.Argv, []string{"/bin/sleep", "1000"}) || c.Runtime == "" || c.Created.IsZero() || c.Pod != "" {
+		t.Errorf("container: %+v", c)
+	}
+	run(late, "io.kubernetes.pod.name=web", "io.kubernetes.pod.namespace=shop", "io.kubernetes.pod.uid=u", "io.kubernetes.container.name=app")
+	c = await(t, r, 0, "container in a pod", func(c event.RuntimeContainer) bool { return string(c.ID) == late })
+	if c.Pod != "web" || c.PodNamespace != "shop" || c.PodUID != "u" || c.Name != "app" || c.Sandbox {
+		t.Errorf("container in a pod: %+v", c)
 	}
 }
 

@@ -16,7 +16,12 @@ import (
 	"github.com/sallyport/sallyport/testbed/docker"
 )
 
-func TestMain(m *testing.M) { os.Exit(docker.Main(m)) }
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(envClient); socket != "" {
+		os.Exit(clientMain(socket))
+	}
+	os.Exit(docker.Main(m))
+}
 
 // recorder keeps what a witness reports.
 type recorder struct {

@@ -1,7 +1,8 @@
 // Package containerd is the witness of containerd's event stream: it reports
-// tasks and execs with the host pid of each process and, after every connect,
-// what runs already. It is also the way to find the containerd that a Docker
-// daemon runs for itself.
+// tasks and execs with the host pid of each process, after every connect what
+// runs already, and what each container is: under CRI its pod, namespace, uid
+// and name, which needs no API server. It is also the way to find the
+// containerd that a Docker daemon runs for itself.
 //
 // containerd's events carry no argv and no caller; what they give is the tie
 // between a runtime's exec id (under Docker: Docker's execID) and a host pid.
@@ -9,7 +10,9 @@
 // Limits: containerd keeps no history. What happens while the witness is not
 // connected is lost, and stated as a gap. Nothing here changes anything in
 // containerd; on every connect the witness publishes one event, of topic
-// "/sallyport/hello", to learn that its subscription is live.
+// "/sallyport/hello", to learn that its subscription is live. CRI-O has no such
+// interface: its containers are known to the kernel sensor by their cgroup's
+// name and to the API server, with nothing that ties an exec to a process.
 package containerd
 
 import (
@@ -45,16 +48,19 @@ type Options struct {
 // Witness reports what one containerd says.
 type Witness struct {
 	opts  Options
-	stats struct{ events, ignored, bad, tasks, connects atomic.Uint64 }
+	stats struct{ events, ignored, bad, tasks, containers, unanswered, connects atomic.Uint64 }
 }
 
 // Stats counts what a Witness has done since New.
 type Stats struct {
-	Events   uint64 // reported as event.RuntimeEvent
-	Ignored  uint64 // of a kind that concerns no command
-	Bad      uint64 // not understood; each also reported as event.Loss
-	Tasks    uint64 // reported as event.RuntimeTask
-	Connects uint64 // connections that worked
+	Events  uint64 // reported as event.RuntimeEvent
+	Ignored uint64 // of a kind that concerns no command
+	Bad     uint64 // not understood; each also reported as event.Loss
+	Tasks   uint64 // reported as event.RuntimeTask
+	// Containers were reported as event.RuntimeContainer; about Unanswered
+	// there was no answer.
+	Containers, Unanswered uint64
+	Connects               uint64 // connections that worked
 }
 
 // New returns a witness; it does no I/O.
@@ -73,6 +79,8 @@ func (w *Witness) Stats() Stats {
 		Bad:      w.stats.bad.Load(),
 		Tasks:    w.stats.tasks.Load(),
 		Connects: w.stats.connects.Load(),
+
+		Containers: w.stats.containers.Load(), Unanswered: w.stats.unanswered.Load(),
 	}
 }
 
@@ -82,7 +90,9 @@ func (w *Witness) Stats() Stats {
 // Every connection has a WitnessState that is up: its From is the moment from
 // which on no event is missed. Events come as they happen and, among them, one RuntimeTask for each container's first process and each
 // exec that was running; a task's Time is just before containerd was asked, so
-// that an event about the same process never lies before it. A connection's
+// that an event about the same process never lies before it. Each container
+// that has a task or is made while the witness is connected is described by one
+// RuntimeContainer, soon after it is first heard of. A connection's
 // end is a WitnessState that is down, whose Time is when containerd was last
 // heard: between it and the next From is a gap. It is repeated, with the same
 // Time, when the reason changes, and not at every attempt; attempts never end.
@@ -112,10 +122,4 @@ func (w *Witness) Run(ctx context.Context, emit func(event.Observation)) error {
 
 func header(t time.Time) event.Header {
 	return event.Header{Time: t.UTC(), Witness: event.WitnessContainerd}
-}
-
-// Usual returns the paths where containerd's socket usually is: a containerd
-// of its own, and the one that Docker runs for itself.
-func Usual() []string {
-	return []string{"/run/containerd/containerd.sock", "/run/docker/containerd/containerd.sock"}
 }

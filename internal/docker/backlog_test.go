@@ -38,21 +38,3 @@ func TestBacklog(t *testing.T) {
 		t.Errorf("%d events are kept", n)
 	}
 }
-
-func TestTCPAddress(t *testing.T) {
-	for in, want := range map[string]string{
-		"0100007F:0948":                         "127.0.0.1:2376",
-		"00000000:0947":                         "0.0.0.0:2375",
-		"00000000000000000000000001000000:0948": "[::1]:2376",
-		"00000000000000000000000000000000:0948": "[::]:2376",
-	} {
-		if got, ok := tcpAddress(in); !ok || got.String() != want {
-			t.Errorf("%s: %v, want %s", in, got, want)
-		}
-	}
-	for _, in := range []string{"", "0100007F", "zz:1", "01:1", "0100007F:12345"} {
-		if got, ok := tcpAddress(in); ok {
-			t.Errorf("%q: %v", in, got)
-		}
-	}
-}

@@ -81,6 +81,26 @@ func BenchmarkProcessOnHost(b *testing.B) {
 	})
 }
 
+// BenchmarkConnect makes connections to a port that is nobody's business while
+// another one is watched: what its program costs at each change of state of each
+// TCP socket of the host.
+func BenchmarkConnect(b *testing.B) {
+	connects := func(b *testing.B) {
+		for b.Loop() {
+			c, s := pair(b, "tcp", "127.0.0.1:0")
+			c.Close()
+			s.Close()
+		}
+	}
+	b.Run("without", connects)
+	b.Run("watched", func(b *testing.B) {
+		w, _ := watchPorts(b, ModeOff, tcpService(b, "127.0.0.1:0"))
+		before := w.sensor.Status()
+		connects(b)
+		reportPrograms(b, before, w.sensor.Status())
+	})
+}
+
 // BenchmarkPingPong sends a byte back and forth over sockets that are nobody's
 // business: what the attached tap costs the rest of the host.
 func BenchmarkPingPong(b *testing.B) {
@@ -90,8 +110,7 @@ func BenchmarkPingPong(b *testing.B) {
 			address = filepath.Join(b.TempDir(), "s")
 		}
 		b.Run(network+"/without", func(b *testing.B) { pingPong(b, network, address) })
-		b.Run(network+"/tapped", func(b *testing.B) {
-			w, _ := watchDoor(b, ModeAlways, filepath.Join(b.TempDir(), "door"))
+		tapped := func(b *testing.B, w *watcher) {
 			pingPong(b, network, address)
 			before := w.sensor.Status() // statistics would be in the measurement
 			b.StopTimer()
@@ -99,6 +118,14 @@ func BenchmarkPingPong(b *testing.B) {
 				pingPongOnce(b, network, address)
 			}
 			reportPrograms(b, before, w.sensor.Status())
+		}
+		b.Run(network+"/tapped", func(b *testing.B) {
+			w, _ := watchDoor(b, ModeAlways, filepath.Join(b.TempDir(), "door"))
+			tapped(b, w)
+		})
+		b.Run(network+"/tapped with a port", func(b *testing.B) {
+			w, _ := watchPorts(b, ModeAlways, tcpService(b, "127.0.0.1:0"))
+			tapped(b, w)
 		})
 	}
 }

@@ -28,7 +28,14 @@ const envClient = "SALLYPORT_TEST_CLIENT"
 // clientMain connects to the socket in the environment, and then, as told on
 // stdin: "get PATH", "post PATH BYTES", "raw N", each answered with "ok".
 func clientMain() int {
-	conn, err := net.Dial("unix", os.Getenv(envClient))
+	network, address := "unix", os.Getenv(envClient)
+	if a, ok := strings.CutPrefix(address, "tcp "); ok {
+		network, address = "tcp", a
+	}
+	if a, ok := strings.CutPrefix(address, "tls "); ok {
+		return tlsClientMain(a)
+	}
+	conn, err := net.Dial(network, address)
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -124,6 +131,11 @@ func serve(t testing.TB, path string) *http.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, l)
+}
+
+func serveOn(t testing.TB, l net.Listener) *http.Server {
+	t.Helper()
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, "done")

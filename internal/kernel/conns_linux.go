@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -23,6 +24,7 @@ type conns struct {
 	objs      *sensorObjects
 	iter      *link.Iter
 	ownMounts uint32
+	skipped   *atomic.Uint32 // see Sensor.Skip
 	// open holds what is known to be open; clients counts it by process.
 	open    map[event.ConnID]*conn
 	clients map[event.ProcessID]int
@@ -62,13 +64,13 @@ const (
 	connsMax  = 65536
 )
 
-func newConns(p *processes, ds *doors, objs *sensorObjects) (*conns, error) {
+func newConns(p *processes, ds *doors, objs *sensorObjects, skipped *atomic.Uint32) (*conns, error) {
 	it, err := link.AttachIter(link.IterOptions{Program: objs.FindConns})
 	if err != nil {
 		return nil, fmt.Errorf("attach socket iterator: %w", err)
 	}
 	return &conns{
-		processes: p, doors: ds, objs: objs, iter: it, ownMounts: ownMountNS(),
+		processes: p, doors: ds, objs: objs, iter: it, ownMounts: ownMountNS(), skipped: skipped,
 		open: map[event.ConnID]*conn{}, clients: map[event.ProcessID]int{}, exes: map[sensorExeKey]bool{},
 	}, nil
 }
@@ -84,7 +86,7 @@ func (c *conns) connect(r *connectRecord) *conn {
 	n.peer.Exe, n.peer.Argv = event.Text(r.exe), r.argv
 	c.add(event.ConnID(r.Cookie), n, event.ClientConnect{
 		Header: c.header(r.Head.Time), Socket: r.path,
-		Tapped: err == nil && d.tapped(&r.Client, r.Head.Time),
+		Tapped: err == nil && c.asks(n) && d.tapped(&r.Client, r.Head.Time),
 	})
 	c.learnExe(sensorExeKey{Inode: r.ExeInode, Device: r.ExeDevice})
 	return n
@@ -114,10 +116,10 @@ func (c *conns) close(id event.ConnID, at time.Time) {
 	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
 }
 
-func (c *conns) peer(k *sensorClient) event.Peer {
+func (p *processes) peer(k *sensorClient) event.Peer {
 	return event.Peer{
 		ID: k.Id.event(), Cred: k.Who.event(), Comm: event.Text(text(k.Comm[:])),
-		Entry: c.alive[k.Id.event()], Container: c.where(c.alive[k.Id.event()], k.Place.place(), nil),
+		Entry: p.alive[k.Id.event()], Container: p.where(p.alive[k.Id.event()], k.Place.place(), nil),
 	}
 }
 
@@ -160,11 +162,17 @@ func (c *conns) look(now uint64) {
 func (c *conns) asking() int {
 	n := 0
 	for _, k := range c.open {
-		if k.door.asks() {
+		if c.asks(k) {
 			n++
 		}
 	}
 	return n
+}
+
+// asks reports whether the requests of a connection can be read.
+func (c *conns) asks(n *conn) bool {
+	skipped := n.door.bits()&sensorDoorDOOR_HTTP2 != 0 && n.peer.ID.PID != 0 && n.peer.ID.PID == c.skipped.Load()
+	return n.door.asks() && !skipped
 }
 
 // scan reads the list when it is time to. See compare for what becomes of it.
@@ -241,7 +249,7 @@ func (c *conns) find(o *sensorOpenConn, now uint64) {
 	found := event.ClientConnect{Header: c.header(now), Found: true}
 	if o.Client.Id.Pid != 0 {
 		n.peer = c.peer(&o.Client)
-		found.Tapped = d.tapped(&o.Client, o.Client.Time)
+		found.Tapped = c.asks(n) && d.tapped(&o.Client, o.Client.Time)
 		if info, err := readProc(n.peer.ID); err == nil {
 			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
 		}

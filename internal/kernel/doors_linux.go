@@ -40,9 +40,20 @@ type fileKey struct {
 }
 
 // asks reports whether the service speaks a protocol that OnSegment may
-// understand: HTTP/1, as Docker and Podman do. containerd and CRI-O speak gRPC.
-func (d *door) asks() bool {
-	return d.Service == event.ServiceDocker || d.Service == event.ServicePodman
+// understand.
+func (d *door) asks() bool { return d.bits() != sensorDoorDOOR_PEERS_ONLY }
+
+// bits is what the kernel is told of the service's protocol: HTTP/1, as Docker
+// and Podman speak, or HTTP/2 below gRPC.
+func (d *door) bits() sensorDoor {
+	switch d.Service {
+	case event.ServiceDocker, event.ServicePodman:
+		return 0
+	case event.ServiceContainerd, event.ServiceCRIO:
+		return sensorDoorDOOR_HTTP2
+	default:
+		return sensorDoorDOOR_PEERS_ONLY
+	}
 }
 
 // newDoors tells the kernel of the sockets.
@@ -125,10 +136,7 @@ func (ds *doors) refreshOne(d *door) error {
 	if file == d.file || file == (fileKey{}) {
 		return nil // a socket that was unlinked may still serve
 	}
-	value := d.number
-	if !d.asks() {
-		value |= uint32(sensorDoorDOOR_PEERS_ONLY)
-	}
+	value := d.number | uint32(d.bits())
 	if err := ds.maps.Doors.Put(file.key(), value); err != nil {
 		return fmt.Errorf("watch socket %s: %w", d.Path, err)
 	}

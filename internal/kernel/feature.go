@@ -76,6 +76,7 @@ const (
 	FeatureTaskIterator = "iter_task"
 	FeatureConnectUnix  = "connect_unix"
 	FeatureSockLength   = "sock_length"
+	FeatureTCPState     = "tcp_state"
 	FeatureFentry       = "fentry"
 	FeatureLSM          = "lsm"
 )

@@ -13,6 +13,7 @@ package kernel
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -36,12 +37,32 @@ type Socket struct {
 	Path    string
 }
 
+// Port is a TCP port on which a service listens.
+type Port struct {
+	Service event.Service
+	// Address is where it listens: one address, or the unspecified one, which
+	// for IPv6 includes IPv4.
+	Address netip.AddrPort
+	// Plain says that clients may speak without TLS. What they ask is then read,
+	// on those connections where they do; of others only the clients are known.
+	Plain bool
+	// Process is a process in the listener's network namespace, best the
+	// listener itself; 0 is the sensor.
+	Process uint32
+}
+
+// Door is the name of a port in event.WitnessState.
+func (p Port) Door() string { return "tcp " + p.Address.String() }
+
 // Options configures a Sensor. The zero value of a field means its default.
 type Options struct {
 	// Requests defaults to ModeAuto.
 	Requests Mode
 	// Sockets are the service sockets whose clients are watched.
 	Sockets []Socket
+	// Ports are the TCP ports whose clients are watched from the beginning; see
+	// Sensor.SetPorts.
+	Ports []Port
 	// OnSegment parses what clients and services say to each other. What it
 	// returns is emitted in order. It is called from one goroutine. Without it
 	// requests are not read.
@@ -80,6 +101,8 @@ type Status struct {
 	Reason   string `json:"reason,omitempty"`
 	// Peers says that connecting clients are seen.
 	Peers bool `json:"peers"`
+	// Doors are the TCP doors whose clients are seen.
+	Doors []string `json:"doors,omitempty"`
 	// Connections counts the open client connections that are known.
 	Connections int       `json:"connections"`
 	Programs    []Program `json:"programs,omitempty"`

@@ -33,6 +33,10 @@ func (r *runner) load() error {
 		return fmt.Errorf("open ring buffer: %w", err)
 	}
 	r.closers = append(r.closers, r.ring)
+	if r.bell, err = newBell(r.objs.Ring); err != nil {
+		return err
+	}
+	r.closers = append(r.closers, r.bell)
 	if err := r.runIter(r.objs.FindHost); err != nil {
 		return err
 	}
@@ -41,10 +45,12 @@ func (r *runner) load() error {
 		return err
 	}
 	r.procs = newProcesses(&r.clock, r.emit)
-	if r.conns, err = newConns(r.procs, doors, &r.objs); err != nil {
+	if r.conns, err = newConns(r.procs, doors, &r.objs, &r.skipped); err != nil {
 		return err
 	}
 	r.closers = append(r.closers, r.conns.iter)
+	r.tcp = newTCPConns(r.procs, &r.objs)
+	r.closers = append(r.closers, r.tcp)
 	r.tap = &tap{mode: r.tapMode(), linger: uint64(r.opt.Linger), objs: &r.objs}
 	if r.tap.mode == ModeAuto {
 		if err := r.objs.WakeWanted.Set(uint32(1)); err != nil {
@@ -89,6 +95,7 @@ func (r *runner) loadPrograms() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.objs, r.loaded = objs, true
+	r.tellSkipped()
 	r.status.Level = r.features.Level()
 	return nil
 }
@@ -107,11 +114,14 @@ func (r *runner) loadInto(spec *ebpf.CollectionSpec, objs *sensorObjects) error 
 	if !r.features.Get(FeatureSockLength).Available() {
 		replace("on_recv", "on_send")
 	}
+	if !r.features.Get(FeatureTCPState).Available() {
+		replace("on_tcp_state", "find_tcp")
+	}
 	return spec.LoadAndAssign(objs, nil)
 }
 
 func (r *runner) tapMode() Mode {
-	if len(r.opt.Sockets) == 0 || !r.features.Get(FeatureSockLength).Available() {
+	if len(r.opt.Sockets) == 0 && len(r.opt.Ports) == 0 || !r.features.Get(FeatureSockLength).Available() {
 		return ModeOff
 	}
 	return r.opt.Requests
@@ -172,6 +182,7 @@ func (r *runner) unload() error {
 		r.loaded = false
 	}
 	r.status.Requests, r.status.Peers, r.status.Connections, r.status.Reason = false, false, 0, "not running"
+	r.status.Doors = nil
 	return errors.Join(errs...)
 }
 

@@ -74,6 +74,7 @@ func programCosts(objs *sensorObjects) []Program {
 	}{
 		{"fork", objs.OnFork}, {"exec", objs.OnExec}, {"exit", objs.OnExit},
 		{"connect_unix", objs.OnConnect}, {"sock_recv", objs.OnRecv}, {"sock_send", objs.OnSend},
+		{"tcp_state", objs.OnTcpState},
 	} {
 		st, err := p.prog.Stats()
 		if err != nil {

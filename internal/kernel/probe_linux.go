@@ -39,6 +39,7 @@ func Probe() Features {
 		{Name: FeatureConnectUnix, What: "who connects to a service socket",
 			Hint: "Use Linux 6.7 or later with a cgroup2 hierarchy mounted."},
 		{Name: FeatureSockLength, What: "what clients ask", Hint: "Use Linux 6.3 or later."},
+		{Name: FeatureTCPState, What: "who connects to a service by TCP", Hint: "Use Linux 5.17 or later and allow BPF tracing programs and TCP iterators."},
 		{Name: FeatureFentry, What: "nothing yet; reported for level L3",
 			Hint: "The kernel refuses trampolines: check kernel lockdown and CONFIG_FUNCTION_TRACER. Nothing is lost without them."},
 		{Name: FeatureLSM, What: "nothing yet; reported for level L3",
@@ -66,6 +67,7 @@ var probes = map[string]func() error{
 	FeatureTaskIterator: func() error { return probeTracing(ebpf.AttachTraceIter, "task") },
 	FeatureConnectUnix:  probeConnectUnix,
 	FeatureSockLength:   probeSockLength,
+	FeatureTCPState:     probeTCPState,
 	FeatureFentry:       func() error { return probeTracing(ebpf.AttachTraceFEntry, "unix_stream_sendmsg") },
 	FeatureLSM:          probeLSM,
 	FeatureReadKernel:   probeReadKernel,
@@ -92,6 +94,10 @@ func probeSockLength() error {
 	return errors.Join(
 		probeTracing(ebpf.AttachTraceRawTp, "sock_recv_length"),
 		probeTracing(ebpf.AttachTraceRawTp, "sock_send_length"))
+}
+
+func probeTCPState() error {
+	return errors.Join(probeTracing(ebpf.AttachTraceRawTp, "inet_sock_set_state"), probeTracing(ebpf.AttachTraceIter, "tcp"))
 }
 
 func probeConnectUnix() error {

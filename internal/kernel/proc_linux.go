@@ -190,3 +190,76 @@ func statIn(pid uint32, path string) (unix.Stat_t, error) {
 	}
 	return st, nil
 }
+
+// onlyHolder returns the process that has the socket with that inode open; 0
+// when none is found or several share it.
+func onlyHolder(inode uint64) uint32 {
+	procs, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	var holder uint32
+	for _, p := range procs {
+		pid, err := strconv.ParseUint(p.Name(), 10, 32)
+		if err != nil || !holdsSocket(uint32(pid), inode) {
+			continue
+		}
+		if holder != 0 {
+			return 0
+		}
+		holder = uint32(pid)
+	}
+	return holder
+}
+
+// foundPeer describes a client that was there before the sensor, as far as /proc
+// can tell.
+func foundPeer(pid uint32) event.Peer {
+	id := event.ProcessID{PID: pid}
+	dir := procDir(id)
+	b, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		return event.Peer{}
+	}
+	p := event.Peer{ID: id, Cred: credOf(string(b))}
+	p.Cred.LoginUID = auditID(dir + "/loginuid")
+	p.Cred.AuditSession = auditID(dir + "/sessionid")
+	p.Exe, p.Argv = programOf(id)
+	return p
+}
+
+// credOf reads the effective ids out of /proc/PID/status.
+func credOf(status string) event.Cred {
+	var c event.Cred
+	for line := range strings.Lines(status) {
+		f := strings.Fields(line)
+		if len(f) != 5 {
+			continue
+		}
+		n, err := strconv.ParseUint(f[2], 10, 32)
+		if err != nil {
+			continue
+		}
+		switch f[0] {
+		case "Uid:":
+			c.UID = uint32(n)
+		case "Gid:":
+			c.GID = uint32(n)
+		}
+	}
+	return c
+}
+
+// auditID reads one of audit's numbers; nil when there is none.
+func auditID(file string) *uint32 {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
+	if err != nil || uint32(n) == unset {
+		return nil
+	}
+	v := uint32(n)
+	return &v
+}

@@ -5,6 +5,7 @@ package kernel
 import (
 	"bytes"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"unsafe"
@@ -26,6 +27,8 @@ type record struct {
 	connect *connectRecord
 	wake    *sensorWakeRecord
 	segment *segmentRecord
+	accept  *sensorAcceptRecord
+	closed  *sensorCloseRecord
 }
 
 type entryRecord struct {
@@ -95,6 +98,10 @@ func decode(b []byte) (record, error) {
 		r.wake, err = decodePlain[sensorWakeRecord](b)
 	case sensorKindKIND_SEGMENT:
 		r.segment, err = decodeSegment(b)
+	case sensorKindKIND_ACCEPT:
+		r.accept, err = decodePlain[sensorAcceptRecord](b)
+	case sensorKindKIND_CLOSE:
+		r.closed, err = decodePlain[sensorCloseRecord](b)
 	default:
 		err = fmt.Errorf("unknown kind")
 	}
@@ -257,6 +264,10 @@ func (i sensorIdentity) event() event.Cred {
 		c.AuditSession = &i.Session
 	}
 	return c
+}
+
+func (e sensorEndpoint) event() netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom16(e.Addr).Unmap(), e.Port)
 }
 
 func (p sensorPlace) place() place { return place{mnt: p.MntId, pid: p.PidNs} }

@@ -48,6 +48,8 @@ func samples() map[string][]byte {
 		"found":   raw(sensorFoundRecord{Head: headOf(sensorKindKIND_FOUND), CgroupLen: 3}, "c1\x00"),
 		"connect": raw(sensorConnectRecord{Head: headOf(sensorKindKIND_CONNECT), Path: path, ArgvLen: 5, ArgvTotal: 5}),
 		"wake":    raw(sensorWakeRecord{Head: headOf(sensorKindKIND_WAKE)}),
+		"accept":  raw(sensorAcceptRecord{Head: headOf(sensorKindKIND_ACCEPT), Remote: sensorEndpoint{Port: 1}}),
+		"close":   raw(sensorCloseRecord{Head: headOf(sensorKindKIND_CLOSE)}),
 		"segment": raw(sensorSegmentRecord{Head: headOf(sensorKindKIND_SEGMENT), Length: 100, DataLen: 4}, "GET "),
 	}
 }
@@ -176,6 +178,30 @@ func TestReadProcMindsReusedPIDs(t *testing.T) {
 	}
 }
 
+func TestEndpoint(t *testing.T) {
+	mapped := [16]uint8{10: 0xff, 11: 0xff, 12: 192, 14: 2, 15: 7}
+	for want, e := range map[string]sensorEndpoint{
+		"192.0.2.7:55012": {Addr: mapped, Port: 55012},
+		"[::1]:1":         {Addr: [16]uint8{15: 1}, Port: 1},
+	} {
+		if got := e.event().String(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestCredOf(t *testing.T) {
+	c := credOf("Name:\tx\nUid:\t1001\t1002\t1002\t1002\nGid:\t5\t6\t6\t6\nGroups:\t1 2 3 4\n")
+	if c.UID != 1002 || c.GID != 6 {
+		t.Errorf("%+v", c)
+	}
+}
+
+func FuzzCredOf(f *testing.F) {
+	f.Add("Uid:\t1\t2\t3\t4\n")
+	f.Fuzz(func(_ *testing.T, s string) { credOf(s) })
+}
+
 func FuzzDecodeRecord(f *testing.F) {
 	for _, b := range samples() {
 		f.Add(b)
@@ -196,6 +222,8 @@ func FuzzDecodeRecord(f *testing.F) {
 			}
 		case r.exit != nil:
 			exitStatus(r.exit.Code)
+		case r.accept != nil:
+			r.accept.Remote.event()
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -19,19 +20,22 @@ import (
 
 // Sensor watches the kernel. It is safe for concurrent use; Run runs once.
 type Sensor struct {
-	opt Options
+	opt     Options
+	skipped atomic.Uint32 // a pid; see Skip
 
 	mu     sync.Mutex
 	status Status        // guarded by mu; Programs and Lost are not kept here
 	objs   sensorObjects // guarded by mu; zero unless running
 	loaded bool          // guarded by mu
 	stats  io.Closer     // guarded by mu; set while the kernel keeps run times
+	ports  []Port        // guarded by mu; those to watch
+	anew   bool          // guarded by mu; ports changed
 }
 
 // New returns a sensor that is not running. It does no I/O.
 func New(opt Options) *Sensor {
 	opt = opt.withDefaults()
-	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}}
+	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}, ports: opt.Ports, anew: len(opt.Ports) > 0}
 }
 
 // Run loads the programs, emits what they see and unloads them when ctx ends.
@@ -72,6 +76,26 @@ func (s *Sensor) Status() Status {
 	return out
 }
 
+// Skip names the process whose requests to containerd and CRI-O are not to be
+// read, 0 when there is none: the Docker daemon asks its containerd all the
+// time. Its connections are reported all the same, as not tapped. The last call
+// counts; whoever calls it must call again when that process is gone, before its
+// pid is another's.
+func (s *Sensor) Skip(pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.skipped.Store(pid)
+	if s.loaded {
+		s.tellSkipped()
+	}
+}
+
+func (s *Sensor) tellSkipped() {
+	if err := s.objs.SkippedPid.Set(s.skipped.Load()); err != nil {
+		s.opt.Logger.Error("process to skip", "error", err)
+	}
+}
+
 // runner is one run of a Sensor.
 type runner struct {
 	*Sensor
@@ -79,9 +103,12 @@ type runner struct {
 	features Features
 	closers  []io.Closer
 	ring     *ringbuf.Reader
+	bell     *bell
+	rec      ringbuf.Record // the last one read; its buffer serves the next
 	clock    clock
 	procs    *processes
 	conns    *conns
+	tcp      *tcpConns
 	tap      *tap
 	losses   losses
 	chores   chores
@@ -90,6 +117,10 @@ type runner struct {
 
 // chores are the moments of what is done now and then, in ns since boot.
 type chores struct{ next, clock, doors uint64 }
+
+// readerLooks is how soon the ring is read again after something was found in
+// it: READER_LOOKS of the kernel side, which does not wake the reader meanwhile.
+const readerLooks = 20 * time.Millisecond
 
 // How often chores are done at least.
 const (
@@ -100,36 +131,58 @@ const (
 
 // run handles records until ctx ends.
 func (r *runner) run(ctx context.Context) error {
-	defer context.AfterFunc(ctx, func() { _ = r.ring.Flush() })()
+	defer context.AfterFunc(ctx, r.bell.ring)()
 	if err := r.begin(); err != nil {
 		return err
 	}
-	var rec ringbuf.Record
+	r.ring.SetDeadline(time.Unix(1, 0)) // it is read when there is something
 	for ctx.Err() == nil {
-		r.ring.SetDeadline(time.Now().Add(r.pause()))
-		err := r.ring.ReadInto(&rec)
-		switch {
-		case errors.Is(err, ringbuf.ErrFlushed), errors.Is(err, os.ErrDeadlineExceeded):
-			now := r.clock.now()
-			r.conns.compare(now)
-			r.chore(now)
-			continue
-		case err != nil:
-			return fmt.Errorf("read ring buffer: %w", err)
+		now := r.clock.now()
+		found, err := r.drain()
+		if err != nil {
+			return err
 		}
-		r.handle(rec.RawSample)
+		// What was being recorded a moment ago is in the ring by now.
+		r.compare(now - uint64(time.Millisecond))
+		if now >= min(r.chores.next, r.conns.due) {
+			r.chore(now)
+		}
+		err = r.bell.wait(func() bool { return r.ring.AvailableBytes() > 0 }, r.pause(found))
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("wait for ring buffer: %w", err)
+		}
 	}
 	r.end()
 	return nil
 }
 
-// pause is how long to wait for a record.
-func (r *runner) pause() time.Duration {
+// drain handles the records that are there and reports whether any was.
+func (r *runner) drain() (found bool, err error) {
+	for r.ring.AvailableBytes() > 0 {
+		switch err := r.ring.ReadInto(&r.rec); {
+		case errors.Is(err, os.ErrDeadlineExceeded): // what was there is void
+			return found, nil
+		case err != nil:
+			return found, fmt.Errorf("read ring buffer: %w", err)
+		}
+		found = true
+		r.handle(r.rec.RawSample)
+	}
+	return found, nil
+}
+
+// pause is how long to wait for a record. After one, others may come that do
+// not end the wait.
+func (r *runner) pause(found bool) time.Duration {
 	now := r.clock.now()
-	if r.conns.due <= now || r.conns.readAt != 0 {
+	if r.conns.due <= now || r.conns.readAt != 0 || r.tcp.readAt != 0 {
 		return time.Millisecond
 	}
-	return min(choreEvery, time.Duration(r.conns.due-now))
+	most := choreEvery
+	if found {
+		most = readerLooks
+	}
+	return min(most, time.Duration(r.conns.due-now))
 }
 
 // handle turns one record into observations.
@@ -143,7 +196,7 @@ func (r *runner) handle(raw []byte) {
 		return
 	}
 	now := rec.head.Time
-	r.conns.compare(now)
+	r.compare(now)
 	switch sensorKind(rec.head.Kind) {
 	case sensorKindKIND_ENTRY:
 		r.procs.entry(rec.entry)
@@ -158,8 +211,19 @@ func (r *runner) handle(raw []byte) {
 		r.conns.exited(rec.exit.Id.event(), now)
 	case sensorKindKIND_FOUND:
 		r.procs.found([]*foundRecord{rec.found})
+	case sensorKindKIND_ACCEPT:
+		if c := r.tcp.accept(rec.accept); c != nil && c.port.Plain {
+			r.tap.wake(now)
+			r.adjust(r.clock.now())
+		}
+	case sensorKindKIND_CLOSE:
+		r.tcp.closed(rec.closed)
 	case sensorKindKIND_CONNECT:
-		if c := r.conns.connect(rec.connect); c != nil && c.door.asks() {
+		if rec.head.Flags&uint16(sensorFlagFLAG_DIAL) != 0 {
+			r.tcp.dial(rec.connect)
+			break
+		}
+		if c := r.conns.connect(rec.connect); c != nil && r.conns.asks(c) {
 			r.tap.wake(now)
 			r.adjust(r.clock.now())
 		}
@@ -175,7 +239,11 @@ func (r *runner) handle(raw []byte) {
 }
 
 func (r *runner) segment(rec *segmentRecord) {
-	seg, ok := r.conns.segment(rec)
+	take := r.conns.segment
+	if rec.Door >= portsFrom {
+		take = r.tcp.segment
+	}
+	seg, ok := take(rec)
 	if !ok || r.opt.OnSegment == nil {
 		return
 	}
@@ -194,10 +262,11 @@ func (r *runner) begin() error {
 	if err := r.takeFound(); err != nil {
 		return err
 	}
+	r.tcpChore(now)
 	if err := r.conns.scan(now); err != nil {
 		return err
 	}
-	r.conns.compare(r.conns.readAt + 1)
+	r.compare(max(r.conns.readAt, r.tcp.readAt) + 1)
 	r.chore(now)
 	return nil
 }
@@ -227,7 +296,7 @@ func (r *runner) takeFound() error {
 
 // adjust brings the tap to what is wanted and tells when that changed.
 func (r *runner) adjust(now uint64) {
-	changed, err := r.tap.adjust(now, r.conns.asking())
+	changed, err := r.tap.adjust(now, r.conns.asking()+r.tcp.asking())
 	if err != nil {
 		r.opt.Logger.Error("request tap", "error", err)
 	}
@@ -242,9 +311,10 @@ func (r *runner) tell(now uint64) {
 	o := event.WitnessState{
 		Header: event.Header{Time: at, Witness: event.WitnessKernel}, Up: true, From: at,
 		Level: string(r.features.Level()), Peers: r.hasPeers, Requests: r.tap.attached(), Reason: r.reason(),
+		TCPDoors: r.tcp.told, Ports: r.tcp.services(),
 	}
 	r.mu.Lock()
-	r.status.Requests, r.status.Reason, r.status.Peers = o.Requests, o.Reason, o.Peers
+	r.status.Requests, r.status.Reason, r.status.Peers, r.status.Doors = o.Requests, o.Reason, o.Peers, o.TCPDoors
 	r.mu.Unlock()
 	r.emit(o)
 }
@@ -270,7 +340,9 @@ func (r *runner) chore(now uint64) {
 	r.procs.expire(now)
 	for _, o := range r.losses.poll(r.objs.Lost, r.clock.wall(now)) {
 		r.emit(o)
+		r.tcp.stale = true // a connection may have come or gone
 	}
+	r.tcpChore(now)
 	r.slowChore(now)
 	if err := r.conns.scan(now); err != nil {
 		r.opt.Logger.Error("list of client connections", "error", err)
@@ -280,7 +352,7 @@ func (r *runner) chore(now uint64) {
 		r.opt.Logger.Error("client count", "error", err)
 	}
 	r.mu.Lock()
-	r.status.Connections = len(r.conns.open)
+	r.status.Connections = len(r.conns.open) + len(r.tcp.open)
 	r.mu.Unlock()
 }
 

@@ -19,6 +19,12 @@ func (*Sensor) Run(context.Context, func(event.Observation)) error {
 	return &UnavailableError{Missing: Probe().missing()}
 }
 
+// Skip implements what it says on Linux.
+func (*Sensor) Skip(uint32) {}
+
+// SetPorts does nothing here.
+func (*Sensor) SetPorts([]Port) {}
+
 // Status implements what it says on Linux.
 func (s *Sensor) Status() Status { return Status{Mode: s.opt.Requests, Reason: "needs Linux"} }
 

@@ -13,6 +13,18 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type sensorAcceptRecord struct {
+	_            structs.HostLayout
+	Head         sensorHead
+	Cookie       uint64
+	Remote       sensorEndpoint
+	Local        sensorEndpoint
+	Door         uint32
+	NetNs        uint32
+	ClientCookie uint64
+	Client       sensorClient
+}
+
 type sensorAncestor struct {
 	_     structs.HostLayout
 	Start uint64
@@ -36,6 +48,7 @@ const (
 	sensorBoundMAX_CLIENT_ARGV sensorBound = 2048
 	sensorBoundMAX_RECV        sensorBound = 4096
 	sensorBoundMAX_SEND        sensorBound = 1024
+	sensorBoundMAX_FRAME       sensorBound = 16384
 	sensorBoundSUN_PATH        sensorBound = 108
 )
 
@@ -58,6 +71,12 @@ type sensorClient struct {
 	Pad   uint32
 }
 
+type sensorCloseRecord struct {
+	_      structs.HostLayout
+	Head   sensorHead
+	Cookie uint64
+}
+
 type sensorConn struct {
 	_           structs.HostLayout
 	Cookie      uint64
@@ -69,6 +88,10 @@ type sensorConn struct {
 	SendLeft    int32
 	Awaiting    uint32
 	Generation  uint32
+	FrameLeft   uint32
+	PartLen     uint32
+	Part        [20]uint8
+	_           [4]byte
 }
 
 type sensorConnectRecord struct {
@@ -91,8 +114,16 @@ type sensorConnectRecord struct {
 type sensorDoor uint32
 
 const (
+	sensorDoorDOOR_HTTP2      sensorDoor = 536870912
 	sensorDoorDOOR_PEERS_ONLY sensorDoor = 1073741824
 )
+
+type sensorEndpoint struct {
+	_    structs.HostLayout
+	Addr [16]uint8
+	Port uint16
+	Pad  uint16
+}
 
 type sensorEntryRecord struct {
 	_             structs.HostLayout
@@ -168,6 +199,7 @@ const (
 	sensorFlagFLAG_WHOLE      sensorFlag = 256
 	sensorFlagFLAG_NODATA     sensorFlag = 512
 	sensorFlagFLAG_EXACT      sensorFlag = 1024
+	sensorFlagFLAG_DIAL       sensorFlag = 2048
 )
 
 type sensorForkRecord struct {
@@ -191,6 +223,16 @@ type sensorFoundRecord struct {
 	CgroupLen uint32
 	Comm      [16]uint8
 	Tty       [20]uint8
+}
+
+type sensorFrames struct {
+	_      structs.HostLayout
+	Buf    uint64
+	Offset uint64
+	Pos    uint32
+	Size   uint32
+	Show   uint32
+	Broken uint32
 }
 
 type sensorHead struct {
@@ -222,6 +264,8 @@ const (
 	sensorKindKIND_CLIENT_EXIT sensorKind = 7
 	sensorKindKIND_WAKE        sensorKind = 8
 	sensorKindKIND_SEGMENT     sensorKind = 9
+	sensorKindKIND_ACCEPT      sensorKind = 10
+	sensorKindKIND_CLOSE       sensorKind = 11
 )
 
 type sensorLabel struct {
@@ -254,6 +298,16 @@ type sensorOpenConn struct {
 	Client sensorClient
 }
 
+type sensorOpenTcp struct {
+	_      structs.HostLayout
+	Cookie uint64
+	Inode  uint64
+	Remote sensorEndpoint
+	Local  sensorEndpoint
+	Door   uint32
+	Pad    uint32
+}
+
 type sensorPathKey struct {
 	_    structs.HostLayout
 	Path [108]int8
@@ -264,6 +318,13 @@ type sensorPlace struct {
 	MntId uint64
 	MntNs uint32
 	PidNs uint32
+}
+
+type sensorPortKey struct {
+	_     structs.HostLayout
+	Addr  [4]uint32
+	NetNs uint32
+	Port  uint32
 }
 
 type sensorProcessId struct {
@@ -298,7 +359,21 @@ type sensorSegmentRecord struct {
 type sensorTapScratch struct {
 	_    structs.HostLayout
 	Rec  sensorSegmentRecord
-	Data [4096]uint8
+	Data [16384]uint8
+}
+
+type sensorTcpClient struct {
+	_      structs.HostLayout
+	Who    sensorClient
+	Cookie uint64
+}
+
+type sensorTcpPair struct {
+	_         structs.HostLayout
+	Client    sensorEndpoint
+	Server    sensorEndpoint
+	ClientSeq uint32
+	ServerSeq uint32
 }
 
 type sensorWakeRecord struct {
@@ -317,34 +392,46 @@ const (
 	sensorMapClientPids      = "client_pids"
 	sensorMapClients         = "clients"
 	sensorMapConns           = "conns"
+	sensorMapDialling        = "dialling"
 	sensorMapDoorNames       = "door_names"
 	sensorMapDoorPaths       = "door_paths"
 	sensorMapDoors           = "doors"
 	sensorMapDumpScratch     = "dump_scratch"
+	sensorMapFramesScratch   = "frames_scratch"
 	sensorMapLabels          = "labels"
 	sensorMapLost            = "lost"
 	sensorMapMountsSeen      = "mounts_seen"
+	sensorMapPortNumbers     = "port_numbers"
+	sensorMapPorts           = "ports"
 	sensorMapRing            = "ring"
 	sensorMapScratch         = "scratch"
 	sensorMapTapScratch      = "tap_scratch"
+	sensorMapTcpClients      = "tcp_clients"
 	sensorProgFindConns      = "find_conns"
 	sensorProgFindHost       = "find_host"
 	sensorProgFindTasks      = "find_tasks"
+	sensorProgFindTcp        = "find_tcp"
 	sensorProgOnConnect      = "on_connect"
 	sensorProgOnExec         = "on_exec"
 	sensorProgOnExit         = "on_exit"
 	sensorProgOnFork         = "on_fork"
 	sensorProgOnRecv         = "on_recv"
 	sensorProgOnSend         = "on_send"
+	sensorProgOnTcpState     = "on_tcp_state"
 	sensorVarClientsOpen     = "clients_open"
 	sensorVarDoorsGeneration = "doors_generation"
 	sensorVarHostMntNs       = "host_mnt_ns"
 	sensorVarHostRoot        = "host_root"
+	sensorVarReaderWoken     = "reader_woken"
 	sensorVarSelfPid         = "self_pid"
 	sensorVarSettling        = "settling"
+	sensorVarSkippedPid      = "skipped_pid"
 	sensorVarTapped          = "tapped"
+	sensorVarTcpDoors        = "tcp_doors"
+	sensorVarUnusedAccept    = "unused_accept"
 	sensorVarUnusedBound     = "unused_bound"
 	sensorVarUnusedCause     = "unused_cause"
+	sensorVarUnusedClose     = "unused_close"
 	sensorVarUnusedConnect   = "unused_connect"
 	sensorVarUnusedDoor      = "unused_door"
 	sensorVarUnusedEntry     = "unused_entry"
@@ -355,6 +442,8 @@ const (
 	sensorVarUnusedFound     = "unused_found"
 	sensorVarUnusedKind      = "unused_kind"
 	sensorVarUnusedOpen      = "unused_open"
+	sensorVarUnusedOpenTcp   = "unused_open_tcp"
+	sensorVarUnusedPort      = "unused_port"
 	sensorVarUnusedSegment   = "unused_segment"
 	sensorVarUnusedWake      = "unused_wake"
 	sensorVarWakeWanted      = "wake_wanted"
@@ -402,35 +491,42 @@ type sensorSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sensorProgramSpecs struct {
-	FindConns *ebpf.ProgramSpec `ebpf:"find_conns"`
-	FindHost  *ebpf.ProgramSpec `ebpf:"find_host"`
-	FindTasks *ebpf.ProgramSpec `ebpf:"find_tasks"`
-	OnConnect *ebpf.ProgramSpec `ebpf:"on_connect"`
-	OnExec    *ebpf.ProgramSpec `ebpf:"on_exec"`
-	OnExit    *ebpf.ProgramSpec `ebpf:"on_exit"`
-	OnFork    *ebpf.ProgramSpec `ebpf:"on_fork"`
-	OnRecv    *ebpf.ProgramSpec `ebpf:"on_recv"`
-	OnSend    *ebpf.ProgramSpec `ebpf:"on_send"`
+	FindConns  *ebpf.ProgramSpec `ebpf:"find_conns"`
+	FindHost   *ebpf.ProgramSpec `ebpf:"find_host"`
+	FindTasks  *ebpf.ProgramSpec `ebpf:"find_tasks"`
+	FindTcp    *ebpf.ProgramSpec `ebpf:"find_tcp"`
+	OnConnect  *ebpf.ProgramSpec `ebpf:"on_connect"`
+	OnExec     *ebpf.ProgramSpec `ebpf:"on_exec"`
+	OnExit     *ebpf.ProgramSpec `ebpf:"on_exit"`
+	OnFork     *ebpf.ProgramSpec `ebpf:"on_fork"`
+	OnRecv     *ebpf.ProgramSpec `ebpf:"on_recv"`
+	OnSend     *ebpf.ProgramSpec `ebpf:"on_send"`
+	OnTcpState *ebpf.ProgramSpec `ebpf:"on_tcp_state"`
 }
 
 // sensorMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type sensorMapSpecs struct {
-	ClientExes  *ebpf.MapSpec `ebpf:"client_exes"`
-	ClientPids  *ebpf.MapSpec `ebpf:"client_pids"`
-	Clients     *ebpf.MapSpec `ebpf:"clients"`
-	Conns       *ebpf.MapSpec `ebpf:"conns"`
-	DoorNames   *ebpf.MapSpec `ebpf:"door_names"`
-	DoorPaths   *ebpf.MapSpec `ebpf:"door_paths"`
-	Doors       *ebpf.MapSpec `ebpf:"doors"`
-	DumpScratch *ebpf.MapSpec `ebpf:"dump_scratch"`
-	Labels      *ebpf.MapSpec `ebpf:"labels"`
-	Lost        *ebpf.MapSpec `ebpf:"lost"`
-	MountsSeen  *ebpf.MapSpec `ebpf:"mounts_seen"`
-	Ring        *ebpf.MapSpec `ebpf:"ring"`
-	Scratch     *ebpf.MapSpec `ebpf:"scratch"`
-	TapScratch  *ebpf.MapSpec `ebpf:"tap_scratch"`
+	ClientExes    *ebpf.MapSpec `ebpf:"client_exes"`
+	ClientPids    *ebpf.MapSpec `ebpf:"client_pids"`
+	Clients       *ebpf.MapSpec `ebpf:"clients"`
+	Conns         *ebpf.MapSpec `ebpf:"conns"`
+	Dialling      *ebpf.MapSpec `ebpf:"dialling"`
+	DoorNames     *ebpf.MapSpec `ebpf:"door_names"`
+	DoorPaths     *ebpf.MapSpec `ebpf:"door_paths"`
+	Doors         *ebpf.MapSpec `ebpf:"doors"`
+	DumpScratch   *ebpf.MapSpec `ebpf:"dump_scratch"`
+	FramesScratch *ebpf.MapSpec `ebpf:"frames_scratch"`
+	Labels        *ebpf.MapSpec `ebpf:"labels"`
+	Lost          *ebpf.MapSpec `ebpf:"lost"`
+	MountsSeen    *ebpf.MapSpec `ebpf:"mounts_seen"`
+	PortNumbers   *ebpf.MapSpec `ebpf:"port_numbers"`
+	Ports         *ebpf.MapSpec `ebpf:"ports"`
+	Ring          *ebpf.MapSpec `ebpf:"ring"`
+	Scratch       *ebpf.MapSpec `ebpf:"scratch"`
+	TapScratch    *ebpf.MapSpec `ebpf:"tap_scratch"`
+	TcpClients    *ebpf.MapSpec `ebpf:"tcp_clients"`
 }
 
 // sensorVariableSpecs contains global variables before they are loaded into the kernel.
@@ -441,11 +537,16 @@ type sensorVariableSpecs struct {
 	DoorsGeneration *ebpf.VariableSpec `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.VariableSpec `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.VariableSpec `ebpf:"host_root"`
+	ReaderWoken     *ebpf.VariableSpec `ebpf:"reader_woken"`
 	SelfPid         *ebpf.VariableSpec `ebpf:"self_pid"`
 	Settling        *ebpf.VariableSpec `ebpf:"settling"`
+	SkippedPid      *ebpf.VariableSpec `ebpf:"skipped_pid"`
 	Tapped          *ebpf.VariableSpec `ebpf:"tapped"`
+	TcpDoors        *ebpf.VariableSpec `ebpf:"tcp_doors"`
+	UnusedAccept    *ebpf.VariableSpec `ebpf:"unused_accept"`
 	UnusedBound     *ebpf.VariableSpec `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.VariableSpec `ebpf:"unused_cause"`
+	UnusedClose     *ebpf.VariableSpec `ebpf:"unused_close"`
 	UnusedConnect   *ebpf.VariableSpec `ebpf:"unused_connect"`
 	UnusedDoor      *ebpf.VariableSpec `ebpf:"unused_door"`
 	UnusedEntry     *ebpf.VariableSpec `ebpf:"unused_entry"`
@@ -456,6 +557,8 @@ type sensorVariableSpecs struct {
 	UnusedFound     *ebpf.VariableSpec `ebpf:"unused_found"`
 	UnusedKind      *ebpf.VariableSpec `ebpf:"unused_kind"`
 	UnusedOpen      *ebpf.VariableSpec `ebpf:"unused_open"`
+	UnusedOpenTcp   *ebpf.VariableSpec `ebpf:"unused_open_tcp"`
+	UnusedPort      *ebpf.VariableSpec `ebpf:"unused_port"`
 	UnusedSegment   *ebpf.VariableSpec `ebpf:"unused_segment"`
 	UnusedWake      *ebpf.VariableSpec `ebpf:"unused_wake"`
 	WakeWanted      *ebpf.VariableSpec `ebpf:"wake_wanted"`
@@ -481,20 +584,25 @@ func (o *sensorObjects) Close() error {
 //
 // It can be passed to loadSensorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sensorMaps struct {
-	ClientExes  *ebpf.Map `ebpf:"client_exes"`
-	ClientPids  *ebpf.Map `ebpf:"client_pids"`
-	Clients     *ebpf.Map `ebpf:"clients"`
-	Conns       *ebpf.Map `ebpf:"conns"`
-	DoorNames   *ebpf.Map `ebpf:"door_names"`
-	DoorPaths   *ebpf.Map `ebpf:"door_paths"`
-	Doors       *ebpf.Map `ebpf:"doors"`
-	DumpScratch *ebpf.Map `ebpf:"dump_scratch"`
-	Labels      *ebpf.Map `ebpf:"labels"`
-	Lost        *ebpf.Map `ebpf:"lost"`
-	MountsSeen  *ebpf.Map `ebpf:"mounts_seen"`
-	Ring        *ebpf.Map `ebpf:"ring"`
-	Scratch     *ebpf.Map `ebpf:"scratch"`
-	TapScratch  *ebpf.Map `ebpf:"tap_scratch"`
+	ClientExes    *ebpf.Map `ebpf:"client_exes"`
+	ClientPids    *ebpf.Map `ebpf:"client_pids"`
+	Clients       *ebpf.Map `ebpf:"clients"`
+	Conns         *ebpf.Map `ebpf:"conns"`
+	Dialling      *ebpf.Map `ebpf:"dialling"`
+	DoorNames     *ebpf.Map `ebpf:"door_names"`
+	DoorPaths     *ebpf.Map `ebpf:"door_paths"`
+	Doors         *ebpf.Map `ebpf:"doors"`
+	DumpScratch   *ebpf.Map `ebpf:"dump_scratch"`
+	FramesScratch *ebpf.Map `ebpf:"frames_scratch"`
+	Labels        *ebpf.Map `ebpf:"labels"`
+	Lost          *ebpf.Map `ebpf:"lost"`
+	MountsSeen    *ebpf.Map `ebpf:"mounts_seen"`
+	PortNumbers   *ebpf.Map `ebpf:"port_numbers"`
+	Ports         *ebpf.Map `ebpf:"ports"`
+	Ring          *ebpf.Map `ebpf:"ring"`
+	Scratch       *ebpf.Map `ebpf:"scratch"`
+	TapScratch    *ebpf.Map `ebpf:"tap_scratch"`
+	TcpClients    *ebpf.Map `ebpf:"tcp_clients"`
 }
 
 func (m *sensorMaps) Close() error {
@@ -503,16 +611,21 @@ func (m *sensorMaps) Close() error {
 		m.ClientPids,
 		m.Clients,
 		m.Conns,
+		m.Dialling,
 		m.DoorNames,
 		m.DoorPaths,
 		m.Doors,
 		m.DumpScratch,
+		m.FramesScratch,
 		m.Labels,
 		m.Lost,
 		m.MountsSeen,
+		m.PortNumbers,
+		m.Ports,
 		m.Ring,
 		m.Scratch,
 		m.TapScratch,
+		m.TcpClients,
 	)
 }
 
@@ -524,11 +637,16 @@ type sensorVariables struct {
 	DoorsGeneration *ebpf.Variable `ebpf:"doors_generation"`
 	HostMntNs       *ebpf.Variable `ebpf:"host_mnt_ns"`
 	HostRoot        *ebpf.Variable `ebpf:"host_root"`
+	ReaderWoken     *ebpf.Variable `ebpf:"reader_woken"`
 	SelfPid         *ebpf.Variable `ebpf:"self_pid"`
 	Settling        *ebpf.Variable `ebpf:"settling"`
+	SkippedPid      *ebpf.Variable `ebpf:"skipped_pid"`
 	Tapped          *ebpf.Variable `ebpf:"tapped"`
+	TcpDoors        *ebpf.Variable `ebpf:"tcp_doors"`
+	UnusedAccept    *ebpf.Variable `ebpf:"unused_accept"`
 	UnusedBound     *ebpf.Variable `ebpf:"unused_bound"`
 	UnusedCause     *ebpf.Variable `ebpf:"unused_cause"`
+	UnusedClose     *ebpf.Variable `ebpf:"unused_close"`
 	UnusedConnect   *ebpf.Variable `ebpf:"unused_connect"`
 	UnusedDoor      *ebpf.Variable `ebpf:"unused_door"`
 	UnusedEntry     *ebpf.Variable `ebpf:"unused_entry"`
@@ -539,6 +657,8 @@ type sensorVariables struct {
 	UnusedFound     *ebpf.Variable `ebpf:"unused_found"`
 	UnusedKind      *ebpf.Variable `ebpf:"unused_kind"`
 	UnusedOpen      *ebpf.Variable `ebpf:"unused_open"`
+	UnusedOpenTcp   *ebpf.Variable `ebpf:"unused_open_tcp"`
+	UnusedPort      *ebpf.Variable `ebpf:"unused_port"`
 	UnusedSegment   *ebpf.Variable `ebpf:"unused_segment"`
 	UnusedWake      *ebpf.Variable `ebpf:"unused_wake"`
 	WakeWanted      *ebpf.Variable `ebpf:"wake_wanted"`
@@ -548,15 +668,17 @@ type sensorVariables struct {
 //
 // It can be passed to loadSensorObjects or ebpf.CollectionSpec.LoadAndAssign.
 type sensorPrograms struct {
-	FindConns *ebpf.Program `ebpf:"find_conns"`
-	FindHost  *ebpf.Program `ebpf:"find_host"`
-	FindTasks *ebpf.Program `ebpf:"find_tasks"`
-	OnConnect *ebpf.Program `ebpf:"on_connect"`
-	OnExec    *ebpf.Program `ebpf:"on_exec"`
-	OnExit    *ebpf.Program `ebpf:"on_exit"`
-	OnFork    *ebpf.Program `ebpf:"on_fork"`
-	OnRecv    *ebpf.Program `ebpf:"on_recv"`
-	OnSend    *ebpf.Program `ebpf:"on_send"`
+	FindConns  *ebpf.Program `ebpf:"find_conns"`
+	FindHost   *ebpf.Program `ebpf:"find_host"`
+	FindTasks  *ebpf.Program `ebpf:"find_tasks"`
+	FindTcp    *ebpf.Program `ebpf:"find_tcp"`
+	OnConnect  *ebpf.Program `ebpf:"on_connect"`
+	OnExec     *ebpf.Program `ebpf:"on_exec"`
+	OnExit     *ebpf.Program `ebpf:"on_exit"`
+	OnFork     *ebpf.Program `ebpf:"on_fork"`
+	OnRecv     *ebpf.Program `ebpf:"on_recv"`
+	OnSend     *ebpf.Program `ebpf:"on_send"`
+	OnTcpState *ebpf.Program `ebpf:"on_tcp_state"`
 }
 
 func (p *sensorPrograms) Close() error {
@@ -564,12 +686,14 @@ func (p *sensorPrograms) Close() error {
 		p.FindConns,
 		p.FindHost,
 		p.FindTasks,
+		p.FindTcp,
 		p.OnConnect,
 		p.OnExec,
 		p.OnExit,
 		p.OnFork,
 		p.OnRecv,
 		p.OnSend,
+		p.OnTcpState,
 	)
 }
 

@@ -27,7 +27,7 @@ type Result struct {
 // error, the result is that of everything before it, and the error is returned
 // too.
 func Play(input iter.Seq2[event.Observation, error], opt correlate.Options, each func(session.Revision) error) (Result, error) {
-	p := player{Player: playback.New(correlate.New(opt)), each: each, last: map[session.ID]session.Session{}}
+	p := player{Player: playback.New(correlate.NewFleet(opt)), each: each, last: map[session.ID]session.Session{}}
 	var broken error
 	for o, err := range input {
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/sallyport/sallyport/internal/lib/filelock"
 	"github.com/sallyport/sallyport/internal/store/ledger"
 )
 
@@ -64,7 +65,7 @@ func lockDir(dir string) (*dirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock state directory: %w", err)
 	}
-	ok, err := tryLock(f)
+	ok, err := filelock.Try(f)
 	if err != nil {
 		_ = f.Close()
 		return nil, fmt.Errorf("lock state directory %s: %w", dir, err)

@@ -21,16 +21,6 @@ func ownedByUs(info os.FileInfo) error {
 	return nil
 }
 
-// tryLock takes an exclusive lock that ends with the process; false when
-// somebody else has it.
-func tryLock(f *os.File) (bool, error) {
-	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 func isNoSpace(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }

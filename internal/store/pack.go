@@ -62,22 +62,25 @@ func (p *packer) chunks(obs []event.Observation) ([]chunk, error) {
 		c, p.line = chunk{}, p.line[:0]
 	}
 	for _, o := range obs {
-		b, err := event.Marshal(o)
+		before := len(p.line)
+		line, err := appendLine(p.line, o)
 		if err != nil {
 			return nil, err
 		}
-		if len(b) > unpackMax-1 {
-			return nil, fmt.Errorf("store %s: %d bytes are more than one observation may have", event.Name(o), len(b))
+		if n := len(line) - before; n > unpackMax-1 {
+			return nil, fmt.Errorf("store %s: %d bytes are more than one observation may have", event.Name(o), n)
 		}
-		if len(p.line)+len(b) >= chunkMax {
+		if len(line) >= chunkMax && before > 0 { // it begins the next row
+			last := line[before:]
 			flush()
+			line = append(p.line, last...) // moves it down in place
 		}
 		t := nanos(o.Head().Time)
 		if c.count == 0 {
 			c.earliest, c.latest = t, t
 		}
 		c.earliest, c.latest, c.count = min(c.earliest, t), max(c.latest, t), c.count+1
-		p.line = append(append(p.line, b...), '\n')
+		p.line = append(line, '\n')
 	}
 	flush()
 	if cap(p.line) > 2*chunkMax {

@@ -24,7 +24,7 @@ type feed struct {
 	opt       Options
 	source    *source
 	outbox    *outbox
-	correlate *correlate.Engine
+	correlate *correlate.Fleet
 
 	revisions atomic.Uint64
 	resumed   atomic.Uint64 // sessions of an earlier run
@@ -42,7 +42,7 @@ type lossKey struct {
 
 func newFeed(opt Options, s *source, out *outbox) *feed {
 	f := &feed{
-		opt: opt, source: s, outbox: out, correlate: correlate.New(opt.Correlate),
+		opt: opt, source: s, outbox: out, correlate: correlate.NewFleet(opt.Correlate),
 		states: map[event.Witness]event.WitnessState{}, losses: map[lossKey]uint64{},
 	}
 	f.open.Store(&correlate.Stats{})
@@ -89,14 +89,11 @@ func (f *feed) resume(ctx context.Context) {
 	if err != nil {
 		f.opt.Logger.Error("the end of the earlier run is not known", slog.Any("error", err))
 	}
+	for _, o := range f.interruption(until, ok) {
+		f.observe(o)
+	}
 	if !ok {
 		return
-	}
-	for _, w := range f.opt.Witnesses {
-		f.observe(event.WitnessState{
-			Header: event.Header{Time: until.Add(time.Nanosecond), Witness: w.Name},
-			Reason: "Sallyport was not running",
-		})
 	}
 	for s, err := range f.opt.Keeper.Running(ctx) {
 		if err != nil {
@@ -108,20 +105,45 @@ func (f *feed) resume(ctx context.Context) {
 	}
 }
 
+// interruption returns what is to be said when an earlier run saw its last at
+// until, if there was one. A node's clock may be ahead of ours.
+func (f *feed) interruption(until time.Time, before bool) (out []event.Observation) {
+	if !before {
+		return nil
+	}
+	if now := time.Now().UTC(); until.After(now) {
+		until = now
+	}
+	for _, w := range f.opt.Witnesses {
+		out = append(out, event.WitnessState{
+			Header: event.Header{Time: until.Add(time.Nanosecond), Witness: w.Name},
+			Reason: "Sallyport was not running",
+		})
+	}
+	return out
+}
+
 // observe feeds one observation and hands it with what follows from it to the
 // store.
 func (f *feed) observe(o event.Observation) {
+	f.hear(o)
+	revisions := f.correlate.Observe(o)
+	f.revisions.Add(uint64(len(revisions)))
+	f.outbox.put(o, revisions)
+}
+
+// hear takes note of what concerns the status.
+func (f *feed) hear(o event.Observation) {
 	switch o := o.(type) {
 	case event.WitnessState:
-		f.note(o)
+		if o.Node == "" { // of nodes their own status tells
+			f.note(o)
+		}
 	case event.Loss:
 		f.mu.Lock()
 		f.losses[lossKey{o.Witness, o.What}] += max(1, o.Count)
 		f.mu.Unlock()
 	}
-	revisions := f.correlate.Observe(o)
-	f.revisions.Add(uint64(len(revisions)))
-	f.outbox.put(o, revisions)
 }
 
 func (f *feed) note(s event.WitnessState) {

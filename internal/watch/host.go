@@ -118,6 +118,9 @@ func newUIDNames(h HostSource) *uidNames {
 // see notes the uids in o that may be an actor's. It does not block: a uid that
 // finds the lookup busy is asked for the next time it is seen.
 func (u *uidNames) see(o event.Observation) {
+	if o.Head().Node != "" {
+		return // its users are not ours
+	}
 	switch o := o.(type) {
 	case event.Host:
 		u.mu.Lock()
@@ -126,14 +129,22 @@ func (u *uidNames) see(o event.Observation) {
 		}
 		u.mu.Unlock()
 	case event.ClientConnect:
-		u.cred(o.Peer.Cred)
+		u.peer(o.Peer)
 	case event.DockerRequest:
-		u.cred(o.Peer.Cred)
+		u.peer(o.Peer)
+	case event.RuntimeRequest:
+		u.peer(o.Peer)
 	case event.SessionEntry:
 		u.cred(o.Cred)
 		for _, a := range o.Lineage {
 			u.cred(a.Cred)
 		}
+	}
+}
+
+func (u *uidNames) peer(p event.Peer) {
+	if p.HasCred() {
+		u.cred(p.Cred)
 	}
 }
 

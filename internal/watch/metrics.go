@@ -28,6 +28,10 @@ func (e *Engine) Handler(version string) http.Handler {
 
 func (e *Engine) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	if s := e.Status(); s.Link != nil && s.Link.SpoolError != "" {
+		http.Error(w, "spool fails: "+s.Link.SpoolError, http.StatusServiceUnavailable)
+		return
+	}
 	if s := e.outbox.status(); !s.OK {
 		http.Error(w, "store fails since "+s.FailingSince.Format(time.RFC3339)+": "+s.LastError, http.StatusServiceUnavailable)
 		return
@@ -98,6 +102,36 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	}
 	if s.Sensor != nil {
 		c.sensor(s.Sensor, gauge, count)
+	}
+	c.link(s.Link, gauge, count)
+	c.nodes(s.Nodes, gauge, count)
+}
+
+// link gives a node's way to its collector.
+func (c collector) link(l *Link, gauge, count metric) {
+	if l == nil {
+		return
+	}
+	gauge(boolean(l.Connected), desc("link_up", "Whether the node is linked to its collector."))
+	count(float64(l.Connects), desc("link_connects_total", "Connections to the collector."))
+	gauge(float64(l.SpoolBytes), desc("spool_bytes", "Size of the node's spool on disk."))
+	gauge(float64(l.SpoolLimit), desc("spool_limit_bytes", "What the node's spool can hold."))
+	gauge(float64(l.Waiting), desc("spool_waiting", "Observations that the collector has not acknowledged."))
+	count(float64(l.Lost), desc("spool_lost_total", "Observations dropped from a full spool or by a failing disk."))
+}
+
+// nodes gives a collector's nodes.
+func (c collector) nodes(list []NodeStatus, gauge, count metric) {
+	for _, n := range list {
+		gauge(boolean(n.Connected), desc("node_up", "Whether a node is linked.", "node"), n.Name)
+		gauge(boolean(n.Silent), desc("node_silent", "Whether time goes on without a node.", "node"), n.Name)
+		count(float64(n.Observations), desc("node_observations_total", "Observations of a node.", "node"), n.Name)
+		count(float64(n.Duplicates), desc("node_duplicates_total", "Observations of a node that came again.", "node"), n.Name)
+		count(float64(n.Foreign), desc("node_foreign_total", "Observations that were not the node's to tell.", "node"), n.Name)
+		if n.ClockOffsetNS != nil {
+			gauge(float64(*n.ClockOffsetNS)/1e9, desc("node_clock_offset_seconds", "A node's clock minus the collector's.", "node"), n.Name)
+			gauge(float64(*n.ClockErrorNS)/1e9, desc("node_clock_error_seconds", "The most by which a node's clock offset can be wrong.", "node"), n.Name)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ type outbox struct {
 	deliver func([]session.Revision)
 
 	work chan struct{} // capacity 1: there is something to write
+	news chan struct{} // capacity 1: a revision is among it
 	full chan struct{} // capacity 1: a batch is complete, do not wait for more
 	room chan struct{} // capacity 1: the writer took a batch
 
@@ -34,7 +35,7 @@ type outbox struct {
 func newOutbox(opt Options, deliver func([]session.Revision)) *outbox {
 	return &outbox{
 		opt: opt, deliver: deliver,
-		work: make(chan struct{}, 1), full: make(chan struct{}, 1), room: make(chan struct{}, 1),
+		work: make(chan struct{}, 1), news: make(chan struct{}, 1), full: make(chan struct{}, 1), room: make(chan struct{}, 1),
 	}
 }
 
@@ -61,6 +62,9 @@ func (b *outbox) put(o event.Observation, revisions []session.Revision) {
 	b.revisions = append(b.revisions, revisions...)
 	b.trim()
 	signal(b.work)
+	if len(revisions) > 0 {
+		signal(b.news)
+	}
 	if len(b.observations)+len(b.revisions) >= b.opt.BatchSize {
 		signal(b.full)
 	}

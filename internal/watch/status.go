@@ -26,6 +26,52 @@ type Status struct {
 	Open      Open              `json:"open"`
 	Sensor    *Sensor           `json:"sensor,omitempty"`
 	Counters  map[string]uint64 `json:"counters,omitempty"`
+	Link      *Link             `json:"link,omitempty"`
+	Nodes     []NodeStatus      `json:"nodes,omitempty"`
+}
+
+// Link is how a node's way to its collector is.
+type Link struct {
+	Collector string    `json:"collector"`
+	Node      string    `json:"node,omitempty"` // by which the collector knows us
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`
+	Reason    string    `json:"reason,omitempty"` // why it is not connected
+	Connects  uint64    `json:"connects"`
+	// SpoolBytes is the size of the spool, SpoolLimit its bound.
+	SpoolBytes int64 `json:"spool_bytes"`
+	SpoolLimit int64 `json:"spool_limit"`
+	// Waiting counts observations that the collector has not acknowledged; Put
+	// and Acknowledged are the numbers of the latest.
+	Waiting      uint64 `json:"waiting"`
+	Put          uint64 `json:"put"`
+	Acknowledged uint64 `json:"acknowledged"`
+	Lost         uint64 `json:"lost"` // dropped from the spool
+	// SpoolError says why the spool's disk takes nothing.
+	SpoolError string `json:"spool_error,omitempty"`
+}
+
+// NodeStatus is how a node is, seen from its collector.
+type NodeStatus struct {
+	Name      string    `json:"name"`
+	Connected bool      `json:"connected"`
+	Since     time.Time `json:"since,omitzero"`
+	Address   string    `json:"address,omitempty"`
+	// Heard is up to when its stream is complete, by its own clock.
+	Heard time.Time `json:"heard,omitzero"`
+	// Silent says that time goes on without it.
+	Silent bool `json:"silent,omitempty"`
+	// ClockOffsetNS is its clock minus ours, ClockErrorNS the most by which
+	// that can be wrong; absent while it was not measured.
+	ClockOffsetNS *int64          `json:"clock_offset_ns,omitempty"`
+	ClockErrorNS  *int64          `json:"clock_error_ns,omitempty"`
+	Seen          uint64          `json:"seen"`
+	Acknowledged  uint64          `json:"acknowledged"`
+	Observations  uint64          `json:"observations"`
+	Duplicates    uint64          `json:"duplicates"`
+	Foreign       uint64          `json:"foreign"` // that a node may not tell
+	Connects      uint64          `json:"connects"`
+	Witnesses     []WitnessStatus `json:"witnesses,omitempty"`
 }
 
 // Open counts what correlation holds.
@@ -51,6 +97,7 @@ type WitnessStatus struct {
 	Peers        bool     `json:"peers,omitempty"`
 	Requests     bool     `json:"requests,omitempty"`
 	OpenDoors    []string `json:"open_doors,omitempty"`
+	TCPDoors     []string `json:"tcp_doors,omitempty"`
 	Observations uint64   `json:"observations"`
 	Restarts     uint64   `json:"restarts"`
 }
@@ -92,6 +139,7 @@ type Sensor struct {
 	Requests    bool      `json:"requests"`
 	Reason      string    `json:"reason,omitempty"`
 	Peers       bool      `json:"peers"`
+	Doors       []string  `json:"doors,omitempty"` // on TCP, whose clients are seen
 	Connections int       `json:"connections"`
 	Programs    []Program `json:"programs,omitempty"`
 	Malformed   uint64    `json:"malformed"`
@@ -125,6 +173,13 @@ func (e *Engine) Status() Status {
 	if e.opt.Counters != nil {
 		s.Counters = e.opt.Counters()
 	}
+	if e.opt.Link != nil {
+		link := e.opt.Link()
+		s.Link = &link
+	}
+	if e.opt.Nodes != nil {
+		s.Nodes = e.opt.Nodes()
+	}
 	s.Queues = []Queue{
 		{"observations", len(e.source.queue), cap(e.source.queue)},
 		{"unsaved_observations", s.Store.UnsavedObservations, e.opt.Unsaved},
@@ -143,7 +198,7 @@ func (e *Engine) witnesses() []WitnessStatus {
 		stats, state := e.source.stats[w.Name], e.feed.states[w.Name]
 		out = append(out, WitnessStatus{
 			Name: w.Name, Up: state.Up, Since: state.Time, Reason: state.Reason, Level: state.Level,
-			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors,
+			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors, TCPDoors: state.TCPDoors,
 			Observations: stats.observations.Load(), Restarts: stats.restarts.Load(),
 		})
 	}

@@ -53,7 +53,8 @@ type Keeper interface {
 	// durable. The result holds those revisions, as stored, that were not
 	// equal to what the store already had.
 	Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error)
-	// Running returns the sessions that run as far as the store knows.
+	// Running returns the sessions that run as far as the store knows. With
+	// nodes also those that ended lately: more may still be heard of them.
 	Running(ctx context.Context) iter.Seq2[session.Session, error]
 	// Newest returns the time of the latest stored observation; false without one.
 	Newest(ctx context.Context) (time.Time, bool, error)
@@ -64,7 +65,10 @@ type Keeper interface {
 // Options configures an Engine. The zero value of a field means its default.
 type Options struct {
 	Witnesses []Named
-	Keeper    Keeper // required by Run
+	Keeper    Keeper // required by Run, unless there is a Sink
+	// Sink makes the engine a node: it correlates and stores nothing, and gives
+	// every observation to the sink.
+	Sink      Sink
 	Correlate correlate.Options
 	// Deliver is given every revision that the store acknowledged, in order,
 	// from one goroutine. It may be slow: then it misses revisions, which are
@@ -75,12 +79,15 @@ type Options struct {
 	Sensor    func() Sensor
 	Counters  func() map[string]uint64
 	StoreSize func() int64
+	Link      func() Link         // of a node to its collector
+	Nodes     func() []NodeStatus // of a collector
 	Logger    *slog.Logger
 
 	Queue        int           // observations waiting for correlation; default 16384
 	Unsaved      int           // observations waiting for the store; default 16384
 	UnsavedMax   int           // revisions waiting for the store; default 16384
-	BatchDelay   time.Duration // how long the first record of a batch waits; default 40 ms
+	BatchDelay   time.Duration // how long the first revision of a batch waits; default 40 ms
+	QuietDelay   time.Duration // how long observations wait while there is no revision; default 250 ms
 	BatchSize    int           // records that end the wait; default 2048
 	AppendWait   time.Duration // bound of one write; default 10 s
 	StopWait     time.Duration // bound of each step of stopping; default 5 s
@@ -105,6 +112,7 @@ func (o Options) withDefaults() Options {
 	setInt(&o.UnsavedMax, 16384)
 	setInt(&o.BatchSize, 2048)
 	set(&o.BatchDelay, 40*time.Millisecond)
+	set(&o.QuietDelay, 250*time.Millisecond)
 	set(&o.AppendWait, 10*time.Second)
 	set(&o.StopWait, 5*time.Second)
 	set(&o.PruneEvery, 5*time.Minute)
@@ -142,6 +150,9 @@ func New(opt Options) *Engine {
 // what they had seen is correlated, stored and delivered, each step within
 // StopWait. It returns an error only when something could not be saved.
 func (e *Engine) Run(ctx context.Context) error {
+	if e.opt.Sink != nil {
+		return e.ship(ctx)
+	}
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWriting()
 	written := start(func() { e.outbox.run(writing) })

@@ -30,10 +30,21 @@ func (b *outbox) run(ctx context.Context) {
 	}
 }
 
-// gather waits for more records to share one commit.
+// gather waits for more records to share one commit: long while all of them are
+// observations, which nobody waits for, and shortly once there is a revision.
 func (b *outbox) gather(ctx context.Context) {
-	timer := time.NewTimer(b.opt.BatchDelay)
+	timer := time.NewTimer(b.opt.QuietDelay)
 	defer timer.Stop()
+	select {
+	case <-b.news:
+		timer.Reset(b.opt.BatchDelay)
+	case <-b.full:
+		return
+	case <-timer.C:
+		return
+	case <-ctx.Done():
+		return
+	}
 	select {
 	case <-b.full:
 	case <-timer.C:

@@ -43,7 +43,7 @@ func Clean(dir string) error {
 	removeCgroups(containers)
 	removeTree(filepath.Base(dir))
 	restoreSysctls(dir)
-	removeStrays(dir)
+	removeStrays(dir, containers)
 	if err := unmountAll(dir); err != nil {
 		return err
 	}

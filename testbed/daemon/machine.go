@@ -4,10 +4,13 @@ package daemon
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // sysctlFile keeps the machine's settings in a daemon's directory.
@@ -46,15 +49,33 @@ func restoreSysctls(dir string) {
 }
 
 // removeStrays removes what the kubelet and the network plugins keep of pods at
-// fixed places: links to logs, and results under the network's name, which
-// begins with the name of the daemon's directory.
-func removeStrays(dir string) {
-	for _, p := range glob("/var/lib/cni/results", filepath.Base(dir)+"-*") {
+// fixed places: links to logs, and results by network, whose name begins with
+// that of the daemon's directory, and by sandbox.
+func removeStrays(dir string, containers []string) {
+	results := []string{filepath.Base(dir) + "-*"}
+	for _, id := range containers {
+		results = append(results, "*-"+id+"-*")
+	}
+	for _, p := range glob("/var/lib/cni/results", results...) {
 		os.Remove(p)
 	}
 	for _, p := range glob("/var/log/containers", "*.log") {
 		if to, err := os.Readlink(p); err == nil && strings.HasPrefix(to, dir+"/") {
 			os.Remove(p)
 		}
+	}
+	if len(glob(dir, "node*")) > 0 {
+		removeStale("/var/lib/kubelet/device-plugins/kubelet.sock")
+	}
+}
+
+// removeStale removes a unix socket that nobody listens on.
+func removeStale(path string) {
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		conn.Close()
+	case errors.Is(err, syscall.ECONNREFUSED):
+		os.Remove(path)
 	}
 }

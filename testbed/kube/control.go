@@ -46,12 +46,14 @@ func (c *Cluster) path(name string) string { return filepath.Join(c.Dir, name) }
 // APIServer is the running kube-apiserver, to freeze it or ask its pid.
 func (c *Cluster) APIServer() *daemon.Daemon { return c.daemons["kube-apiserver"] }
 
-// RestartAPIServer stops kube-apiserver in order, changes the options and
-// starts it again. change may be nil; it cannot change nodes.
+// RestartAPIServer stops kube-apiserver, changes the options and starts it
+// again. change may be nil; it cannot change nodes. The server waits up to a
+// minute for its clients when it stops in order: it is killed after two
+// seconds, which its audit log and data survive.
 func (c *Cluster) RestartAPIServer(ctx context.Context, change func(*Options)) error {
-	if err := c.APIServer().Halt(ctx); err != nil {
-		return fmt.Errorf("restart API server: %w", err)
-	}
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	c.APIServer().Halt(short)
 	if change != nil {
 		change(&c.opts)
 	}
@@ -119,5 +121,6 @@ func (c *Cluster) controllerFlags() []string {
 		"--use-service-account-credentials=true",
 		"--service-account-private-key-file=" + filepath.Join(c.Dir, "pki", "sa.key"), "--root-ca-file=" + c.CA,
 		"--bind-address=127.0.0.1", "--cert-dir=" + c.path("controllers"),
+		"--flex-volume-plugin-dir=" + c.path("volume-plugins"),
 	}
 }

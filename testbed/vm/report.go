@@ -51,8 +51,9 @@ func Cgroups() map[event.ContainerID]string {
 // Socket is where the service of the scenario listens. It answers every request
 // with ExecID.
 const (
-	Socket = "/run/docker.sock"
-	ExecID = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
+	Socket  = "/run/docker.sock"
+	TCPDoor = "127.0.0.1:2375"
+	ExecID  = "e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0e0"
 )
 
 // OtherUID is the user of the second client.
@@ -71,6 +72,7 @@ const (
 	MarkClonedExec   = "exec-in-cloned"
 	MarkUpper        = "upper-layer"
 	MarkOrphan       = "orphan"
+	MarkTCP          = "by-tcp"
 	MarkNsenter      = "nsenter"
 	MarkNsenterMount = "nsenter-mount"
 	MarkChroot       = "chroot"
@@ -93,6 +95,8 @@ type Report struct {
 	Killed uint32 `json:"killed,omitempty"`
 	// Clients are the pids of the service's clients on the host, by uid.
 	Clients map[uint32]uint32 `json:"clients,omitempty"`
+	// TCPClient is the pid of the one that came by TCP, which is OtherUID's.
+	TCPClient uint32 `json:"tcp_client,omitempty"`
 	// Observations are in wire form, in the order of emission.
 	Observations []json.RawMessage `json:"observations,omitempty"`
 	Segments     []event.Segment   `json:"segments,omitempty"`

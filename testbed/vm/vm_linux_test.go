@@ -89,6 +89,7 @@ func TestKernels(t *testing.T) {
 			t.Run("exits", v.testExits)
 			t.Run("runtime", v.testRuntime)
 			t.Run("clients", func(t *testing.T) { v.testClients(t, c.sees) })
+			t.Run("tcp", func(t *testing.T) { v.testTCP(t, c.sees) })
 			t.Run("segments", func(t *testing.T) { v.testSegments(t, c.sees) })
 		})
 	}
@@ -325,6 +326,29 @@ func (v *view) testClients(t *testing.T, want sight) {
 		return o.Peer.Container == Docker && o.Peer.Exe == "/bin/actor" && !o.Peer.Entry.IsZero()
 	})); n != 1 {
 		t.Errorf("%d connections out of container %s, want one", n, Docker.Short())
+	}
+}
+
+// testTCP looks at the client that came by TCP: all kernels show it, and those
+// that show requests show its too.
+func (v *view) testTCP(t *testing.T, want sight) {
+	found := some(v, func(o event.ClientConnect) bool { return o.Peer.ID.PID == v.TCPClient })
+	if len(found) == 0 {
+		t.Fatal("no connection")
+	}
+	c := found[0]
+	if !c.Peer.HasCred() || c.Peer.Cred.UID != OtherUID || c.Peer.Exe != "/init" || c.Peer.ID.Start == 0 || c.Found || c.Socket != TCPDoor || !strings.HasPrefix(c.Peer.Address, "127.0.0.1:") {
+		t.Errorf("connection %+v", c)
+	}
+	if tapped := found[len(found)-1].Tapped; tapped != want.requests {
+		t.Errorf("connections %+v, want tapped %v", found, want.requests)
+	}
+	if n := len(some(v, func(o event.ClientClose) bool { return o.Conn == c.Conn })); n != 1 {
+		t.Errorf("connection %d was closed %d times, want once", c.Conn, n)
+	}
+	text, err := join(v.Segments, v.TCPClient)
+	if err != nil || want.requests != strings.Contains(text[false], `{"Cmd":["`+MarkTCP+`"]}`) {
+		t.Errorf("asked %q, %v", text[false], err)
 	}
 }
 

@@ -15,20 +15,62 @@ import (
 const orphanWait = 30 * time.Second
 
 // Adopt takes over, at time now, a session that was running when an earlier
-// engine stopped. What that engine knew of it and this one cannot find out
-// again (who asked, with what command) stays; a session of which nothing turns
-// up any more ended while nobody watched, and is published as such.
+// engine stopped, or had just ended. What that engine knew of it and this one
+// cannot find out again (who asked, with what command) stays; a session of
+// which nothing turns up any more ended while nobody watched, and is published
+// as such.
 func (e *Engine) Adopt(s session.Session, now time.Time) {
 	if now.After(e.now) {
 		e.now = now
 	}
+	o := e.take(s)
+	wait := orphanWait
+	if s.State != session.StateRunning {
+		wait = max(e.opt.Keep, e.opt.Late)
+	}
+	e.schedule(o, e.now.Add(wait))
+}
+
+// AdoptWatched is Adopt for an engine whose witnesses went on watching while
+// there was no engine: nothing is over because it does not turn up. now is
+// their time.
+func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
+	if now.After(e.now) {
+		e.now = now
+	}
+	o := e.take(s)
+	if s.State != session.StateRunning {
+		e.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
+	}
+}
+
+// take makes an orphan of s.
+func (e *Engine) take(s session.Session) *orphan {
 	o := &orphan{old: s}
 	e.adopted[s.ID] = o
 	if len(s.Processes) > 0 {
 		e.adoptedRoots[s.Processes[0].ID] = o
 	}
 	o.st = state{firstSeen: e.now, lastSeen: e.now, index: -1}
-	e.schedule(o, e.now.Add(orphanWait))
+	return o
+}
+
+// endOrphan notes the end of the root of an adopted session.
+func (e *Engine) endOrphan(x event.ProcessExit) {
+	if o := e.adoptedRoots[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
+		o.exit = &x
+		e.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
+	}
+}
+
+// seekOrphans gives the sessions that a node's earlier witnesses left running a
+// time to turn up again: the witnesses were started anew and find what runs.
+func (e *Engine) seekOrphans() {
+	for _, o := range e.adopted {
+		if o.st.index < 0 && !o.found && o.old.State == session.StateRunning {
+			e.schedule(o, e.now.Add(orphanWait))
+		}
+	}
 }
 
 // orphan is an adopted session until a subject of this engine derives it.
@@ -36,15 +78,21 @@ type orphan struct {
 	st    state
 	old   session.Session
 	found bool
+	exit  *event.ProcessExit // of its root, when no other fact about it came
 }
 
 func (o *orphan) state() *state { return &o.st }
 
 func (o *orphan) derive(*Engine) (session.Session, bool) {
-	if o.found {
+	if o.found || o.old.State != session.StateRunning {
 		return session.Session{}, false
 	}
 	s := o.old
+	if o.exit != nil {
+		end(&s, o.exit.Time, o.exit.Code)
+		s.Gaps = union(s.Gaps, []string{gapInterrupted})
+		return s, true
+	}
 	s.State = session.StateEnded
 	s.Gaps = union(s.Gaps, []string{"ended while nobody watched"})
 	return s, true
@@ -91,11 +139,16 @@ func (e *Engine) inherit(s session.Session) session.Session {
 	}
 	s.TTY, s.Privileged, s.User = s.TTY || old.TTY, s.Privileged || old.Privileged, cmp.Or(s.User, old.User)
 	s.LostRecords = max(s.LostRecords, old.LostRecords)
-	s.Gaps = union(slices.DeleteFunc(slices.Clone(s.Gaps), func(g string) bool { return g == gapFound || g == gapFoundEntry }), old.Gaps, []string{"the watch was interrupted while it ran"})
+	s.Gaps = union(slices.DeleteFunc(slices.Clone(s.Gaps), func(g string) bool { return g == gapFound || g == gapFoundEntry }), old.Gaps, []string{gapInterrupted})
+	if old.Ended != nil && s.Ended == nil {
+		s.State, s.Ended, s.ExitCode = old.State, old.Ended, old.ExitCode
+	}
 	inheritTree(&s, old)
 	s.Evidence = account(merge(old.Evidence, s.Evidence)).sorted()
 	return s
 }
+
+const gapInterrupted = "the watch was interrupted while it ran"
 
 // argvSources ranks where a command is known from, best first.
 var argvSources = []string{"request", "inspect", "process", "event", ""}

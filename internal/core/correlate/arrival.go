@@ -126,7 +126,7 @@ func (e *Engine) byShim(n *entry) bool {
 // speaks against it.
 func (e *Engine) fits(a arrival, c *call) bool {
 	k := c.ask()
-	if !commands(k.op) || c.refused() || e.twin(c) {
+	if !commands(k.op) || c.refused() || e.twin(c) || e.madeUp(c) {
 		return false
 	}
 	p := e.containers[a.container()]
@@ -142,7 +142,7 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec {
 		return false
 	}
-	if a.arrived().Before(e.lo(c)) {
+	if a.arrived().Before(e.lo(c)) || e.manner(a)&mannerOf(k.op) == 0 {
 		return false
 	}
 	until, ends := e.hi(c)
@@ -262,7 +262,7 @@ func (e *Engine) choose(a arrival) choice {
 	for _, c := range calls {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
 		out.admitted = out.admitted && c.adm != nil && c.adm.Alone
-		out.settled = out.settled && e.settled(e.lo(c))
+		out.settled = out.settled && e.settled(e.lo(c)) && c.vouched()
 	}
 	choices, ok := p.Solve()
 	if !ok || len(arrivals) > groupMax || len(calls) > groupMax {
@@ -333,6 +333,9 @@ func (e *Engine) mustRun(c *call) bool {
 func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
 	none(s)
+	if e.attributeCRI(a, s) {
+		return
+	}
 	w := e.choose(a)
 	if !w.settled {
 		a.subject().state().lookAt = a.began().Add(auditWait + 2*e.kube.lag)
@@ -392,7 +395,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 		if hook.Period == 0 {
 			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
 		}
-		if e.nodeDoorsWatched(a.began()) {
+		if e.manner(a) == byProbe || e.nodeDoorsWatched(a.began()) {
 			known(s, session.LevelStrong, kubeletItself, viaSpec)
 			return
 		}
@@ -405,6 +408,9 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	}
 	if e.atKubelet(a.began()) != nil {
 		s.Channel = event.ChannelKubeletExec
+		if e.manner(a) == byRun {
+			s.Channel = event.ChannelKubeletRun
+		}
 	}
 	switch {
 	case !e.coverage.any(event.WitnessAudit) && !e.coverage.any(event.WitnessAdmission):
@@ -427,11 +433,22 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	if e.hookOf(a) != nil {
 		out = append(out, kubeletItself)
 	}
-	for _, r := range e.reviewed(t) {
-		out = appendIdentity(out, r)
+	at := e.atKubelet(t)
+	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.portWatched(t)) {
+		for _, r := range e.reviewed(t) {
+			out = appendIdentity(out, r)
+		}
+		for _, c := range at {
+			out = appendActor(out, e.peer(c.peer))
+		}
 	}
-	for _, c := range slices.Concat(e.atKubelet(t), e.atRuntime(t)) {
+	for _, c := range e.atRuntime(a) {
 		out = appendActor(out, e.peer(c.peer))
+	}
+	for _, c := range e.criClients(a) {
+		if c.Service == "" || len(out) == 0 || out[0].Service == "" {
+			out = appendActor(out, c)
+		}
 	}
 	return out
 }
@@ -457,8 +474,14 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
 		return nil
 	}
-	hooks := k.pod.spec.Hooks
-	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool { return slices.Equal(h.Argv, argv) })
+	hooks, m := k.pod.spec.Hooks, e.manner(a)
+	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool {
+		way := byProbe
+		if h.Period == 0 {
+			way = byRun
+		}
+		return slices.Equal(h.Argv, argv) && m&way != 0
+	})
 	if i < 0 {
 		return nil
 	}
@@ -469,6 +492,9 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 // can have: nobody had a connection to the kubelet or the runtime. Where such
 // connections are not seen, the time has to be the kubelet's, too.
 func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
+	if e.manner(a) == byProbe {
+		return true // the kubelet asks that way for probes only
+	}
 	return nobodyElse && (e.nodeDoorsWatched(a.began()) || e.onTime(a, h))
 }
 
@@ -476,7 +502,13 @@ func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
 // the runtime's socket is known at t.
 func (e *Engine) nodeDoorsWatched(t time.Time) bool {
 	k := e.coverage.at(event.WitnessKernel, t)
-	return k != nil && k.Up && k.Peers && slices.Contains(k.Ports, event.ServiceKubelet) &&
+	return k != nil && k.Peers && e.portWatched(t)
+}
+
+// portWatched reports whether every client of the kubelet's port is known at t.
+func (e *Engine) portWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Up && slices.Contains(k.Ports, event.ServiceKubelet) &&
 		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
@@ -517,13 +549,19 @@ func (e *Engine) atKubelet(t time.Time) []*conn {
 	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
 }
 
-// atRuntime lists the connections to the runtime's sockets that were open at t
-// and are not the kubelet's or the Docker daemon's.
-func (e *Engine) atRuntime(t time.Time) []*conn {
+// atRuntime lists the connections to the runtime's sockets that were open when a
+// began and are not the kubelet's or the Docker daemon's, without those whose
+// requests were all seen and do not ask for a.
+func (e *Engine) atRuntime(a arrival) []*conn {
+	t := a.began()
+	asked := e.asksFor(a.container())
+	silent := func(c *conn) bool {
+		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o) })
+	}
 	docker := e.coverage.daemonPID(event.WitnessDocker)
 	return e.openTo(t, func(c *conn) bool {
 		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
-		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker)
+		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
 	})
 }
 
@@ -547,7 +585,7 @@ func (e *Engine) reviewed(t time.Time) []session.Actor {
 	var out []session.Actor
 	for _, r := range e.kube.reviews {
 		at, err := e.local(r.Received)
-		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || !strings.HasPrefix(r.Review.Resource, "nodes") ||
+		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
 			!e.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
 			continue
 		}

@@ -14,6 +14,7 @@ const (
 	viaStart      = "docker-request:start"  // the client's start request names the exec id
 	viaCreate     = "docker-request:create" // the daemon answered the client's create with the exec id
 	viaRequest    = "docker-request"        // the client's request names the container
+	viaRuntime    = "containerd-request"    // the client's request names the exec or the container
 	viaConnection = "open-connection"       // the only connection that was open
 	viaOpen       = "open-connections"      // all connections that were open
 	viaSpec       = "container-spec"        // the daemon runs it by itself
@@ -111,8 +112,13 @@ func (e *Engine) exactExec(s *session.Session, start *request, creators []*reque
 // sameHand reports whether two peers are one identity at one place: a client
 // may well use several processes.
 func sameHand(a, b event.Peer) bool {
-	return a.Cred.UID == b.Cred.UID && equal(a.Cred.LoginUID, b.Cred.LoginUID) &&
-		a.Container == b.Container && hostOf(a.Address) == hostOf(b.Address)
+	if a.HasCred() != b.HasCred() {
+		return false
+	}
+	if !a.HasCred() {
+		return hostOf(a.Address) == hostOf(b.Address)
+	}
+	return a.Cred.UID == b.Cred.UID && equal(a.Cred.LoginUID, b.Cred.LoginUID) && a.Container == b.Container
 }
 
 func equal(a, b *uint32) bool { return a == nil && b == nil || a != nil && b != nil && *a == *b }
@@ -168,8 +174,7 @@ func (e *Engine) clientsKnown(t time.Time) bool {
 }
 
 func (e *Engine) doorsShut(t time.Time) bool {
-	d := e.coverage.at(event.WitnessDocker, t)
-	return d == nil || len(d.OpenDoors) == 0
+	return len(e.coverage.unwatched(t.Add(-skew), t.Add(skew))) == 0
 }
 
 // candidates lists the clients with a connection to the service open at t,
@@ -217,7 +222,7 @@ func (e *Engine) openTo(t time.Time, match func(*conn) bool) []*conn {
 // has several connections.
 func appendActor(list []session.Actor, a session.Actor) []session.Actor {
 	for _, b := range list {
-		if b.PID == a.PID && b.Process == a.Process && b.Address == a.Address && equal(b.UID, a.UID) {
+		if b.PID == a.PID && b.Process == a.Process && (b.Address == a.Address || a.PID != 0) && equal(b.UID, a.UID) {
 			return list
 		}
 	}
@@ -242,15 +247,6 @@ func (e *Engine) silent(c *conn, x *exec) bool {
 		}
 	}
 	return true
-}
-
-// attributeBeside finds who asked containerd, when Docker did not.
-func (e *Engine) attributeBeside(s *session.Session, t time.Time) {
-	daemon := e.coverage.daemonPID(event.WitnessDocker)
-	clients, complete := e.candidates(t, event.ServiceContainerd, func(c *conn) bool {
-		return daemon != 0 && c.peer.ID.PID == daemon
-	})
-	oneOf(s, clients, complete && daemon != 0)
 }
 
 // attributeRun finds who started a container.
@@ -278,7 +274,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 			n.classify(e, s)
 			return
 		}
-		e.attributeBeside(s, begins)
+		e.attributeBesideRun(r, s, begins)
 		if c.namespace == "moby" || c.namespace == "" || c.namespace == "k8s.io" {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no Docker request: the runtime was used directly"}
 		}
@@ -429,12 +425,12 @@ func (e *Engine) actor(r *request) session.Actor {
 
 // peer describes a client.
 func (e *Engine) peer(p event.Peer) session.Actor {
-	if p.Address != "" {
+	if !p.HasCred() {
 		return session.Actor{Kind: session.ActorNone, Address: p.Address}
 	}
 	uid := p.Cred.UID
 	a := session.Actor{
-		Kind: session.ActorUnix, UID: &uid, User: e.users[uid], LoginUID: p.Cred.LoginUID,
+		Kind: session.ActorUnix, Address: p.Address, UID: &uid, User: e.users[uid], LoginUID: p.Cred.LoginUID,
 		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
 	}
 	a.LoginUser = e.loginName(p.Cred.LoginUID, a.User)

@@ -116,6 +116,7 @@ func (e *Engine) applyKubeRequest(o event.KubeRequest) {
 	if o.Nonce != "" && c.adm == nil {
 		e.absorb(c, o.Nonce)
 	}
+	e.measure(c)
 	e.touchCall(c)
 }
 
@@ -156,6 +157,7 @@ func (e *Engine) absorb(c *call, nonce string) {
 func (e *Engine) applyAdmission(o event.KubeAdmission) {
 	if c := e.kube.byNonce[o.Nonce]; c != nil && c.adm == nil {
 		c.adm = &o
+		e.measure(c)
 		e.touchCall(c)
 		return
 	}
@@ -228,6 +230,41 @@ func (e *Engine) twin(c *call) bool {
 		e.coverage.whole(event.WitnessAdmission, "", f.Received, f.Received)
 }
 
+// vouched reports whether the API server itself stands behind c: its audit log
+// tells of it, or it showed its certificate to the webhook.
+func (c *call) vouched() bool { return c.fact() != nil || c.adm.Authenticated }
+
+// madeUp reports whether c is a claim at the webhook's port that the API server
+// knows nothing of.
+func (e *Engine) madeUp(c *call) bool {
+	return !c.vouched() && e.coverage.whole(event.WitnessAudit, "", c.adm.Arrived, c.adm.Time) && e.auditSettled(c.adm.Time)
+}
+
+// measure learns how the API server's clock and ours differ from a request that
+// both the audit log and the webhook saw: it came before the webhook was asked,
+// and was carried out after the webhook had answered.
+func (e *Engine) measure(c *call) {
+	f, done := c.fact(), cmp.Or(c.started, c.complete)
+	if c.adm == nil || f == nil || done == nil {
+		return
+	}
+	least, most := f.Received.Sub(c.adm.Arrived), done.Time.Sub(c.adm.Time)
+	if most < least {
+		return // a clock was set in between
+	}
+	err := (most - least + 1) / 2
+	if was, ok := e.kube.clocks["apiserver"]; ok && time.Duration(was.Error) <= err && e.now.Sub(was.Time) < measuredFor {
+		return
+	}
+	e.kube.clocks["apiserver"] = event.Clock{
+		Header: event.Header{Time: e.now, Witness: event.WitnessAdmission},
+		Of:     "apiserver", Offset: event.Duration(least + err), Error: event.Duration(err),
+	}
+}
+
+// measuredFor is how long a measurement of a clock stands above a worse one.
+const measuredFor = 10 * time.Minute
+
 // commands reports whether an operation runs a command in a running container.
 func commands(op event.KubeOp) bool {
 	return op == event.KubeExec || op == event.KubeNodeExec || op == event.KubeNodeRun
@@ -244,7 +281,7 @@ func (c *call) sessionID() session.ID {
 // nobody saw.
 func (c *call) derive(e *Engine) (session.Session, bool) {
 	a := c.ask()
-	if !e.responsible(e.nodeOf(c)) || e.twin(c) {
+	if !e.responsible(e.nodeOf(c)) || e.twin(c) || e.madeUp(c) {
 		return session.Session{}, false
 	}
 	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {
@@ -271,7 +308,11 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 	}
 	c.classify(e, &s)
 	c.outcome(e, &s)
-	known(&s, levelExact, e.kubeActor(c), via(c)...)
+	if c.vouched() {
+		known(&s, levelExact, e.kubeActor(c), via(c)...)
+	} else {
+		oneOf(&s, []session.Actor{e.kubeActor(c)}, false)
+	}
 	c.explain(e, &s)
 	e.stamp(&s)
 	s.Evidence = c.evidence()

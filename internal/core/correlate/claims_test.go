@@ -66,7 +66,7 @@ func only(observations []event.Observation, needs []attack.Need) []event.Observa
 			}
 			keep = has(attack.Need(o.Witness))
 		case event.Host, event.Tick:
-		case event.DockerRequest, event.DockerAnswer:
+		case event.DockerRequest, event.DockerAnswer, event.RuntimeRequest:
 			keep = has(attack.NeedRequests)
 		case event.ClientConnect:
 			if o.Tapped = o.Tapped && has(attack.NeedRequests); has(attack.NeedPeers) {

@@ -20,6 +20,9 @@ type conn struct {
 	tapped bool
 	// blurred says that bytes were seen on it that cannot be placed.
 	blurred bool
+	// followed is since when requests are seen on a connection that was found in
+	// the middle of its life.
+	followed time.Time
 	// known says that its peer was described; of others only the end was seen.
 	known bool
 	seen  time.Time
@@ -234,6 +237,7 @@ func (e *Engine) sweep() {
 			delete(e.conns, id)
 		}
 	}
+	e.sweepAsks(old)
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)

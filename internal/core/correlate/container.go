@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -118,7 +119,7 @@ func (c *container) isHealthcheck(argv []string, joined string) bool {
 
 // target describes the container for a session.
 func (e *Engine) target(id event.ContainerID) session.Target {
-	t := session.Target{ContainerID: id, Node: e.host.Hostname}
+	t := session.Target{ContainerID: id, Node: cmp.Or(e.node, e.host.Hostname)}
 	c := e.containers[id]
 	if c == nil {
 		return t

@@ -38,6 +38,8 @@ type Options struct {
 	// Late is the same for sessions in pods, whose asker is known from audit
 	// logs that may come minutes later. Default 15 min, at least Keep.
 	Late time.Duration
+	// Nodes names the nodes that a Fleet knows from the beginning.
+	Nodes []string
 }
 
 func (o Options) withDefaults() Options {
@@ -62,6 +64,10 @@ const skew = 20 * time.Millisecond
 type Engine struct {
 	opt Options
 	now time.Time
+	// node is whose observations these are, "" for the host itself and the
+	// cluster; elsewhere says which nodes have an engine of their own.
+	node      string
+	elsewhere func(node string) bool
 
 	host       event.Host
 	users      map[uint32]string
@@ -81,6 +87,7 @@ type Engine struct {
 	rootsByPID  map[uint32][]*entry
 	rootsByExec map[event.ExecID][]*entry   // by the exec id in their runtime's arguments
 	claims      map[event.ExecID][]*request // start and create requests by the exec id they concern
+	asks        asks                        // requests to containerd and CRI
 
 	adopted      map[session.ID]*orphan
 	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
@@ -111,6 +118,7 @@ func New(opt Options) *Engine {
 		rootsByPID:   map[uint32][]*entry{},
 		rootsByExec:  map[event.ExecID][]*entry{},
 		claims:       map[event.ExecID][]*request{},
+		asks:         asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
 		adopted:      map[session.ID]*orphan{},
 		adoptedRoots: map[event.ProcessID]*orphan{},
 		retired:      newRetired(retiredMax),
@@ -120,8 +128,9 @@ func New(opt Options) *Engine {
 // Observe takes one observation and returns the revisions that are due by now.
 // The returned sessions are the caller's to keep.
 func (e *Engine) Observe(o event.Observation) []session.Revision {
-	if t := o.Head().Time; t.After(e.now) {
-		e.now = t
+	// A node's time is what its own stream says: it may lag behind the cluster's.
+	if h := o.Head(); h.Node == e.node && h.Time.After(e.now) {
+		e.now = h.Time
 	}
 	if e.now.Sub(e.swept) > e.opt.Keep/4 {
 		e.sweep()
@@ -194,6 +203,8 @@ func (e *Engine) apply(o event.Observation) {
 		e.applyRuntime(o)
 	case event.RuntimeTask:
 		e.applyTask(o)
+	case event.RuntimeRequest:
+		e.applyRuntimeRequest(o)
 	case event.RuntimeContainer:
 		e.applyRuntimeContainer(o)
 	case event.KubeRequest:

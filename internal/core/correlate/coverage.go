@@ -131,10 +131,32 @@ func (c *coverage) lost(w event.Witness, what string, a, b time.Time) uint64 {
 // connected between a and b is known, and which doors nobody watched.
 func (c *coverage) peersWhole(a, b time.Time) (whole bool, doors []string) {
 	k := c.at(event.WitnessKernel, a)
-	if d := c.at(event.WitnessDocker, b); d != nil {
-		doors = d.OpenDoors
+	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "process", a, b), c.unwatched(a, b)
+}
+
+// unwatched lists the doors of the Docker service that nobody watched all the
+// way from a to b.
+func (c *coverage) unwatched(a, b time.Time) []string {
+	d := c.at(event.WitnessDocker, b)
+	if d == nil {
+		return nil
 	}
-	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "process", a, b), doors
+	return slices.DeleteFunc(slices.Clone(d.OpenDoors), func(door string) bool { return c.seesDoor(door, a, b) })
+}
+
+// seesDoor reports whether the kernel sensor saw all clients of a TCP door from
+// a to b.
+func (c *coverage) seesDoor(door string, a, b time.Time) bool {
+	sees := func(s *event.WitnessState) bool { return s != nil && s.Up && slices.Contains(s.TCPDoors, door) }
+	if !sees(c.at(event.WitnessKernel, a)) {
+		return false
+	}
+	for i := range c.states[event.WitnessKernel] {
+		if s := &c.states[event.WitnessKernel][i]; s.Time.After(a) && !s.Time.After(b) && !sees(s) {
+			return false
+		}
+	}
+	return true
 }
 
 // daemonPID returns the pid of the service that w watches, as last told.

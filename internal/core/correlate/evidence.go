@@ -80,10 +80,14 @@ func (a *account) request(r *request) {
 }
 
 func describe(p event.Peer) string {
-	if p.Address != "" {
+	if !p.HasCred() {
 		return p.Address
 	}
-	return fmt.Sprintf("uid %d, pid %d", p.Cred.UID, p.ID.PID)
+	from := ""
+	if p.Address != "" {
+		from = ", from " + p.Address
+	}
+	return fmt.Sprintf("uid %d, pid %d%s", p.Cred.UID, p.ID.PID, from)
 }
 
 func (a *account) entry(n *entry) {
@@ -131,6 +135,9 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	a.entry(n)
 	if at := (arrival{x, n}); e.ofPod(at) {
 		a.asked(e, at)
+	} else if e.beside(x) {
+		starts, adds := e.runtimeClaims(x)
+		a.asks(append(starts, adds...)...)
 	}
 	return a.sorted()
 }
@@ -168,6 +175,7 @@ func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
 			a.call(m)
 		}
 	}
+	a.asks(e.runAsks(r, begins)...)
 	a.entry(n)
 	return a.sorted()
 }

@@ -337,7 +337,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	} else if e.beside(x) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
 		if x.seenStarting() {
-			e.attributeBeside(&s, x.asked())
+			e.attributeBesideExec(x, &s)
 		} else {
 			none(&s)
 		}

@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -157,12 +158,11 @@ const unmeasured = time.Second
 // local turns a time by the API server's clock into this host's, with the most
 // by which that can be wrong.
 func (e *Engine) local(t time.Time) (time.Time, time.Duration) {
-	c, ok := e.kube.clocks["apiserver"]
-	if !ok {
-		return t, unmeasured
+	off, err := time.Duration(0), unmeasured
+	if c, ok := e.kube.clocks["apiserver"]; ok {
+		off, err = -time.Duration(c.Offset), time.Duration(c.Error)
 	}
-	off, err := -time.Duration(c.Offset), time.Duration(c.Error)
-	if own, ok := e.kube.clocks[e.host.Hostname]; ok && own.Of != "apiserver" {
+	if own, ok := e.kube.clocks[cmp.Or(e.node, e.host.Hostname)]; ok && own.Of != "apiserver" {
 		off += time.Duration(own.Offset)
 		err += time.Duration(own.Error)
 	}
@@ -202,7 +202,3 @@ func (e *Engine) asksKnown(t time.Time) bool {
 	}
 	return e.coverage.whole(event.WitnessAudit, "", from, t) && e.auditSettled(t)
 }
-
-// responsible reports whether sessions of a node's pods are this engine's to
-// tell.
-func (e *Engine) responsible(string) bool { return true }

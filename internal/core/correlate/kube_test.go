@@ -73,7 +73,7 @@ func (c *cluster) exec(user string, takes time.Duration, argv ...string) event.E
 	c.later(time.Millisecond)
 	if c.admission {
 		c.add(event.KubeAdmission{
-			Header: c.head(event.WitnessAdmission), Nonce: nonce, Arrived: c.now, Alone: true, Op: event.KubeExec,
+			Header: c.head(event.WitnessAdmission), Nonce: nonce, Arrived: c.now, Alone: true, Authenticated: true, Op: event.KubeExec,
 			User: event.KubeUser{Name: user}, Namespace: "shop", Pod: "web-0", Container: "app", Argv: argv,
 		})
 	}

@@ -115,4 +115,6 @@ func (a *account) asked(e *Engine, at arrival) {
 	for _, c := range e.choose(at).calls {
 		a.call(c)
 	}
+	asked, _ := e.criChoice(at)
+	a.asks(asked...)
 }

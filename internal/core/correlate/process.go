@@ -18,7 +18,7 @@ type entry struct {
 	fact  *event.SessionEntry // nil while only its processes were seen
 	where event.ContainerID   // by the entry itself or by the root's exec
 	procs map[event.ProcessID]*process
-	total int // processes ever, also those beyond procsMax
+	total int // processes ever; of those beyond procsMax, the births that were seen
 }
 
 // procsMax bounds the processes remembered of one entry: a container's own
@@ -47,14 +47,14 @@ func (e *Engine) entry(root event.ProcessID) *entry {
 	return n
 }
 
+// process returns what is known of a process; nil when it is one too many to be
+// remembered, which the root never is.
 func (n *entry) process(id event.ProcessID) *process {
 	p := n.procs[id]
-	if p == nil {
+	if p == nil && (len(n.procs) < procsMax || id == n.root) {
 		n.total++
 		p = &process{}
-		if len(n.procs) < procsMax || id == n.root {
-			n.procs[id] = p
-		}
+		n.procs[id] = p
 	}
 	return p
 }
@@ -77,8 +77,9 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 		return // a runtime's own process on the host: the entry's lineage has it
 	}
 	n := e.entry(o.Entry)
-	p := n.process(o.ID)
-	p.execs = insert(p.execs, o, execsOfProcess)
+	if p := n.process(o.ID); p != nil {
+		p.execs = insert(p.execs, o, execsOfProcess)
+	}
 	if o.ID == n.root {
 		e.place(n, o.Container)
 	}
@@ -87,7 +88,12 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 
 func (e *Engine) applyFork(o event.ProcessFork) {
 	n := e.entry(o.Entry)
-	n.process(o.ID).fork = &o
+	if p := n.process(o.ID); p != nil {
+		fork := o // only what is kept may cost memory: a storm's processes are not
+		p.fork = &fork
+	} else {
+		n.total++
+	}
 	e.touchEntry(n, false)
 }
 
@@ -99,8 +105,12 @@ func (e *Engine) applyExit(o event.ProcessExit) {
 		}
 		n = e.entry(o.Entry)
 	}
-	n.process(o.ID).exit = &o
+	if p := n.process(o.ID); p != nil {
+		exit := o
+		p.exit = &exit
+	}
 	e.touchEntry(n, o.ID == n.root)
+	e.endOrphan(o)
 }
 
 // place notes which container an entry is in. The first process of a new
@@ -125,12 +135,16 @@ func (e *Engine) placeRun(n *entry) {
 // touchEntry looks again at whoever accounts for n.
 func (e *Engine) touchEntry(n *entry, urgent bool) {
 	e.placeRun(n)
-	e.touch(n, urgent)
+	touch := func(c subject) {
+		c.state().crowded = n.total > session.MaxProcesses
+		e.touch(c, urgent)
+	}
+	touch(n)
 	if x := e.execOf(n); x != nil {
-		e.touch(x, urgent)
+		touch(x)
 	}
 	if r := e.runOf(n); r != nil {
-		e.touch(r, urgent)
+		touch(r)
 	}
 }
 

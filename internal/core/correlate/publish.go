@@ -28,14 +28,21 @@ type state struct {
 	dueAt     time.Time
 	index     int       // in the queue; -1 when not in it
 	lookAt    time.Time // when what is not known yet will count as absent
-	expires   bool      // nothing is left to derive: forget it when due
+	manner    manner    // how it came through CRI, as of weighedAt
+	weighedAt time.Time
+	expires   bool // nothing is left to derive: forget it when due
+	crowded   bool // of its process tree hardly more than the size can change
 	published *session.Session
-	publishAt time.Time // engine time of the last revision
+	derivedAt time.Time // engine time of the last look; zero before the first
 	gone      bool
 }
 
 // coalesce is how long a revision waits for facts that come in its wake.
 const coalesce = 50 * time.Millisecond
+
+// crowdedFactor is how many times longer a change waits that is only one more
+// process than a session lists: each revision would hold all that it lists.
+const crowdedFactor = 10
 
 // touch notes that something about c changed. Urgent changes are looked at
 // once the session has settled; others wait for the debounce.
@@ -50,11 +57,13 @@ func (e *Engine) touch(c subject, urgent bool) {
 	s.lastSeen, s.expires = e.now, false
 	due := s.firstSeen.Add(e.opt.Settle)
 	switch {
-	case s.published == nil:
+	case s.derivedAt.IsZero() || s.published == nil && urgent:
 	case urgent:
 		due = e.now.Add(coalesce)
+	case s.crowded:
+		due = s.derivedAt.Add(crowdedFactor * e.opt.Debounce)
 	default:
-		due = s.publishAt.Add(e.opt.Debounce)
+		due = s.derivedAt.Add(e.opt.Debounce)
 	}
 	if due.Before(e.now) {
 		due = e.now
@@ -107,6 +116,9 @@ func (e *Engine) reschedule(c subject) {
 		return
 	}
 	quiet := s.lastSeen.Add(e.opt.Window)
+	if s.crowded {
+		quiet = s.lastSeen.Add(crowdedFactor * e.opt.Debounce)
+	}
 	switch {
 	case e.now.Before(quiet):
 		e.schedule(c, quiet)
@@ -181,6 +193,7 @@ func (e *Engine) keep(c subject) time.Duration {
 // pointer to its successor.
 func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 	s := c.state()
+	s.derivedAt = e.now
 	now, ok := c.derive(e)
 	was := s.published
 	if ok {
@@ -209,14 +222,14 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 		if was != nil && was.SupersededBy == "" {
 			out, _ = e.supersede(s, *was, now.ID)
 		}
-		s.published, s.publishAt = &now, e.now
+		s.published = &now
 		return append(out, session.Revision{Session: now, Changed: []string{"new"}}), true
 	}
 	changed := difference(was, &now)
 	if len(changed) == 0 {
 		return nil, false
 	}
-	s.published, s.publishAt = &now, e.now
+	s.published = &now
 	return []session.Revision{{Session: now, Changed: changed}}, true
 }
 
@@ -249,7 +262,7 @@ func settle(was, now session.Session) session.Session {
 
 func (e *Engine) supersede(s *state, was session.Session, by session.ID) ([]session.Revision, bool) {
 	was.SupersededBy = by
-	s.published, s.publishAt = &was, e.now
+	s.published = &was
 	return []session.Revision{{Session: was, Changed: []string{"superseded_by"}}}, true
 }
 

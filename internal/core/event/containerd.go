@@ -65,3 +65,73 @@ type RuntimeContainer struct {
 	TTY     bool      `json:"tty,omitempty"`
 	Created time.Time `json:"created,omitzero"`
 }
+
+// RuntimeRequest is a request of a client to containerd's own API or to the
+// container runtime interface (CRI), as the service received it. Only requests
+// that put, change or start a command are reported; their answers are not.
+type RuntimeRequest struct {
+	Header
+	ID      RequestID  `json:"id"`
+	Peer    Peer       `json:"peer"`
+	Service Service    `json:"service"`
+	API     RuntimeAPI `json:"api"`
+	Op      RuntimeOp  `json:"op"`
+	// Namespace is containerd's, as the client chose it; absent with CRI.
+	Namespace string `json:"namespace,omitempty"`
+	// Container is what the client named. containerd's own API takes full ids
+	// only, CRI also the beginning of one.
+	Container ContainerID `json:"container,omitempty"`
+	// Sandbox is the pod's, of a CRI create and a port-forward.
+	Sandbox ContainerID `json:"sandbox,omitempty"`
+	// ExecID is the client's choice (exec, start); absent with CRI, where the
+	// runtime draws one, and for a container's first process.
+	ExecID ExecID `json:"exec_id,omitempty"`
+	// Argv is the command list; of a create only when the request has one.
+	Argv  []string `json:"argv,omitempty"`
+	TTY   bool     `json:"tty,omitempty"`
+	Stdin bool     `json:"stdin,omitempty"`
+	// User is who the command runs as, when the request says so.
+	User string `json:"user,omitempty"`
+	// Timeout of an exec_sync, in seconds: 0 is none.
+	Timeout *int64 `json:"timeout,omitempty"`
+	// Ports of a port-forward.
+	Ports []int32 `json:"ports,omitempty"`
+	// UserAgent is what the client says it is.
+	UserAgent string `json:"user_agent,omitempty"`
+	// Cut says that the request was not seen whole: what is absent here may
+	// have been in it.
+	Cut bool `json:"cut,omitempty"`
+	// Certain says that this is a request and not bytes that look like one:
+	// every byte before it on the connection is accounted for.
+	Certain bool `json:"certain,omitempty"`
+}
+
+// RuntimeAPI is the interface that a RuntimeRequest uses.
+type RuntimeAPI string
+
+// The interfaces of container runtimes.
+const (
+	APIContainerd RuntimeAPI = "containerd"
+	APICRI        RuntimeAPI = "cri"
+)
+
+// RuntimeOp is what a RuntimeRequest asks for.
+type RuntimeOp string
+
+// The operations that put, change or start a command. With containerd's own API
+// an exec is added and then started, and so is a task; CRI starts a container
+// that was created, and runs an exec at once (exec_sync) or when its stream is
+// opened (exec_stream).
+const (
+	RuntimeOpCreateContainer RuntimeOp = "create_container"
+	RuntimeOpCreateTask      RuntimeOp = "create_task"
+	RuntimeOpStart           RuntimeOp = "start"
+	RuntimeOpExec            RuntimeOp = "exec"
+	RuntimeOpExecSync        RuntimeOp = "exec_sync"
+	RuntimeOpExecStream      RuntimeOp = "exec_stream"
+	RuntimeOpAttach          RuntimeOp = "attach"
+	RuntimeOpPortForward     RuntimeOp = "port_forward"
+	// RuntimeOpOther, not Certain, says that from here on not all requests of
+	// the connection are seen.
+	RuntimeOpOther RuntimeOp = "other"
+)

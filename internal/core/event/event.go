@@ -48,5 +48,6 @@ const (
 	WitnessAudit      Witness = "audit"      // the API server's audit log
 	WitnessAdmission  Witness = "admission"  // Sallyport's admission webhook
 	WitnessKube       Witness = "kube"       // the API server's pods
+	WitnessNodes      Witness = "nodes"      // the collector's end of the links to nodes
 	WitnessEngine     Witness = "engine"     // Sallyport itself: ticks, host facts
 )

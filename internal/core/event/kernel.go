@@ -118,19 +118,25 @@ type Peer struct {
 	Entry     ProcessID   `json:"entry,omitzero"`
 	Container ContainerID `json:"container,omitempty"`
 	// Address is the remote address ("192.0.2.7:55012") on TCP; absent on
-	// unix sockets. A peer with an address has no Cred.
+	// unix sockets. A peer with an address and without an ID is not of this
+	// kernel, as far as is known, and has no Cred: see HasCred.
 	Address string `json:"address,omitempty"`
 }
+
+// HasCred reports whether Cred says anything.
+func (p Peer) HasCred() bool { return p.Address == "" || !p.ID.IsZero() }
 
 // ClientConnect says that a process connected to a service socket.
 type ClientConnect struct {
 	Header
 	Conn    ConnID  `json:"conn"`
 	Service Service `json:"service"`
-	Socket  string  `json:"socket,omitempty"` // as the client wrote it
+	Socket  string  `json:"socket,omitempty"` // as the client wrote it; on TCP the service's own address
 	Peer    Peer    `json:"peer"`
 	// Tapped says that requests on this connection are seen from its first
-	// byte on; absence of a request on it then means something.
+	// byte on; absence of a request on it then means something. A connection
+	// on TCP is told of a second time, with the same Time, when its first bytes
+	// show that they are no TLS: only then is it tapped.
 	Tapped bool `json:"tapped,omitempty"`
 	// Found says that the connection was there before the sensor.
 	Found bool `json:"found,omitempty"`

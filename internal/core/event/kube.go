@@ -218,6 +218,9 @@ type KubeAdmission struct {
 	Path       string      `json:"path,omitempty"`
 	Object     *KubeObject `json:"object,omitempty"`
 	DryRun     bool        `json:"dry_run,omitempty"`
+	// Authenticated says that whoever asked the webhook showed a certificate of
+	// the API server's. Without it anybody can claim that anybody asks.
+	Authenticated bool `json:"authenticated,omitempty"`
 }
 
 // KubePod is a pod as the API server or a node's runtime has it at Time.

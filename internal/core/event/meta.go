@@ -22,6 +22,9 @@ type WitnessState struct {
 	// OpenDoors lists ways into the service that this witness cannot see, for
 	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
 	OpenDoors []string `json:"open_doors,omitempty"`
+	// TCPDoors lists, in the words of OpenDoors, the doors on TCP whose clients
+	// the kernel sensor sees from now on.
+	TCPDoors []string `json:"tcp_doors,omitempty"`
 	// DaemonPID is the host pid of the service that a service witness watches;
 	// 0 when it could not be told.
 	DaemonPID uint32 `json:"daemon_pid,omitempty"`
@@ -69,6 +72,7 @@ func (DockerRequest) observation()    {}
 func (DockerAnswer) observation()     {}
 func (RuntimeEvent) observation()     {}
 func (RuntimeTask) observation()      {}
+func (RuntimeRequest) observation()   {}
 func (RuntimeContainer) observation() {}
 func (KubeRequest) observation()      {}
 func (KubeAdmission) observation()    {}

@@ -27,6 +27,7 @@ var prototypes = map[string]Observation{
 	"docker_answer":     DockerAnswer{},
 	"runtime_event":     RuntimeEvent{},
 	"runtime_task":      RuntimeTask{},
+	"runtime_request":   RuntimeRequest{},
 	"runtime_container": RuntimeContainer{},
 	"kube_request":      KubeRequest{},
 	"kube_admission":    KubeAdmission{},

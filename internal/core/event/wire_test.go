@@ -56,6 +56,7 @@ func observations() map[string]*rapid.Generator[Observation] {
 		"docker_answer":     of[DockerAnswer](c),
 		"runtime_event":     of[RuntimeEvent](c),
 		"runtime_task":      of[RuntimeTask](c),
+		"runtime_request":   of[RuntimeRequest](c),
 		"runtime_container": of[RuntimeContainer](c),
 		"kube_request":      of[KubeRequest](c),
 		"kube_admission":    of[KubeAdmission](c),
@@ -168,4 +169,18 @@ func FuzzUnmarshal(f *testing.F) {
 			t.Fatal(diff)
 		}
 	})
+}
+
+// TestWithNode: every kind of observation can be said to be a node's, and is
+// otherwise the same.
+func TestWithNode(t *testing.T) {
+	for name, o := range prototypes {
+		got := WithNode(o, "alpha")
+		if Name(got) != name || got.Head().Node != "alpha" {
+			t.Errorf("%s became %s of node %q", name, Name(got), got.Head().Node)
+		}
+		if diff := cmp.Diff(o, WithNode(got, "")); diff != "" {
+			t.Errorf("%s is not the same: %s", name, diff)
+		}
+	}
 }

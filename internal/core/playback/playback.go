@@ -17,7 +17,9 @@ import (
 type Engine interface {
 	Observe(event.Observation) []session.Revision
 	Flush() []session.Revision
-	NextDue() (time.Time, bool)
+	// NodeDue returns when, by the clock of a node ("" for the host itself), the
+	// passing of time alone may next bring revisions; false when it brings none.
+	NodeDue(node string) (time.Time, bool)
 }
 
 // Player plays to one engine. It is not safe for concurrent use.
@@ -32,20 +34,23 @@ func New(e Engine) *Player { return &Player{engine: e} }
 // Observe lets time pass up to o and then gives o to the engine.
 func (p *Player) Observe(o event.Observation) []session.Revision {
 	t := o.Head().Time
-	out := p.Until(t)
+	out := p.until(o.Head().Node, t)
 	if t.After(p.last) {
 		p.last = t
 	}
 	return append(out, p.engine.Observe(o)...)
 }
 
-// Until lets time pass up to t, exclusive.
-func (p *Player) Until(t time.Time) []session.Revision {
+// Until lets time pass up to t, exclusive, on the host itself.
+func (p *Player) Until(t time.Time) []session.Revision { return p.until("", t) }
+
+// until lets time pass on one node: each has a clock of its own.
+func (p *Player) until(node string, t time.Time) []session.Revision {
 	var out []session.Revision
-	for due, ok := p.engine.NextDue(); ok && due.Before(t); {
-		tick := event.Tick{Header: event.Header{Time: due, Witness: event.WitnessEngine}}
+	for due, ok := p.engine.NodeDue(node); ok && due.Before(t); {
+		tick := event.Tick{Header: event.Header{Time: due, Witness: event.WitnessEngine, Node: node}}
 		out = append(out, p.engine.Observe(tick)...)
-		next, more := p.engine.NextDue()
+		next, more := p.engine.NodeDue(node)
 		ok = more && next.After(due) // an engine that does not move on is not asked for ever
 		due = next
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -69,6 +70,7 @@ func watch(r *vm.Report) error {
 	w.sensor = kernel.New(kernel.Options{
 		Requests:  kernel.ModeAlways,
 		Sockets:   []kernel.Socket{{Service: event.ServiceDocker, Path: vm.Socket}},
+		Ports:     []kernel.Port{{Service: event.ServiceDocker, Address: netip.MustParseAddrPort(vm.TCPDoor), Plain: true}},
 		OnSegment: w.segment,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -25,6 +25,9 @@ type scene struct {
 // before prepares what the sensor is to find: a service and a container with an
 // exec of its own.
 func (s *scene) before() (err error) {
+	if err := loopbackUp(); err != nil {
+		return err
+	}
 	if s.server, err = startHelper(0, "serve"); err != nil {
 		return err
 	}
@@ -32,6 +35,23 @@ func (s *scene) before() (err error) {
 		return err
 	}
 	return run("runc", "exec", "-d", string(vm.Found), "/bin/sleep", vm.MarkFoundExec)
+}
+
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	if err := unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo); err != nil {
+		return fmt.Errorf("bring loopback up: %w", err)
+	}
+	return nil
 }
 
 // play does one thing after another and waits until the last one was seen.
@@ -50,6 +70,7 @@ func (s *scene) play() error {
 		s.execs,
 		s.injections,
 		s.clients,
+		s.tcpClient,
 		s.closes,
 		s.deaths,
 	} {
@@ -158,6 +179,30 @@ func (s *scene) clients() error {
 		s.conns = append(s.conns, conn)
 	}
 	return run("runc", "exec", string(vm.Docker), "/bin/actor", "tell", vm.Socket)
+}
+
+// tcpClient asks the service by TCP.
+func (s *scene) tcpClient() error {
+	if err := s.await("the port", func(o event.Observation) bool {
+		state, ok := o.(event.WitnessState)
+		return ok && len(state.TCPDoors) > 0
+	}); err != nil {
+		return err
+	}
+	c, err := startHelper(vm.OtherUID, "ask", vm.MarkTCP, vm.TCPDoor)
+	if err != nil {
+		return err
+	}
+	defer c.stop()
+	s.report.TCPClient = uint32(c.cmd.Process.Pid)
+	return s.await("the client by TCP", func(o event.Observation) bool {
+		c, ok := o.(event.ClientConnect)
+		if ok && c.Peer.ID.PID == s.report.TCPClient {
+			s.conns = append(s.conns, c.Conn)
+			return true
+		}
+		return false
+	})
 }
 
 // closes waits until the clients' connections are seen to be gone.

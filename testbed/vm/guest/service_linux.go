@@ -28,16 +28,26 @@ func serve([]string) error {
 		fmt.Fprintf(w, `{"Id":"%s"}`+"\n", vm.ExecID)
 	})
 	mux.HandleFunc("POST /v1.41/exec/{id}/start", func(http.ResponseWriter, *http.Request) {})
+	tcp, err := net.Listen("tcp", vm.TCPDoor)
+	if err != nil {
+		return err
+	}
 	go http.Serve(l, mux)
+	go http.Serve(tcp, mux)
 	fmt.Print(ready)
 	untilEOF()
 	return nil
 }
 
 // ask asks the service for an exec, as a client of Docker does, and keeps the
-// connection until its input is closed. The argument is the command.
+// connection until its input is closed. The arguments are the command and, if
+// it is to be by TCP, the address.
 func ask(args []string) error {
-	c, err := net.Dial("unix", vm.Socket)
+	network, address := "unix", vm.Socket
+	if len(args) > 1 {
+		network, address = "tcp", args[1]
+	}
+	c, err := net.Dial(network, address)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kube/api"
+	"github.com/sallyport/sallyport/internal/kube/audit"
+)
+
+// The names in the state directory.
+const (
+	bookmarkName = "audit.bookmark"
+	identityName = "audit-webhook"
+	canaryName   = "audit.canary"
+)
+
+// newAudit returns the witness of the API server's audit that the configuration
+// asks for, nil when it asks for none. The state directory is there.
+func newAudit(conf config, log *slog.Logger) (*audit.Witness, error) {
+	o := audit.Options{Logger: log}
+	if conf.AuditLog != "" {
+		o.Log = &audit.LogOptions{Path: conf.AuditLog, Bookmark: keptFile(filepath.Join(conf.State, bookmarkName))}
+	}
+	if conf.AuditWebhook != "" {
+		w, err := auditWebhook(conf)
+		if err != nil {
+			return nil, err
+		}
+		o.Webhook = &w
+	}
+	if o.Log == nil && o.Webhook == nil {
+		return nil, nil
+	}
+	if conf.KubeKubeconfig != "" {
+		key, err := canaryKey(conf.State)
+		if err != nil {
+			return nil, err
+		}
+		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(conf.KubeKubeconfig), Key: key, Every: canaryEvery}
+	}
+	return audit.New(o), nil
+}
+
+// canaryEvery is how often a canary goes through the audit log. It is also how
+// long a name may have to wait where nothing else says that the log is complete.
+const canaryEvery = 30 * time.Second
+
+// canaryProbe returns what sends a canary to the API server.
+func canaryProbe(kubeconfig string) func(context.Context, string) error {
+	connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(kubeconfig) })
+	return func(ctx context.Context, token string) error {
+		client, err := connect()
+		if err != nil {
+			return err
+		}
+		_, err = client.Probe(ctx, audit.CanaryURI(token))
+		return err
+	}
+}
+
+// canaryKey returns the key in the state directory, drawing it the first time.
+func canaryKey(state string) ([]byte, error) {
+	file := keptFile(filepath.Join(state, canaryName))
+	key, err := file.Load()
+	if err == nil && len(key) < 16 {
+		key = make([]byte, 32)
+		_, _ = rand.Read(key) // never fails
+		err = file.Save(key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key of the canary: %w", err)
+	}
+	return key, nil
+}
+
+// auditWitness adds to the audit log whose clock its times are by. A log that
+// this host's own API server writes is by the clock that we use ourselves.
+type auditWitness struct{ *audit.Witness }
+
+// Run implements watch.Witness.
+func (w auditWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+	if api.ServedHere() {
+		emit(event.Clock{
+			Header: event.Header{Time: time.Now().UTC(), Witness: event.WitnessEngine},
+			Of:     "apiserver", Error: event.Duration(time.Millisecond),
+		})
+	}
+	return w.Witness.Run(ctx, emit)
+}
+
+// auditWebhook returns the receiver's options: certificates that were given, or
+// those of the state directory.
+func auditWebhook(conf config) (audit.WebhookOptions, error) {
+	if conf.AuditCert == "" {
+		id, err := audit.EnsureIdentity(filepath.Join(conf.State, identityName), ownNames(conf.AuditWebhook))
+		if err != nil {
+			return audit.WebhookOptions{}, err
+		}
+		return id.Options(conf.AuditWebhook)
+	}
+	o := audit.WebhookOptions{Address: conf.AuditWebhook}
+	var err error
+	if o.Certificate, err = tls.LoadX509KeyPair(conf.AuditCert, conf.AuditKey); err != nil {
+		return o, fmt.Errorf("audit.cert: %w", err)
+	}
+	if conf.AuditClientCA != "" {
+		pem, err := os.ReadFile(conf.AuditClientCA)
+		if err != nil {
+			return o, fmt.Errorf("audit.client_ca: %w", err)
+		}
+		if o.ClientCA = x509.NewCertPool(); !o.ClientCA.AppendCertsFromPEM(pem) {
+			return o, fmt.Errorf("audit.client_ca: no certificate in %s", conf.AuditClientCA)
+		}
+	}
+	if conf.AuditTokenFile != "" {
+		token, err := os.ReadFile(conf.AuditTokenFile)
+		if err != nil {
+			return o, fmt.Errorf("audit.token_file: %w", err)
+		}
+		o.Token = string(bytes.TrimSpace(token))
+	}
+	if o.ClientCA == nil && o.Token == "" {
+		return o, errors.New("audit.cert needs audit.client_ca or audit.token_file: otherwise anybody could tell lies")
+	}
+	return o, nil
+}
+
+// ownNames are the names and addresses under which an API server may reach
+// this host at an address to listen on.
+func ownNames(address string) []string {
+	names := []string{"localhost", "127.0.0.1", "::1"}
+	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+		names = append(names, host)
+	}
+	if name, err := os.Hostname(); err == nil {
+		names = append(names, name)
+	}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return names
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
+			names = append(names, n.IP.String())
+		}
+	}
+	return names
+}
+
+// counters returns what is counted beside the engine.
+func counters(requests *requestParser, audits *audit.Witness) func() map[string]uint64 {
+	return func() map[string]uint64 {
+		out := requests.counters()
+		if audits == nil {
+			return out
+		}
+		s := audits.Stats()
+		for name, n := range map[string]uint64{
+			"audit_events": s.Events, "audit_relevant": s.Relevant, "audit_bytes": s.Bytes, "audit_malformed": s.Malformed,
+			"audit_oversized": s.Oversized, "audit_posts": s.Posts, "audit_posts_refused": s.Refused, "audit_rotations": s.Rotations,
+			"audit_gaps": s.Gaps, "audit_canaries": s.Canaries,
+		} {
+			out[name] = n
+		}
+		return out
+	}
+}
+
+// keptFile is a small file that is replaced whole.
+type keptFile string
+
+// Load implements audit.Keeper.
+func (f keptFile) Load() ([]byte, error) {
+	b, err := os.ReadFile(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// Save implements audit.Keeper.
+func (f keptFile) Save(b []byte) error {
+	next := string(f) + ".new"
+	if err := os.WriteFile(next, b, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, string(f))
+}
+
+func newAuditPolicy(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "audit-policy",
+		Short: "Print the audit policy that Sallyport needs of an API server",
+		Long: `Print a policy for kube-apiserver --audit-policy-file. It records every way into
+a container, and nothing else; its comments say why each rule is there.`,
+		Args:    cobra.NoArgs,
+		Example: "  sallyport kube audit-policy > /etc/kubernetes/audit-policy.yaml",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := env.stdout.Write(audit.MinimalPolicy)
+			return err
+		},
+	}
+}
+
+func newAuditWebhook(env *environment) *cobra.Command {
+	var state, server string
+	cmd := &cobra.Command{
+		Use:   "audit-webhook",
+		Short: "Print the kubeconfig with which an API server sends its audit events here",
+		Long: `Print a kubeconfig for kube-apiserver --audit-webhook-config-file. It names the
+address at which "sallyport up --audit-webhook" listens and holds a certificate
+for each side; they are made on first use and kept in the state directory. The
+output holds a private key.
+
+For certificates of your own set audit.cert, audit.key and audit.client_ca or
+audit.token_file in the configuration, and write the kubeconfig yourself.`,
+		Args:    cobra.NoArgs,
+		Example: "  sudo sallyport kube audit-webhook --server 10.0.0.5:9478 > audit-webhook.kubeconfig\n  sudo sallyport up --audit-webhook 10.0.0.5:9478",
+		RunE: func(*cobra.Command, []string) error {
+			host, port, err := net.SplitHostPort(server)
+			if err != nil || host == "" || port == "" {
+				return fail(ExitUsage, "name where the API server reaches this host: --server 10.0.0.5:9478", "--server %q: want host:port", server)
+			}
+			id, err := audit.EnsureIdentity(filepath.Join(state, identityName), ownNames(server))
+			if err != nil {
+				return err
+			}
+			if err := id.Covers(host); err != nil {
+				return fail(ExitUsage, "remove "+filepath.Join(state, identityName)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
+			}
+			out, err := id.Kubeconfig(server)
+			if err == nil {
+				_, err = env.stdout.Write(out)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", env.stateDir(), "state directory `DIR`")
+	cmd.Flags().StringVar(&server, "server", "", "where the API server reaches this host: `ADDR`, host:port")
+	return cmd
+}
+
+// auditFrom says where audit events come from, "" when from nowhere.
+func auditFrom(conf config) string {
+	var from []string
+	if conf.AuditLog != "" {
+		from = append(from, "log "+conf.AuditLog)
+	}
+	if conf.AuditWebhook != "" {
+		from = append(from, "webhook on "+conf.AuditWebhook)
+	}
+	return strings.Join(from, ", ")
+}

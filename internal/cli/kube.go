@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/kube/admission"
+	"github.com/sallyport/sallyport/internal/kube/api"
+)
+
+// newKube returns the commands that connect a Kubernetes cluster.
+func newKube(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "kube",
+		Short: "Print what a cluster needs so that Sallyport sees its commands",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newAuditPolicy(env), newAuditWebhook(env), newWebhookConfig(env), newRBAC(env))
+	return cmd
+}
+
+func newRBAC(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:     "rbac",
+		Short:   "Print the role with all that Sallyport asks of the API server: reading, and no secrets",
+		Args:    cobra.NoArgs,
+		Example: "  sallyport kube rbac | kubectl apply -f -",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprint(env.stdout, api.RBAC)
+			return err
+		},
+	}
+}
+
+func newWebhookConfig(env *environment) *cobra.Command {
+	var target, service, state, ca string
+	cmd := &cobra.Command{
+		Use:   "webhook-config",
+		Short: "Print the configuration by which the API server asks the admission webhook",
+		Long: `Print a ValidatingWebhookConfiguration. With it the API server tells the webhook
+of each exec, attach, port-forward, proxy, debug container, pod and workload
+before it is carried out. The webhook refuses nothing, and the API server goes
+on without it when it does not answer.
+
+The webhook itself is served by sallyport up --admission ADDR, which reads its
+certificate when it starts: restart it when this is printed for a new address.`,
+		Args: cobra.NoArgs,
+		Example: `  sallyport kube webhook-config --url https://192.0.2.7:9443 | kubectl apply -f -
+  sallyport kube webhook-config --service sallyport/sallyport | kubectl apply -f -`,
+		RunE: func(*cobra.Command, []string) error {
+			if (target == "") == (service == "") {
+				return fail(ExitUsage, "sallyport kube webhook-config --url https://HOST:PORT", "webhook-config: name either a URL or a service")
+			}
+			bundle, err := webhookAuthority(state, ca, target+service)
+			if err != nil {
+				return err
+			}
+			manifest, err := admission.Manifest(target+service, bundle)
+			if err != nil {
+				return fail(ExitUsage, "", "webhook-config: %w", err)
+			}
+			_, err = env.stdout.Write(manifest)
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&target, "url", "", "the webhook's `URL`, https://HOST:PORT")
+	f.StringVar(&service, "service", "", "the webhook's service, `NAMESPACE/NAME[:PORT]`")
+	f.StringVar(&state, "state", env.stateDir(), "state `DIR` of the sallyport up that serves the webhook")
+	f.StringVar(&ca, "ca", "", "`FILE` with the authority of the webhook's certificate (default: Sallyport's own)")
+	return cmd
+}
+
+// webhookAuthority returns the authority that the API server must trust: one
+// from a file, or Sallyport's own, which is made when there is none.
+func webhookAuthority(state, file, target string) ([]byte, error) {
+	if file != "" {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fail(ExitUsage, "", "webhook-config: %w", err)
+		}
+		return b, nil
+	}
+	_, ca, err := admission.Certificate(filepath.Join(state, admissionDir), targetNames(target))
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fail(ExitUsage, "run as the user of sallyport up, or name another --state", "webhook-config: %w", err)
+	}
+	return ca, err
+}
+
+// targetNames returns the names that the certificate of a webhook needs.
+func targetNames(target string) []string {
+	if u, err := url.Parse(target); err == nil && u.Scheme == "https" && u.Hostname() != "" {
+		return []string{u.Hostname()}
+	}
+	name, _, _ := strings.Cut(target, ":")
+	if namespace, name, ok := strings.Cut(name, "/"); ok && namespace != "" && name != "" {
+		return []string{name + "." + namespace + ".svc"}
+	}
+	return nil
+}
+
+// admissionDir is the directory in the state directory that holds the webhook's
+// certificates.
+const admissionDir = "admission"
+
+// admissionNames returns the names that the webhook's certificate must hold.
+// Nil takes the certificate as it is, whatever it names: webhook-config has
+// made it for what it printed.
+func admissionNames(conf config) []string {
+	if conf.AdmissionNames != "" {
+		return slices.DeleteFunc(strings.Split(conf.AdmissionNames, ","), func(s string) bool { return s == "" })
+	}
+	host, _, _ := net.SplitHostPort(conf.AdmissionListen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return nil
+	}
+	return []string{host}
+}

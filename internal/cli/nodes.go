@@ -1,0 +1,288 @@
+package cli
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/bus/spool"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/watch"
+)
+
+// Names in the state directory: a node's spool, a collector's nodes.
+const (
+	spoolName = "spool"
+	nodesName = "nodes"
+)
+
+// checkRole reports why the configuration's part among several machines cannot
+// be played.
+func (c config) checkRole() error {
+	const hint = "certificates for a trial: sallyport node certs --help"
+	switch {
+	case c.NodeCollector != "" && c.CollectListen != "":
+		return fail(ExitUsage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
+	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
+		return fail(ExitUsage, hint, "--node needs --node-cert, --node-key and --collector-ca")
+	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
+		return fail(ExitUsage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
+	}
+	return nil
+}
+
+// upNode watches this host for a collector.
+func (env *environment) upNode(ctx context.Context, conf config, h *host, log *slog.Logger) error {
+	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
+	secure, err := files.Client()
+	if err != nil {
+		return fail(ExitUsage, "", "node: %w", err)
+	}
+	leaf, err := x509.ParseCertificate(secure.Certificates[0].Certificate[0])
+	if err != nil {
+		return fail(ExitUsage, "", "node: %w", err)
+	}
+	name, err := link.NameOf(leaf)
+	if err != nil {
+		return fail(ExitUsage, "", "node: %s: %w", conf.NodeCert, err)
+	}
+	if conf.NodeName != "" && conf.NodeName != name {
+		return fail(ExitUsage, "give this node its own certificate", "node: the certificate is that of %q, not of %q", name, conf.NodeName)
+	}
+	queue, err := spool.Open(spool.Options{Dir: filepath.Join(conf.State, spoolName), Bytes: conf.NodeSpool, Logger: log})
+	if err != nil {
+		return fail(ExitUsage, "name a directory of your own with --state", "%w", err)
+	}
+	node := link.NewNode(link.NodeOptions{
+		Address: conf.NodeCollector, TLS: secure, Spool: queue, Boot: new(watch.LocalHost).Facts().BootID, Logger: log,
+	})
+	engine := watch.New(watch.Options{
+		Witnesses: h.witnesses(), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.parser.counters,
+		Link: func() watch.Link { return linkStatus(conf, node, queue) },
+	})
+	err = env.runNode(ctx, conf, h, engine, node, queue, name)
+	return errors.Join(err, queue.Close())
+}
+
+// lastWords is how long a stopping node goes on sending what it saw last.
+const lastWords = 2 * time.Second
+
+func (env *environment) runNode(ctx context.Context, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
+	linking, unlink := context.WithCancel(context.WithoutCancel(ctx))
+	defer unlink()
+	group, ctx := errgroup.WithContext(ctx)
+	address, err := serveStatus(ctx, group, engine, conf)
+	if err != nil {
+		return err
+	}
+	env.banner(h, conf, address)
+	fmt.Fprintf(env.stderr, "Node %s: observations go to %s.\n", printable.Text(name), printable.Text(conf.NodeCollector))
+	group.Go(func() error { return node.Run(linking) })
+	group.Go(func() error {
+		defer unlink()
+		err := engine.Run(ctx)
+		for deadline := time.Now().Add(lastWords); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			if s := node.State(); !s.Connected || s.Sent >= queue.Last() {
+				break
+			}
+		}
+		return err
+	})
+	err = group.Wait()
+	s := queue.Stats()
+	fmt.Fprintf(env.stderr, "Stopped after %s: %d observations, %d of them wait for the collector, %d lost.\n",
+		duration(time.Since(engine.Status().Started)), s.Put, s.Put-s.Acknowledged, s.Lost)
+	return err
+}
+
+func linkStatus(conf config, node *link.Node, queue *spool.Spool) watch.Link {
+	l, s := node.State(), queue.Stats()
+	out := watch.Link{
+		Collector: conf.NodeCollector, Node: l.Name, Connected: l.Connected, Since: l.Since, Connects: l.Connects,
+		SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Waiting: s.Put - s.Acknowledged, Put: s.Put, Acknowledged: s.Acknowledged, Lost: s.Lost,
+	}
+	if l.Err != nil {
+		out.Reason = l.Err.Error()
+	}
+	if s.Err != nil {
+		out.SpoolError = s.Err.Error()
+	}
+	return out
+}
+
+// newCollector returns the collector that the configuration asks for, nil when
+// it asks for none.
+func newCollector(conf config, log *slog.Logger) (*link.Collector, error) {
+	if conf.CollectListen == "" {
+		return nil, nil
+	}
+	secure, err := link.Files{Cert: conf.CollectCert, Key: conf.CollectKey, CA: conf.CollectCA}.Server()
+	if err != nil {
+		return nil, fail(ExitUsage, "", "collect: %w", err)
+	}
+	c, err := link.NewCollector(link.CollectorOptions{
+		Address: conf.CollectListen, TLS: secure, Dir: filepath.Join(conf.State, nodesName), Logger: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("collect: %w", err)
+	}
+	return c, nil
+}
+
+// collecting is a keeper that tells a collector what is stored.
+type collecting struct {
+	keeper
+	nodes *link.Collector
+}
+
+// Append implements watch.Keeper. Ticks of nodes are not worth storing.
+func (k collecting) Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
+	facts := make([]event.Observation, 0, len(observations))
+	for _, o := range observations {
+		if _, tick := o.(event.Tick); !tick {
+			facts = append(facts, o)
+		}
+	}
+	var stored []session.Revision
+	var err error
+	if len(facts)+len(revisions) > 0 {
+		stored, err = k.keeper.Append(ctx, facts, revisions)
+	}
+	if err == nil {
+		k.nodes.Stored(observations)
+	}
+	return stored, err
+}
+
+// endedLately is how far back an ended session of a node is taken over: what
+// the node sends again may concern it.
+const endedLately = 15 * time.Minute
+
+// Running implements watch.Keeper.
+func (k collecting) Running(ctx context.Context) iter.Seq2[session.Session, error] {
+	nodes := k.nodes.Nodes()
+	return func(yield func(session.Session, error) bool) {
+		for s, err := range k.keeper.Running(ctx) {
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+		for s, err := range k.store.EndedSince(ctx, time.Now().Add(-endedLately)) {
+			if err == nil && !slices.Contains(nodes, s.Target.Node) {
+				continue
+			}
+			if !yield(s, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func nodeStatus(c *link.Collector) []watch.NodeStatus {
+	list := c.Status()
+	out := make([]watch.NodeStatus, len(list))
+	for i, n := range list {
+		s := watch.NodeStatus{
+			Name: n.Name, Connected: n.Connected, Since: n.Since, Address: n.Address, Heard: n.Heard, Silent: n.Silent,
+			Seen: n.Seen, Acknowledged: n.Acknowledged, Observations: n.Observations, Duplicates: n.Duplicates,
+			Foreign: n.Foreign, Connects: n.Connects,
+		}
+		if n.Measured {
+			offset, wrong := int64(n.Offset), int64(n.Error)
+			s.ClockOffsetNS, s.ClockErrorNS = &offset, &wrong
+		}
+		for _, w := range n.States {
+			s.Witnesses = append(s.Witnesses, watch.WitnessStatus{
+				Name: w.Witness, Up: w.Up, Since: w.Time, Reason: w.Reason, Level: w.Level, Peers: w.Peers,
+				Requests: w.Requests, OpenDoors: w.OpenDoors,
+			})
+		}
+		out[i] = s
+	}
+	return out
+}
+
+func newNode(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "node",
+		Short: "Set up nodes that send to a collector",
+		Args:  cobra.NoArgs,
+		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newNodeCerts(env))
+	return cmd
+}
+
+func newNodeCerts(env *environment) *cobra.Command {
+	var collectors, nodes []string
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "certs -o DIR",
+		Short: "Make certificates for a collector and its nodes",
+		Long: `Make the certificates by which a collector and its nodes know each other: an
+authority of their own in DIR, one certificate for the collector, one for each
+node. Run it again in the same DIR for more nodes.
+
+This is for trials and small set-ups: the authority's key (ca.key) lies in DIR
+in plain text, and whoever has it can be any node. Any other authority does as
+well: the collector's certificate must be for server authentication and name the
+host that nodes connect to; a node's must be for client authentication, with the
+node's name as common name. Under Kubernetes that must be the name of the Node.`,
+		Args: cobra.NoArgs,
+		Example: `  sallyport node certs -o pki --collector watch.example.org --node worker-1 --node worker-2
+  sallyport up --collect :7443 --collect-cert pki/collector.crt --collect-key pki/collector.key --collect-ca pki/ca.crt
+  sallyport up --node watch.example.org:7443 --node-cert node-worker-1.crt --node-key node-worker-1.key --collector-ca ca.crt`,
+		RunE: func(*cobra.Command, []string) error { return env.nodeCerts(dir, collectors, nodes) },
+	}
+	f := cmd.Flags()
+	f.StringVarP(&dir, "output", "o", "", "keep authority and certificates in `DIR`")
+	f.StringSliceVar(&collectors, "collector", nil, "host `NAME` or address of the collector, as nodes write it; may be repeated")
+	f.StringSliceVar(&nodes, "node", nil, "`NAME` of a node; may be repeated")
+	return cmd
+}
+
+func (env *environment) nodeCerts(dir string, collectors, nodes []string) error {
+	if dir == "" || len(collectors)+len(nodes) == 0 {
+		return fail(ExitUsage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
+	}
+	a, err := link.OpenAuthority(dir)
+	if err != nil {
+		return err
+	}
+	say := func(f link.Files) error {
+		_, err := fmt.Fprintf(env.stdout, "%s\n%s\n", printable.Text(f.Cert), printable.Text(f.Key))
+		return err
+	}
+	if len(collectors) > 0 {
+		f, err := a.Collector(collectors...)
+		if err != nil {
+			return err
+		}
+		if err := say(f); err != nil {
+			return err
+		}
+	}
+	for _, n := range nodes {
+		f, err := a.Node(n)
+		if err != nil {
+			return err
+		}
+		if err := say(f); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintln(env.stdout, printable.Text(filepath.Join(dir, link.AuthorityCert)))
+	return err
+}

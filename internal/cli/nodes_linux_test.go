@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/watch"
+	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/docker"
+)
+
+// twoMachines is a node and a collector, each a process of its own, on one host.
+type twoMachines struct {
+	t                        *testing.T
+	bin                      string
+	engine                   *docker.Engine
+	addr                     string
+	collectState, nodeState  string
+	collectFiles, alphaFiles link.Files
+}
+
+func newTwoMachines(t *testing.T) *twoMachines {
+	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
+	m := &twoMachines{
+		t: t, bin: program(t), engine: docker.New(t, docker.Options{}),
+		collectState: filepath.Join(t.TempDir(), "collector"), nodeState: filepath.Join(t.TempDir(), "node"),
+	}
+	pki := filepath.Join(t.TempDir(), "pki")
+	run(t, m.bin, "node", "certs", "-o", pki, "--collector", "127.0.0.1", "--node", "alpha")
+	m.collectFiles = link.Files{Cert: filepath.Join(pki, "collector.crt"), Key: filepath.Join(pki, "collector.key"), CA: filepath.Join(pki, "ca.crt")}
+	m.alphaFiles = link.Files{Cert: filepath.Join(pki, "node-alpha.crt"), Key: filepath.Join(pki, "node-alpha.key"), CA: filepath.Join(pki, "ca.crt")}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.addr = l.Addr().String()
+	_ = l.Close()
+	return m
+}
+
+// collector starts the collector. It has no Docker of its own.
+func (m *twoMachines) collector() *upProcess {
+	f := m.collectFiles
+	return startUp(m.t, m.bin, m.collectState, &docker.Engine{Address: "unix:///nonexistent.sock"},
+		"--collect", m.addr, "--collect-cert", f.Cert, "--collect-key", f.Key, "--collect-ca", f.CA)
+}
+
+func (m *twoMachines) node() *upProcess {
+	f := m.alphaFiles
+	return startUp(m.t, m.bin, m.nodeState, m.engine, "--client-requests", "always",
+		"--node", m.addr, "--node-cert", f.Cert, "--node-key", f.Key, "--collector-ca", f.CA, "--node-name", "alpha")
+}
+
+// echoes returns the last state of each session on the node whose command is
+// echo with a word that begins so, by that word.
+func (m *twoMachines) echoes(word string) map[string]session.Session {
+	out := map[string]session.Session{}
+	cmd := exec.CommandContext(m.t.Context(), m.bin, "sessions", "--state", m.collectState, "--json", "--limit", "0")
+	var text, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &stderr
+	if err := cmd.Run(); err != nil {
+		m.t.Logf("sessions: %v: %s", err, &stderr)
+		return out
+	}
+	for line := range bytes.Lines(text.Bytes()) {
+		var s session.Session
+		if json.Unmarshal(line, &s) != nil || s.Target.Node != "alpha" || s.Kind != session.KindExec || len(s.Argv) == 0 {
+			continue
+		}
+		if last := s.Argv[len(s.Argv)-1]; strings.HasPrefix(last, word) {
+			out[last] = s
+		}
+	}
+	return out
+}
+
+func (m *twoMachines) status(state string) (s watch.Status) {
+	code, body := ask(m.t, state, "/status")
+	if code == http.StatusOK {
+		_ = json.Unmarshal([]byte(body), &s)
+	}
+	return s
+}
+
+// TestNodeAndCollector: a docker exec on a node is a session at the collector,
+// under the node's name, with the name of who asked.
+func TestNodeAndCollector(t *testing.T) {
+	m := newTwoMachines(t)
+	c, n := m.collector(), m.node()
+	m.engine.RunT(t, "--name", "box", docker.Image)
+	awaitWitnesses(t, m.nodeState, "kernel", "docker", "containerd")
+	m.engine.ExecT(t, 4321, "box", "/bin/busybox", "echo", "one")
+	var got session.Session
+	eventually(t, 30*time.Second, "the session ends", func() bool {
+		for _, s := range c.sessions() {
+			if s.Target.Node == "alpha" && slices.Contains(s.Argv, "one") && s.Kind == session.KindExec && s.State == session.StateEnded {
+				got = s
+				return true
+			}
+		}
+		return false
+	})
+	if got.Actor.UID == nil || *got.Actor.UID != 4321 || got.Attribution.Level != session.LevelExact || got.Target.ContainerName != "box" {
+		t.Errorf("actor %+v, attribution %+v, target %+v", got.Actor, got.Attribution, got.Target)
+	}
+	eventually(t, 30*time.Second, "the clock is measured and all is acknowledged", func() bool {
+		s, l := m.status(m.collectState), m.status(m.nodeState).Link
+		return len(s.Nodes) == 1 && s.Nodes[0].ClockErrorNS != nil && l != nil && l.Connected && l.Acknowledged > 0 && l.Waiting < 50
+	})
+	s := m.status(m.collectState).Nodes[0]
+	if wrong := time.Duration(*s.ClockOffsetNS).Abs(); s.Name != "alpha" || wrong > time.Duration(*s.ClockErrorNS) || len(s.Witnesses) < 3 || s.Foreign != 0 {
+		t.Errorf("%+v, clock wrong by %v of %v", s, wrong, time.Duration(*s.ClockErrorNS))
+	}
+	if _, body := ask(t, m.nodeState, "/metrics"); !strings.Contains(body, "sallyport_link_up 1") {
+		t.Error("the node's metrics do not say that it is linked")
+	}
+	for _, p := range []*upProcess{n, c} {
+		if err := p.end(syscall.SIGTERM); err != nil {
+			t.Errorf("ended with %v: %s", err, &p.stderr)
+		}
+	}
+	if out := run(t, m.bin, "verify", "--state", m.collectState); !strings.HasPrefix(out, "Proven:") {
+		t.Errorf("verify printed %s", out)
+	}
+}
+
+// TestCollectorAndNodeKilled kills the collector for a while in a storm, and
+// then the node: every command is a session, with the right name, once.
+func TestCollectorAndNodeKilled(t *testing.T) {
+	m := newTwoMachines(t)
+	c, n := m.collector(), m.node()
+	m.engine.RunT(t, "--name", "box", docker.Image)
+	awaitWitnesses(t, m.nodeState, "kernel", "docker", "containerd")
+
+	owner := map[string]uint32{}
+	storm := func(round, each int) {
+		var wg sync.WaitGroup
+		for client := range 3 {
+			uid := uint32(5000 + client)
+			for i := range each {
+				owner[fmt.Sprintf("w%d-%d-%d", round, client, i)] = uid
+			}
+			wg.Go(func() {
+				for i := range each {
+					m.engine.ExecT(t, uid, "box", "/bin/busybox", "echo", fmt.Sprintf("w%d-%d-%d", round, client, i))
+				}
+			})
+		}
+		wg.Wait()
+	}
+	storm(0, 4)
+	go func() { time.Sleep(300 * time.Millisecond); _ = c.cmd.Process.Kill() }()
+	storm(1, 8)
+	_ = c.end(syscall.SIGKILL)
+	storm(2, 8) // nobody collects
+	waiting := m.status(m.nodeState).Link
+	if waiting == nil || waiting.Connected || waiting.Waiting == 0 {
+		t.Errorf("the node's link while nobody collects: %+v", waiting)
+	}
+	c = m.collector()
+	storm(3, 4)
+	m.await(owner, c, n)
+
+	// Now the node: what it had put on disk arrives when it runs again.
+	_ = c.end(syscall.SIGKILL)
+	storm(4, 4)
+	eventually(t, 10*time.Second, "it is on disk", func() bool { l := m.status(m.nodeState).Link; return l != nil && l.Waiting > 0 })
+	time.Sleep(500 * time.Millisecond) // what the witnesses still have to say of it is said
+	_ = n.end(syscall.SIGKILL)
+	c, n = m.collector(), m.node()
+	m.await(owner, c, n)
+	t.Logf("%d commands; node: %+v", len(owner), m.status(m.nodeState).Link)
+}
+
+// await waits until the collector has a session for every command, and checks
+// them.
+func (m *twoMachines) await(owner map[string]uint32, c, n *upProcess) {
+	m.t.Helper()
+	var got map[string]session.Session
+	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(300 * time.Millisecond) {
+		got = m.echoes("w")
+		ended := 0
+		for _, s := range got {
+			if s.State == session.StateEnded {
+				ended++
+			}
+		}
+		if ended == len(owner) {
+			break
+		}
+	}
+	levels := map[session.Level]int{}
+	for word, uid := range owner {
+		s, ok := got[word]
+		switch {
+		case !ok:
+			m.t.Errorf("%s: no session", word)
+		case s.Actor.UID != nil && *s.Actor.UID != uid:
+			m.t.Errorf("%s: a wrong name: %d, it was %d", word, *s.Actor.UID, uid)
+		case s.State != session.StateEnded:
+			m.t.Errorf("%s: %s", word, s.State)
+		}
+		levels[s.Attribution.Level]++
+	}
+	m.t.Logf("levels %v", levels)
+	if levels[session.LevelExact] != len(owner) {
+		m.t.Errorf("%d commands, levels %v", len(owner), levels)
+	}
+	if m.t.Failed() {
+		m.t.Logf("collector: %s\nnode: %s", &c.stderr, &n.stderr)
+	}
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kube/admission"
+)
+
+func state(up bool, at int) event.WitnessState {
+	t := time.Unix(int64(at), 0).UTC()
+	s := event.WitnessState{Header: event.Header{Time: t, Witness: event.WitnessContainerd}, Up: up, DaemonPID: 7}
+	if up {
+		s.From = t
+	}
+	return s
+}
+
+// TestChorus: two containerds are one witness, which is up while both are.
+func TestChorus(t *testing.T) {
+	var got []event.Observation
+	c := newChorus(func(o event.Observation) { got = append(got, o) })
+	c.join("docker", true)
+	c.join("node", false)
+	docker, node := c.part("docker"), c.part("node")
+	expect := func(what string, want ...event.Observation) {
+		t.Helper()
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("%s: %s", what, d)
+		}
+		got = nil
+	}
+	node(state(false, 1))
+	expect("one that was never up and is not needed")
+	node(state(true, 2))
+	expect("the needed one has not said anything")
+	docker(state(true, 3))
+	both := state(true, 3)
+	both.DaemonPID = 0
+	expect("both are up", both)
+	node(state(false, 4))
+	expect("one is down", state(false, 4))
+	docker(event.RuntimeEvent{Container: "c"})
+	docker(state(true, 5))
+	expect("what else is said passes", event.RuntimeEvent{Container: "c"})
+	node(state(true, 6))
+	both = state(true, 6)
+	both.DaemonPID = 0
+	expect("both are up again", both)
+}
+
+// TestChorusOfOne: a single containerd is what it is.
+func TestChorusOfOne(t *testing.T) {
+	var got []event.Observation
+	c := newChorus(func(o event.Observation) { got = append(got, o) })
+	c.join("docker", true)
+	say := c.part("docker")
+	want := []event.Observation{state(false, 1), state(true, 2), state(false, 3)}
+	for _, o := range want {
+		say(o)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+// TestStarts: a second exec that cannot be told from the first waits until the
+// kernel has seen the first one's process in that pod's container.
+func TestStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStarts(admission.GateOptions{})
+		head := func(w event.Witness) event.Header { return event.Header{Time: time.Now(), Witness: w} }
+		pass := func(nonce string) <-chan bool {
+			gone := make(chan bool, 1)
+			go func() {
+				_, alone := s.gate.Pass(context.Background(), nonce, admission.Command{Namespace: "ns", Pod: "web", Container: "app", Argv: []string{"id"}})
+				gone <- alone
+			}()
+			synctest.Wait()
+			return gone
+		}
+		pass("0")
+		if alone := <-pass("1"); alone {
+			t.Error("alone beside another")
+		}
+		s.gate.Refused("0")
+		s.gate.Refused("1")
+
+		s.see(event.WitnessState{Header: head(event.WitnessKernel), Up: true})
+		s.see(event.RuntimeContainer{Header: head(event.WitnessContainerd), ID: "c1", Pod: "web", PodNamespace: "ns", Name: "app"})
+		pass("2")
+		second := pass("3")
+		id := event.ProcessID{PID: 9, Start: 9}
+		s.see(event.ProcessExec{Header: head(event.WitnessKernel), ID: event.ProcessID{PID: 10}, Entry: id, Container: "c1", Argv: event.Argv{Args: []string{"id"}}})
+		if len(second) != 0 {
+			t.Error("a child was taken for the command")
+		}
+		s.see(event.ProcessExec{Header: head(event.WitnessKernel), ID: id, Entry: id, Container: "c1", Argv: event.Argv{Args: []string{"id"}}})
+		synctest.Wait()
+		if len(second) != 1 || !<-second {
+			t.Error("the second did not go alone after the first had started")
+		}
+		third := pass("4")
+		s.see(event.KubeRequest{Header: head(event.WitnessAudit), Nonce: "3", Stage: event.KubeComplete, Code: 403})
+		synctest.Wait()
+		if len(third) != 1 || !<-third {
+			t.Error("the third did not go alone after the second was refused")
+		}
+		s.see(event.RuntimeEvent{Action: event.RuntimeDelete, Container: "c1"})
+		if s.covers("ns", "web") || len(s.containers)+len(s.pods) != 0 {
+			t.Error("a container that is gone is still covered")
+		}
+	})
+}
+
+func TestDoctorOnKubernetes(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pods, webhook int
+		err           error
+		want          []grade
+	}{
+		"all":           {200, 200, nil, []grade{gradeOK, gradeOK, gradeOK}},
+		"no webhook":    {200, 404, nil, []grade{gradeOK, gradeOK, gradeNote}},
+		"no permission": {403, 403, nil, []grade{gradeOK, gradeDegraded, gradeNote}},
+		"no answer":     {0, 0, errors.New("connection refused"), []grade{gradeDegraded}},
+	} {
+		x := well()
+		x.kube = func(_ context.Context, path string) (int, error) {
+			return map[string]int{podsPath: tc.pods, webhookPath: tc.webhook}[path], tc.err
+		}
+		var got []grade
+		for _, d := range x.checkKube(t.Context()) {
+			got = append(got, d.Grade)
+			if d.Grade == gradeDegraded && len(d.Remedy) == 0 {
+				t.Errorf("%s: %s has no remedy", name, d.Check)
+			}
+		}
+		if d := cmp.Diff(tc.want, got); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+	if d := well().checkKube(t.Context()); d != nil {
+		t.Errorf("without a kubeconfig: %+v", d)
+	}
+}

@@ -1,0 +1,135 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/pairing"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// How long before its process an exec can have been asked for. The runtime would
+// wait half a minute for a client to open the stream of an exec_stream; the
+// kubelet does so at once. One that waits longer is not matched with its request.
+const (
+	syncLag   = 5 * time.Second
+	streamLag = 5 * time.Second
+)
+
+// criFits reports whether o can be the request behind a. CRI knows no exec id
+// that the client could name: container, command and time must do.
+func criFits(a arrival, o *event.RuntimeRequest) bool {
+	lag := syncLag
+	switch {
+	case o.API != event.APICRI:
+		return false
+	case o.Op == event.RuntimeOpExecStream:
+		lag = streamLag
+	case o.Op != event.RuntimeOpExecSync:
+		return false
+	}
+	argv, whole := a.argv()
+	return between(o.Time, a.began().Add(-lag), a.began()) && (o.Cut || asAsked(o.Argv, argv, whole))
+}
+
+// criChoice returns the requests by CRI that can be a's, the kubelet's among
+// them, in all ways of pairing the container's execs with the requests. alone
+// says that there may be one that was not seen.
+func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
+	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool {
+		return o.API != event.APICRI || o.Time.Sub(a.began()).Abs() > 3*streamLag
+	})
+	if !slices.ContainsFunc(all, func(o *event.RuntimeRequest) bool { return criFits(a, o) }) {
+		return nil, true
+	}
+	p := pairing.Problem{Right: len(all), RightAlone: make([]bool, len(all))}
+	for i := range all {
+		p.RightAlone[i] = true // it may have failed
+	}
+	add := func(b arrival) {
+		var fits []int
+		for i, o := range all {
+			if criFits(b, o) {
+				fits = append(fits, i)
+			}
+		}
+		p.Fits, p.LeftAlone = append(p.Fits, fits), append(p.LeftAlone, len(fits) == 0 || !e.criKnown(b.began()))
+	}
+	add(a)
+	for _, b := range e.arrivalsIn(a.container()) {
+		if b.subject() != a.subject() && b.began().Sub(a.began()).Abs() < 2*streamLag {
+			add(b)
+		}
+	}
+	if len(p.Fits) > groupMax || len(all) > groupMax {
+		return nil, true
+	}
+	choices, ok := p.Solve()
+	if !ok {
+		choices = []pairing.Choice{{Partners: p.Fits[0], Alone: true}}
+	}
+	for _, i := range choices[0].Partners {
+		asked = append(asked, all[i])
+	}
+	return asked, choices[0].Alone
+}
+
+// criKnown reports whether every request by CRI that can have been made at t was
+// seen.
+func (e *Engine) criKnown(t time.Time) bool {
+	daemon := e.coverage.daemonPID(event.WitnessDocker)
+	for _, service := range runtimeServices {
+		unheard, complete := e.candidates(t, service, func(c *conn) bool {
+			return daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)
+		})
+		if len(unheard) > 0 || !complete {
+			return false
+		}
+	}
+	return true
+}
+
+// attributeCRI names the client of the runtime's socket that asked for a, when
+// nobody else can have: not one whose requests were not seen, and not the
+// kubelet, which asks for others.
+func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
+	asked, alone := e.criChoice(a)
+	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
+		return isKubelet(o.Peer) || !o.Certain || o.Cut
+	}) {
+		return false
+	}
+	s.Channel = event.ChannelRuntimeCRI
+	e.attributeAsks(s, asked)
+	s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the runtime was used directly"}
+	return true
+}
+
+// criClients lists who asked for what can be a, when somebody besides the kubelet
+// did: then the kubelet is one among others. Clients whose requests were not
+// seen are atRuntime's.
+func (e *Engine) criClients(a arrival) []session.Actor {
+	var out []session.Actor
+	asked, alone := e.criChoice(a)
+	for _, o := range asked {
+		if !isKubelet(o.Peer) {
+			out = appendActor(out, e.asker(o))
+		}
+	}
+	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return isKubelet(o.Peer) })) {
+		out = append(out, kubeletItself)
+	}
+	return out
+}
+
+var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO}
+
+// followed reports whether a kubelet's connection, found in the middle of its
+// life, has been followed since before t: its frames were found, and every
+// request since then was seen. Such requests are not certain to anybody who
+// would be named for them, and nobody is: the kubelet asks for others.
+func (e *Engine) followed(c *conn, t time.Time) bool {
+	return isKubelet(c.peer) && !c.followed.IsZero() && c.followed.Before(t) &&
+		e.coverage.lost(event.WitnessKernel, "requests", c.followed, t.Add(skew)) == 0
+}

@@ -1,0 +1,192 @@
+package correlate
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// Fleet joins the observations of several nodes: it holds an engine for each
+// Header.Node, and one for the host itself and what concerns a whole cluster,
+// named "". What happens on a node goes to that node's engine; what the API
+// server, our webhook and the clock measurements say goes to all of them, and
+// responsible decides which one makes a session of it.
+//
+// With observations of one host only, it is that host's Engine. It is not safe
+// for concurrent use.
+type Fleet struct {
+	opt     Options
+	local   *Engine
+	nodes   map[string]*member
+	names   []string // of nodes, in order
+	cluster memory
+}
+
+// member is a node's engine.
+type member struct {
+	*Engine
+	waiting []session.Session // to be adopted at the node's first word
+	spoke   bool              // its time has begun
+}
+
+// NewFleet returns an empty fleet, with engines for opt.Nodes.
+func NewFleet(opt Options) *Fleet {
+	f := &Fleet{opt: opt, local: New(opt), nodes: map[string]*member{}, cluster: newMemory()}
+	f.local.elsewhere = f.has
+	for _, name := range opt.Nodes {
+		f.member(name)
+	}
+	return f
+}
+
+func (f *Fleet) has(node string) bool { return f.nodes[node] != nil }
+
+// responsible reports whether this engine makes sessions of requests that
+// concern a node: a node's engine of its own, the engine "" of all that have no
+// engine and of those whose node is not known (node "").
+func (e *Engine) responsible(node string) bool {
+	if e.node != "" {
+		return e.node == node
+	}
+	return node == "" || e.elsewhere == nil || !e.elsewhere(node)
+}
+
+// member returns a node's engine.
+func (f *Fleet) member(node string) *member {
+	m := f.nodes[node]
+	if m == nil {
+		m = &member{Engine: New(f.opt)}
+		m.node, m.elsewhere = node, f.has
+		f.nodes[node] = m
+		f.names = slices.Sorted(maps.Keys(f.nodes))
+	}
+	return m
+}
+
+// Nodes returns the names of the nodes that have an engine, in order.
+func (f *Fleet) Nodes() []string { return slices.Clone(f.names) }
+
+// Observe takes one observation and returns the revisions that are due by now,
+// like Engine.Observe.
+func (f *Fleet) Observe(o event.Observation) []session.Revision {
+	if node := o.Head().Node; node != "" {
+		return f.observe(f.member(node), o)
+	}
+	if !shared(o) {
+		return f.local.Observe(o)
+	}
+	f.cluster.keep(o)
+	out := f.local.Observe(o)
+	for _, name := range f.names {
+		if m := f.nodes[name]; m.spoke {
+			out = append(out, m.Observe(o)...)
+		}
+	}
+	return out
+}
+
+// observe takes a word of the node itself. With the first one its time begins,
+// and it is told what the cluster said.
+func (f *Fleet) observe(m *member, o event.Observation) []session.Revision {
+	if !m.spoke {
+		m.spoke, m.now = true, o.Head().Time
+		for _, said := range f.cluster.all() {
+			m.apply(said)
+		}
+		for _, s := range m.waiting {
+			m.AdoptWatched(s, m.now)
+		}
+		m.waiting = nil
+	}
+	if s, ok := o.(event.WitnessState); ok && s.Up && s.Witness == event.WitnessKernel && m.afresh(s) {
+		m.seekOrphans()
+	}
+	return m.Observe(o)
+}
+
+// afresh reports whether a witness that is up was down before and missed
+// something: it was started anew, and finds what runs.
+func (m *member) afresh(s event.WitnessState) bool {
+	was := m.coverage.at(s.Witness, s.Time)
+	return was != nil && !was.Up && (s.From.IsZero() || s.From.After(was.Time))
+}
+
+// shared reports whether an observation without a node concerns every node.
+func shared(o event.Observation) bool {
+	switch o := o.(type) {
+	case event.KubeRequest, event.KubeAdmission, event.KubePod, event.Progress, event.Clock:
+		return true
+	case event.WitnessState:
+		return ofCluster(o.Witness)
+	case event.Loss:
+		return ofCluster(o.Witness)
+	}
+	return false
+}
+
+func ofCluster(w event.Witness) bool {
+	return w == event.WitnessAudit || w == event.WitnessAdmission || w == event.WitnessKube
+}
+
+// Flush returns what is still due at the end of the input, of all engines.
+func (f *Fleet) Flush() []session.Revision {
+	out := f.local.Flush()
+	for _, name := range f.names {
+		out = append(out, f.nodes[name].Flush()...)
+	}
+	return out
+}
+
+// NextDue is Engine.NextDue of the engine "".
+func (f *Fleet) NextDue() (time.Time, bool) { return f.local.NextDue() }
+
+// NodeDue is Engine.NextDue of a node's engine, by the node's clock.
+func (f *Fleet) NodeDue(node string) (time.Time, bool) {
+	if node == "" {
+		return f.local.NextDue()
+	}
+	if m := f.nodes[node]; m != nil {
+		return m.NextDue()
+	}
+	return time.Time{}, false
+}
+
+// Pending reports whether the passing of time alone, on the host itself, can
+// still bring revisions. The nodes' time comes from the nodes.
+func (f *Fleet) Pending() bool { return f.local.Pending() }
+
+// Stats sums up what the engines hold and had to drop.
+func (f *Fleet) Stats() Stats {
+	sum := f.local.Stats()
+	for _, m := range f.nodes {
+		s := m.Stats()
+		sum.Execs += s.Execs
+		sum.Runs += s.Runs
+		sum.Entries += s.Entries
+		sum.Streams += s.Streams
+		sum.Containers += s.Containers
+		sum.Connections += s.Connections
+		sum.Requests += s.Requests
+		sum.Late += s.Late
+	}
+	return sum
+}
+
+// Adopt takes over a session of an earlier run: into the engine of its node
+// (session.Target.Node), when that is one of Options.Nodes or has spoken, else
+// into the engine "". A node's witnesses went on watching meanwhile, so its
+// sessions go on until the node says otherwise.
+func (f *Fleet) Adopt(s session.Session, now time.Time) {
+	m := f.nodes[s.Target.Node]
+	switch {
+	case m == nil:
+		f.local.Adopt(s, now)
+	case m.spoke:
+		m.AdoptWatched(s, m.now)
+	default:
+		m.waiting = append(m.waiting, s)
+	}
+}

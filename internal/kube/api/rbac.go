@@ -1,0 +1,24 @@
+package api
+
+// RBAC is a ClusterRole in YAML with all that Sallyport asks of the API server,
+// bound to the service account "sallyport" of the namespace "sallyport".
+const RBAC = `apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata:
+  name: sallyport-watch
+rules:
+- apiGroups: [""]
+  resources: [pods, nodes]
+  verbs: [get, list, watch]
+- apiGroups: [admissionregistration.k8s.io] # doctor looks whether the webhook is there
+  resources: [validatingwebhookconfigurations]
+  verbs: [get]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata:
+  name: sallyport-watch
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sallyport-watch}
+subjects:
+- {kind: ServiceAccount, namespace: sallyport, name: sallyport}
+`
