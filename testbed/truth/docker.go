@@ -57,11 +57,19 @@ func (d Door) expected() Expected {
 func dockerRequirements(r Result) []Requirement {
 	exec := r.Sum(func(d Door) bool { return d.expected().Counts })
 	known := Percent(exec.Exact+exec.Strong, exec.Deeds)
+	ctr := r.Sum(func(d Door) bool { return d == Ctr })
+	tied := Percent(ctr.Exact, ctr.Deeds)
 	switch r.Mode {
 	case Always:
-		return []Requirement{{"docker exec exact or strong", known, "%", ">= 99", known >= 99}}
+		return []Requirement{
+			{"docker exec exact or strong", known, "%", ">= 99", known >= 99},
+			{"ctr task exec exact", tied, "%", ">= 99", ctr.Deeds == 0 || tied >= 99},
+		}
 	case Auto:
-		return []Requirement{{"docker exec exact or strong", known, "%", ">= 95", known >= 95}}
+		return []Requirement{
+			{"docker exec exact or strong", known, "%", ">= 95", known >= 95},
+			{"ctr task exec exact", tied, "%", ">= 95", ctr.Deeds == 0 || tied >= 95},
+		}
 	default:
 		inside := Percent(exec.Exact+exec.Strong+exec.Set, exec.Deeds)
 		return []Requirement{{"docker exec, true actor named or in the set", inside, "%", "100", inside == 100}}
