@@ -35,12 +35,13 @@ type Process struct {
 // Start starts program as `up` on the engine, with an empty state directory
 // and a log in dir. args are added to the command line.
 func Start(program, dir string, e *docker.Engine, args ...string) (*Process, error) {
-	return Run(program, dir, append([]string{"--docker", e.Address}, args...)...)
+	return Run(program, dir, exec.Command, append([]string{"--docker", e.Address}, args...)...)
 }
 
-// Run starts program as `up`, with an empty state directory and a log in dir.
-// args are added to the command line.
-func Run(program, dir string, args ...string) (*Process, error) {
+// Run starts program as `up`, with an empty state directory and a log in dir, as
+// a command that command makes: one of exec.Command, or of another network
+// namespace. args are added to the command line.
+func Run(program, dir string, command func(name string, args ...string) *exec.Cmd, args ...string) (*Process, error) {
 	p := &Process{
 		State: filepath.Join(dir, "state"), Log: filepath.Join(dir, "up.log"),
 		program: program, done: make(chan error, 1),
@@ -54,7 +55,7 @@ func Run(program, dir string, args ...string) (*Process, error) {
 	}
 	defer log.Close()
 	args = append([]string{"up", "--state", p.State, "--listen", "127.0.0.1:0"}, args...)
-	p.cmd = exec.Command(program, args...)
+	p.cmd = command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the caller, who stops it in order
 	if err := p.cmd.Start(); err != nil {

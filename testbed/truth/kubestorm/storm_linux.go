@@ -37,18 +37,14 @@ const commandTimeout = 2 * time.Minute
 
 // Main runs a storm per mode on a private cluster and scores each.
 func Main(ctx context.Context, opts Options) (_ []truth.Result, err error) {
-	hook, err := newWebhook()
-	if err != nil {
-		return nil, err
-	}
-	c, err := kube.Start(ctx, hook.options())
+	c, err := kube.Start(ctx, options())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Stop()) }()
 	var results []truth.Result
 	for _, mode := range opts.Modes {
-		r, err := storm(ctx, c, hook, mode, opts)
+		r, err := storm(ctx, c, mode, opts)
 		if err != nil {
 			return results, fmt.Errorf("mode %s: %w", mode, err)
 		}
@@ -59,14 +55,16 @@ func Main(ctx context.Context, opts Options) (_ []truth.Result, err error) {
 }
 
 // storm runs and scores one mode.
-func storm(ctx context.Context, c *kube.Cluster, hook *webhook, mode truth.Mode, opts Options) (_ truth.Result, err error) {
-	open := mode == Open
-	if open {
+func storm(ctx context.Context, c *kube.Cluster, mode truth.Mode, opts Options) (_ truth.Result, err error) {
+	if mode == Open {
 		if err := c.Nodes[0].RestartKubelet(ctx, func(o *kube.NodeOptions) { o.Anonymous, o.Authorization = true, "AlwaysAllow" }); err != nil {
 			return truth.Result{}, err
 		}
+		defer func() {
+			err = errors.Join(err, c.Nodes[0].RestartKubelet(ctx, func(o *kube.NodeOptions) { *o = kube.NodeOptions{} }))
+		}()
 	}
-	w, err := watch(ctx, c, hook, mode, opts)
+	w, err := watch(ctx, c, mode, opts)
 	if err != nil {
 		return truth.Result{}, err
 	}

@@ -20,7 +20,7 @@ func TestGround(t *testing.T) {
 	if os.Getenv("GROUND") == "" {
 		t.Skip("TestStorm has it too")
 	}
-	c := kube.New(t, kube.Options{AuditPolicy: policy})
+	c := kube.New(t, options())
 	p, err := perform(t.Context(), c, Audit, small)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/kube"
 	"github.com/sallyport/sallyport/testbed/truth"
@@ -20,39 +23,51 @@ import (
 
 type containerID = event.ContainerID
 
-// policy is what the API server records; see sallyport kube audit-policy.
-const policy = kube.DefaultAuditPolicy
-
-// webhook is what the API server must know of Sallyport's admission webhook.
-type webhook struct{}
-
-func newWebhook() (*webhook, error) { return &webhook{}, nil }
-
 // options are those of a cluster that Sallyport watches.
-func (h *webhook) options() kube.Options { return kube.Options{AuditPolicy: policy} }
+func options() kube.Options { return kube.Options{AuditPolicy: string(audit.MinimalPolicy)} }
+
+// admission is where the API server finds the admission webhook.
+const admission = "127.0.0.1:9443"
 
 // flags says what up is given to see. All flags of up are here.
-func (h *webhook) flags(c *kube.Cluster, mode truth.Mode, log string) []string {
-	out := []string{"--docker", "", "--containerd", c.Nodes[0].Socket, "--audit-log", log}
+func flags(c *kube.Cluster, mode truth.Mode, log string) []string {
+	out := []string{"--docker", "", "--containerd", c.Nodes[0].Socket, "--kubeconfig", c.Admin.Kubeconfig}
+	os.Setenv("TRIAL_AUDIT", log)
 	if mode == Admission {
-		out = append(out, "--admission", "127.0.0.1:9443")
+		out = append(out, "--admission", admission)
 	}
 	return out
 }
 
+// install tells the API server of the admission webhook, and remove takes it
+// back.
+func (w *watcher) install(ctx context.Context, program string) error {
+	config, err := testbed.Output(exec.CommandContext(ctx, program, "kube", "webhook-config", "--url", "https://"+admission, "--state", w.up.State))
+	if err != nil {
+		return err
+	}
+	return w.cluster.Apply(ctx, config)
+}
+
+func (w *watcher) remove(ctx context.Context) error {
+	_, err := testbed.Output(w.cluster.Kubectl(ctx, w.cluster.Admin, "delete", "validatingwebhookconfigurations", "--all"))
+	return err
+}
+
 // watcher is a running up and what is between it and the API server.
 type watcher struct {
-	up   *up.Process
-	dir  string
-	mode truth.Mode
+	up      *up.Process
+	cluster *kube.Cluster
+	dir     string
+	mode    truth.Mode
 
 	relayed chan error // nil without a relay
 	hush    func()     // ends the relay when all is through
 }
 
 // watch starts up and returns when it sees commands.
-func watch(ctx context.Context, c *kube.Cluster, hook *webhook, mode truth.Mode, opts Options) (_ *watcher, err error) {
-	w := &watcher{dir: filepath.Join(opts.Keep, slug(mode)), mode: mode, hush: func() {}}
+func watch(ctx context.Context, c *kube.Cluster, mode truth.Mode, opts Options) (_ *watcher, err error) {
+	w := &watcher{cluster: c, dir: filepath.Join(opts.Keep, slug(mode)), mode: mode, hush: func() {}}
 	log := c.Audit
 	if mode == Late {
 		log = filepath.Join(c.Dir, "late.log")
@@ -61,8 +76,16 @@ func watch(ctx context.Context, c *kube.Cluster, hook *webhook, mode truth.Mode,
 		r := relay{Delay: time.Minute, Jitter: 5 * time.Second, Twice: 0.02, Never: 0.01}
 		go func() { w.relayed <- r.run(relaying, c.Audit, log, opts.Seed) }()
 	}
-	if w.up, err = up.Run(opts.Sallyport, w.dir, hook.flags(c, mode, log)...); err != nil {
+	inside := func(name string, args ...string) *exec.Cmd {
+		return c.Command(context.WithoutCancel(ctx), name, args...)
+	}
+	if w.up, err = up.Run(opts.Sallyport, w.dir, inside, flags(c, mode, log)...); err != nil {
 		return nil, err
+	}
+	if mode == Admission {
+		if err := w.install(ctx, opts.Sallyport); err != nil {
+			return nil, errors.Join(err, w.stop())
+		}
 	}
 	if err := w.ready(ctx, c); err != nil {
 		return nil, errors.Join(err, w.stop())
@@ -94,7 +117,7 @@ func (w *watcher) ready(ctx context.Context, c *kube.Cluster) error {
 			return fmt.Errorf("sallyport up sees no session of an exec: %w", err)
 		}
 		for _, s := range sessions {
-			known := s.Attribution.Level == session.LevelExact || s.Attribution.Level == session.LevelStrong
+			known := s.Attribution.Level == session.LevelExact || s.Attribution.Level == session.LevelStrong && w.mode != Admission
 			if s.Target.ContainerID == event.ContainerID(pod.Containers["app"]) && s.Kind == session.KindExec && (known || w.mode == Late) {
 				return nil
 			}
@@ -148,6 +171,9 @@ func (w *watcher) stop() error {
 	if w.relayed != nil {
 		relayErr = <-w.relayed
 		w.relayed = nil
+	}
+	if w.mode == Admission {
+		relayErr = errors.Join(relayErr, w.remove(context.Background()))
 	}
 	return errors.Join(relayErr, w.up.Stop())
 }
