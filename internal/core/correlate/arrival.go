@@ -49,10 +49,13 @@ func (a arrival) began() time.Time {
 	return a.n.born()
 }
 
-// arrived is when its process came in; the earliest it can have been asked for
-// lies before that.
+// arrived is when it was there for certain: whoever asked, asked before that.
+// That is when the runtime had made its exec, or else when its process came in.
 func (a arrival) arrived() time.Time {
 	t := a.began()
+	if a.x != nil && a.x.added != nil && a.x.added.Time.Equal(t) {
+		return t
+	}
 	if a.x != nil && a.n != nil && a.n.fact != nil && a.n.fact.Cause != event.EntryFound && a.n.born().After(t) {
 		return a.n.born()
 	}
@@ -168,9 +171,21 @@ func asAsked(asked, ran []string, whole bool) bool {
 		}
 	}
 	if whole {
-		return slices.Equal(asked, ran)
+		return slices.Equal(asked, ran) || isScript(asked, ran)
 	}
 	return len(ran) <= len(asked) && (len(ran) == 0 || slices.Equal(asked[:len(ran)-1], ran[:len(ran)-1]))
+}
+
+// isScript reports whether ran is what the kernel makes of a script that was
+// asked for: an interpreter, at most one argument of its, the script's path, and
+// the rest (execve(2)).
+func isScript(asked, ran []string) bool {
+	before := len(ran) - len(asked)
+	if len(asked) == 0 || before < 1 || before > 2 || !slices.Equal(asked[1:], ran[before+1:]) {
+		return false
+	}
+	path := ran[before]
+	return path == asked[0] || !strings.Contains(asked[0], "/") && strings.Contains(path, "/") && base(path) == asked[0]
 }
 
 // arrivalsOf lists the commands that c may stand behind.
@@ -181,7 +196,7 @@ func (e *Engine) arrivalsOf(c *call) []arrival {
 			continue
 		}
 		for _, a := range e.arrivalsIn(id) {
-			if e.fits(a, c) {
+			if e.fits(a, c) && slices.Contains(e.choose(a).calls, c) {
 				out = append(out, a)
 			}
 		}
@@ -417,7 +432,7 @@ func (e *Engine) callsTo(pod podName) []*call {
 // 101 alone does not say that anything ran (testbed.md §4.8); a command that is
 // not found leaves an exec without a process, which counts as its arrival.
 func (e *Engine) mustRun(c *call) bool {
-	if !c.opened() {
+	if !c.opened() || c.ask().op == event.KubeNodeExec { // the latter fails after its 101 (testbed.md §4.10)
 		return false
 	}
 	lo := e.lo(c)
@@ -663,13 +678,15 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 	})
 }
 
-// isKubelet goes by the executable, as isAPIServer does.
-func isKubelet(p event.Peer) bool { return base(string(p.Exe)) == "kubelet" || p.Comm == "kubelet" }
+// isKubelet and isAPIServer go by what a local process is called: by its file,
+// its name, or its first argument, as of a program that is several in one.
+func isKubelet(p event.Peer) bool { return called(p, "kubelet") }
 
-// isAPIServer goes by the executable of a local process; one elsewhere is not
-// known for what it is.
-func isAPIServer(p event.Peer) bool {
-	return base(string(p.Exe)) == "kube-apiserver" || p.Comm == "kube-apiserver"
+// isAPIServer says nothing of a process that is elsewhere.
+func isAPIServer(p event.Peer) bool { return called(p, "kube-apiserver") }
+
+func called(p event.Peer, name string) bool {
+	return base(string(p.Exe)) == name || string(p.Comm) == name || len(p.Argv.Args) > 0 && base(p.Argv.Args[0]) == name
 }
 
 // reviewCache is how long a kubelet remembers that somebody may talk to it

@@ -86,8 +86,12 @@ func (s *sink) put(o event.Observation) {
 	s.emit(o)
 }
 
-// progress says that all that happened before through has been reported.
+// progress says that all that happened before through has been reported, which
+// is not so after a canary that has not come back: a log may be a late copy.
 func (s *sink) progress(through time.Time) {
+	if since, ok := s.canary.waiting(); ok && since.Before(through) {
+		through = since
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.silent != "" || !through.After(s.through) {

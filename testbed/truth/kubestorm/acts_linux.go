@@ -243,13 +243,12 @@ func (s *scene) loner(groups ...string) (*person, error) {
 }
 
 func deniedCLI(ctx context.Context, s *scene, _ *person) error {
-	p, err := s.loner()
+	p, err := s.loner("lookers") // kubectl asks for the pod first
 	if err != nil {
 		return err
 	}
 	d := s.begin(DeniedCLI, "side", p.is())
 	d.User = p.Name
-	// The flag keeps kubectl from asking for the pod.
 	if out, err := s.kubectl(ctx, p, nil, append([]string{"exec", "web", "-c", "side", "--"}, sayArgv...)...); err == nil {
 		return fmt.Errorf("%s: it prints %q", DeniedCLI, out)
 	}

@@ -42,6 +42,12 @@ subjects:
 - {kind: Group, name: storm}
 - {kind: Group, name: "system:serviceaccounts"}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: storm}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: storm-lookers}
+subjects: [{kind: Group, name: lookers}]
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}
 `
 
 // web is where everybody goes. What "app" runs by itself is what people run in

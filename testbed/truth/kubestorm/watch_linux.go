@@ -100,7 +100,7 @@ func slug(m truth.Mode) string {
 
 // ready waits until a command in a pod shows up as a session.
 func (w *watcher) ready(ctx context.Context, c *kube.Cluster) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 4*time.Minute)
 	defer cancel()
 	name := fmt.Sprintf("canary-%x", time.Now().UnixNano())
 	pod, err := c.RunPod(ctx, "default", name, "")
@@ -111,14 +111,14 @@ func (w *watcher) ready(ctx context.Context, c *kube.Cluster) error {
 		if _, err := testbed.Output(c.Kubectl(ctx, c.Admin, "exec", name, "--", "/bin/true")); err != nil {
 			return err
 		}
-		pause(ctx, 500*time.Millisecond)
+		pause(ctx, 2*time.Second)
 		sessions, err := w.up.Sessions(ctx)
 		if err := errors.Join(err, w.up.Failed(), ctx.Err()); err != nil {
 			return fmt.Errorf("sallyport up sees no session of an exec: %w", err)
 		}
 		for _, s := range sessions {
 			known := s.Attribution.Level == session.LevelExact || s.Attribution.Level == session.LevelStrong && w.mode != Admission
-			if s.Target.ContainerID == event.ContainerID(pod.Containers["app"]) && s.Kind == session.KindExec && (known || w.mode == Late) {
+			if s.Target.ContainerID == event.ContainerID(pod.Containers["app"]) && s.Kind == session.KindExec && known {
 				return nil
 			}
 		}
