@@ -95,9 +95,7 @@ func (c *call) ask() ask {
 func (c *call) pod() podName { return c.ask().pod }
 
 func (e *Engine) applyKubeRequest(o event.KubeRequest) {
-	late := min(e.now.Sub(o.Time), maxLag)
-	e.kube.lag = max(e.kube.lag, late)
-	e.kube.lately.add(e.now, late)
+	e.kube.lag = max(e.kube.lag, min(e.now.Sub(o.Time), maxLag))
 	if o.Time.After(e.kube.newest) {
 		e.kube.newest = o.Time
 	}

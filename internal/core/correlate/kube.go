@@ -21,29 +21,7 @@ type kube struct {
 	// longest that an entry took to arrive.
 	through, newest time.Time
 	lag             time.Duration
-	lately          delays
 	clocks          map[string]event.Clock
-}
-
-// delays remembers the longest delay of the last while.
-type delays struct {
-	since       time.Time
-	now, before time.Duration
-}
-
-// delaysFor is how long a delay is remembered, at least.
-const delaysFor = 5 * time.Minute
-
-func (d *delays) add(at time.Time, delay time.Duration) {
-	if at.Sub(d.since) > delaysFor {
-		d.since, d.before, d.now = at, d.now, 0
-	}
-	d.now = max(d.now, delay)
-}
-
-func (d *delays) most(at time.Time) time.Duration {
-	d.add(at, 0)
-	return max(d.now, d.before)
 }
 
 func newKube() kube {
@@ -149,10 +127,6 @@ func (e *Engine) podAt(name podName, uid string, t time.Time) *event.KubePod {
 }
 
 func (e *Engine) applyProgress(o event.Progress) {
-	// A feed that brought entries late brings others late, too.
-	if t := o.Time.Add(-e.kube.lately.most(o.Time)); t.Before(o.Through) {
-		o.Through = t
-	}
 	if o.Witness == event.WitnessAudit && o.Through.After(e.kube.through) {
 		e.kube.through = o.Through
 		e.touchUnnamed()

@@ -47,8 +47,9 @@ type canary struct {
 	opts  CanaryOptions
 	stats *Witness
 
-	mu   sync.Mutex
-	sent []flight // guarded by mu; not come back yet, in order
+	mu     sync.Mutex
+	sent   []flight // guarded by mu; not come back yet, in order
+	delays delays   // guarded by mu; of those that have
 }
 
 type flight struct {
@@ -137,17 +138,18 @@ func (c *canary) answered(token string, at time.Time) {
 	}
 }
 
-// waiting returns when the oldest canary was sent that has not come back.
-func (c *canary) waiting() (since time.Time, ok bool) {
+// late returns how long canaries were on their way lately, and when the oldest
+// was sent that has not come back, zero if none.
+func (c *canary) late(at time.Time) (delay time.Duration, waiting time.Time) {
 	if c == nil {
-		return time.Time{}, false
+		return 0, time.Time{}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.sent) == 0 {
-		return time.Time{}, false
+	if len(c.sent) > 0 {
+		waiting = c.sent[0].at
 	}
-	return c.sent[0].at, true
+	return c.delays.most(at), waiting
 }
 
 // clock measures the API server's clock by a canary: it was received after it
@@ -171,6 +173,7 @@ func (c *canary) take(token string) (f flight, missing bool) {
 	for i, f := range c.sent {
 		if f.token == token {
 			c.sent = append(c.sent[:i:i], c.sent[i+1:]...)
+			c.delays.add(time.Now(), time.Since(f.at))
 			return f, i > 0
 		}
 	}
