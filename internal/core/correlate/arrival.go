@@ -278,8 +278,8 @@ func (e *Engine) weigh(g group) []choice {
 		return []choice{{alone: true, settled: e.asksKnown(g.arrivals[0].began())}}
 	}
 	p := pairing.Problem{Fits: g.fits, Right: len(g.calls), LeftAlone: make([]bool, len(g.arrivals))}
-	for i := range p.LeftAlone {
-		p.LeftAlone[i] = true
+	for i, x := range g.arrivals {
+		p.LeftAlone[i] = !e.mustBeAsked(x)
 	}
 	admitted, settled := true, true
 	for _, c := range g.calls {
@@ -425,6 +425,23 @@ func (e *Engine) callsTo(pod podName) []*call {
 	})
 	e.memo.calls[pod] = out
 	return out
+}
+
+// mustBeAsked reports whether a can only have come by a request to the API
+// server: whoever else could have asked the kubelet or the runtime would have
+// been seen, and it is not what the kubelet runs by itself.
+func (e *Engine) mustBeAsked(a arrival) bool {
+	t := a.began()
+	return e.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(t)) == 0 &&
+		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
+}
+
+// specKnown reports whether it is known what the kubelet runs by itself in a's
+// container, and what a ran.
+func (e *Engine) specKnown(a arrival) bool {
+	k := e.containers[a.container()]
+	_, whole := a.argv()
+	return whole && k != nil && k.pod != nil && k.pod.spec != nil
 }
 
 // mustRun reports whether a process must have come of c: the API server opened

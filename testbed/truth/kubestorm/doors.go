@@ -58,6 +58,7 @@ const (
 	Job         truth.Door = "job, its pod"
 	CronJob     truth.Door = "cron job, made"
 	StaticPod   truth.Door = "static pod"
+	ExecBeside  truth.Door = "exec, beside the doors below"
 	ProxyRun    truth.Door = "nodes/proxy run"
 	ProxyExec   truth.Door = "nodes/proxy exec (fails)"
 	KubeletRun  truth.Door = "kubelet /run"
@@ -76,7 +77,8 @@ const (
 var Doors = []truth.Door{
 	ExecWS, ExecMoment, ExecForged, ExecKilled, ExecAs, KubectlWS, KubectlSPDY, KubectlAs, Script, Deputy, Stolen,
 	CopyIn, CopyOut, Denied, DeniedCLI, Attach, Forward, Ephemeral, DebugPod, DebugNode, Pod, Deployment, Deployed,
-	Job, CronJob, StaticPod, ProxyRun, ProxyExec, KubeletRun, KubeletExec, AnyoneRun, AnyoneExec,
+	Job, CronJob, StaticPod, ProxyRun, ProxyExec,
+	ExecBeside, KubeletRun, KubeletExec, AnyoneRun, AnyoneExec,
 	CRISync, CRIExec, Ctr, Nsenter, Probe, Hook,
 }
 
@@ -111,6 +113,7 @@ var table = map[truth.Door]truth.Expected{
 	Job:        named(session.KindStart, event.ChannelKubeCron, event.ChannelKubeWorkload),
 	CronJob:    named(session.KindChange, event.ChannelKubeCron),
 	StaticPod:  {Kinds: []session.Kind{session.KindStart}, Channels: []event.Channel{event.ChannelKubeletStatic}},
+	ExecBeside: {Kinds: []session.Kind{session.KindExec}, Channels: execChannels, Least: session.LevelSet, Unsure: ownKinds},
 	KubeletRun: direct(), KubeletExec: direct(), AnyoneRun: direct(), AnyoneExec: direct(),
 	CRISync: direct(), CRIExec: direct(), Ctr: direct(),
 	Nsenter: {Kinds: []session.Kind{session.KindEnter}, Channels: []event.Channel{event.ChannelHostNsenter}},
@@ -155,8 +158,9 @@ func sheet(mode truth.Mode) truth.Sheet {
 func requirements(r truth.Result) []truth.Requirement {
 	exec := r.Sum(func(d truth.Door) bool { return expect(d).Counts })
 	beside := r.Sum(func(d truth.Door) bool { return expect(d).Beside })
+	company := r.Sum(func(d truth.Door) bool { return expect(d).Counts || d == ExecBeside })
 	exact, known := truth.Percent(exec.Exact, exec.Deeds), truth.Percent(exec.Exact+exec.Strong, exec.Deeds)
-	inside := truth.Percent(exec.Exact+exec.Strong+exec.Set, exec.Deeds)
+	inside := truth.Percent(company.Exact+company.Strong+company.Set, company.Deeds)
 	// A set that is also unexplained counts once.
 	shown := truth.Percent(beside.Exact+beside.Strong+max(beside.Unexplained, beside.Set), beside.Deeds)
 	out := []truth.Requirement{

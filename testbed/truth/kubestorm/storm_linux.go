@@ -115,10 +115,10 @@ type turn struct {
 	by *person
 }
 
-// turns lists all acts of all rounds in random order.
-func (s *scene) turns(rounds int, seed uint64) (out []turn) {
+// turns lists all acts of one part of the storm, of all rounds, in random order.
+func (s *scene) turns(rounds int, seed uint64, beside bool) (out []turn) {
 	for _, a := range acts {
-		if len(a.modes) > 0 && !slices.Contains(a.modes, s.mode) {
+		if a.beside != beside || len(a.modes) > 0 && !slices.Contains(a.modes, s.mode) {
 			continue
 		}
 		for i := range rounds * len(s.people) {
@@ -138,11 +138,20 @@ func (s *scene) turns(rounds int, seed uint64) (out []turn) {
 
 // play does everything, several things at once. Where the audit log alone tells
 // who asked, people begin one after the other, as people do, and still overlap.
+// What goes round the API server is a part of its own: while somebody talks to
+// the kubelet, whatever begins may be his, and no witness can say otherwise.
 func (s *scene) play(ctx context.Context, opts Options) error {
+	if err := s.part(ctx, opts, false); err != nil {
+		return err
+	}
+	return s.part(ctx, opts, true)
+}
+
+func (s *scene) part(ctx context.Context, opts Options, beside bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(opts.Parallel)
-	for _, t := range s.turns(opts.Rounds, opts.Seed) {
-		if s.mode != Admission {
+	for _, t := range s.turns(opts.Rounds, opts.Seed, beside) {
+		if s.mode != Admission || beside {
 			pause(ctx, time.Duration(rand.ExpFloat64()*float64(opts.Gap)))
 		}
 		g.Go(func() error {
