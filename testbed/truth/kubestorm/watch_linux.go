@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -31,8 +30,7 @@ const admission = "127.0.0.1:9443"
 
 // flags says what up is given to see. All flags of up are here.
 func flags(c *kube.Cluster, mode truth.Mode, log string) []string {
-	out := []string{"--docker", filepath.Join(c.Dir, "docker.sock"), "--containerd", c.Nodes[0].Socket, "--kubeconfig", c.Admin.Kubeconfig}
-	os.Setenv("TRIAL_AUDIT", log)
+	out := []string{"--docker", filepath.Join(c.Dir, "docker.sock"), "--containerd", c.Nodes[0].Socket, "--kubeconfig", c.Admin.Kubeconfig, "--audit-log", log}
 	if mode == Admission {
 		out = append(out, "--admission", admission)
 	}
