@@ -84,6 +84,7 @@ test-vm: ## prove the kernel sensor on other kernels, in QEMU (Debian archive)
 
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
+	@$(GO) run ./testbed/kube/make
 	@$(GO) build -o build/bin/truth ./testbed/truth/run
 	@build/bin/truth -sallyport bin/sallyport -o build/truth.json
 

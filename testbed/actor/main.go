@@ -9,6 +9,7 @@
 //	read FILE       read the file to its end
 //	await FILE      wait until the file exists
 //	tell SOCKET     connect to the unix socket, send $TRUTH and a newline, wait for one byte back
+//	say SOCKET      connect to the unix socket, print the line that comes back, wait for the end
 //	print           print own pid, uid and $TRUTH on one line
 //	fork STEPS…     do the steps in a child process (an execve of actor), wait, exit with its status
 //	double STEPS…   do the steps in a grandchild whose parent exits at once; do not wait
@@ -56,6 +57,8 @@ func step(op string, args []string) []string {
 		await(first(args))
 	case "tell":
 		tell(first(args))
+	case "say":
+		say(first(args))
 	default:
 		die("unknown step " + op)
 	}
@@ -118,6 +121,17 @@ func tell(socket string) {
 	_, err = io.WriteString(c, os.Getenv("TRUTH")+"\n")
 	check(err)
 	c.Read(make([]byte, 1))
+	c.Close()
+}
+
+// say lets whoever listens learn the host pid of this process, and says on its
+// output which of the listener's clients it is. Whoever asked for the command
+// reads that.
+func say(socket string) {
+	c, err := net.Dial("unix", socket)
+	check(err)
+	_, err = io.Copy(os.Stdout, c)
+	check(err)
 	c.Close()
 }
 

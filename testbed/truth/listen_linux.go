@@ -7,12 +7,9 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -102,56 +99,13 @@ func (l *listener) close() ([]Told, []error) {
 
 func hear(c *net.UnixConn) (Told, error) {
 	c.SetDeadline(time.Now().Add(30 * time.Second))
-	pid, err := peerPID(c)
+	process, err := Peer(c)
 	if err != nil {
 		return Told{}, err
 	}
 	line, err := bufio.NewReader(io.LimitReader(c, 256)).ReadString('\n')
 	if err != nil {
-		return Told{}, fmt.Errorf("hear process %d: %w", pid, err)
+		return Told{}, fmt.Errorf("hear process %s: %w", process, err)
 	}
-	start, err := startOf(pid)
-	if err != nil {
-		return Told{}, err
-	}
-	return Told{
-		Nonce: strings.TrimSpace(line), Process: event.ProcessID{PID: uint32(pid), Start: start}, At: time.Now(),
-	}, nil
-}
-
-func peerPID(c *net.UnixConn) (int, error) {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	var cred *unix.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED)
-	}); err != nil {
-		return 0, err
-	}
-	if credErr != nil {
-		return 0, fmt.Errorf("peer of truth socket: %w", credErr)
-	}
-	return int(cred.Pid), nil
-}
-
-// startOf returns when a process was born, in nanoseconds since boot with the
-// precision of /proc.
-func startOf(pid int) (uint64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, fmt.Errorf("start of process: %w", err)
-	}
-	_, rest, _ := strings.Cut(string(b), ") ") // after the name, which may hold blanks
-	fields := strings.Fields(rest)
-	if len(fields) < 20 {
-		return 0, fmt.Errorf("start of process %d: /proc/%d/stat is short", pid, pid)
-	}
-	ticks, err := strconv.ParseUint(fields[19], 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("start of process %d: %w", pid, err)
-	}
-	return ticks * (1e9 / ticksPerSecond), nil
+	return Told{Nonce: strings.TrimSpace(line), Process: process, At: time.Now()}, nil
 }

@@ -25,6 +25,10 @@ type Row struct {
 	// Misfiled counts sessions whose kind or channel is not the deed's, or
 	// that are in two sessions.
 	Misfiled int `json:"misfiled"`
+	// Unexplained counts sessions of None and Set that are shown as such.
+	Unexplained int `json:"unexplained,omitempty"`
+	// Disguised counts sessions that pass for what a daemon runs by itself.
+	Disguised int `json:"disguised,omitempty"`
 }
 
 func (r *Row) add(o Row) {
@@ -36,6 +40,8 @@ func (r *Row) add(o Row) {
 	r.None += o.None
 	r.Wrong += o.Wrong
 	r.Misfiled += o.Misfiled
+	r.Unexplained += o.Unexplained
+	r.Disguised += o.Disguised
 }
 
 // Requirement is one line of what must hold.
@@ -59,98 +65,16 @@ type Result struct {
 	Failures []Failure `json:"failures,omitempty"`
 }
 
-// Failure is one deed that was missed or misjudged, or a session too many.
-type Failure struct {
-	What    string           `json:"what"`
-	Deed    *Deed            `json:"deed,omitempty"`
-	Session *session.Session `json:"session,omitempty"`
-}
-
-// String is one line; the JSON form has everything.
-func (f Failure) String() string {
-	line := f.What
-	if d := f.Deed; d != nil {
-		line += fmt.Sprintf(": %s, nonce %s, process %s", d.Door, d.Nonce, d.Process)
-		for _, p := range d.By {
-			line += ", truly by " + p.String()
-		}
-	}
-	if s := f.Session; s != nil {
-		line += fmt.Sprintf("; session %s: %s %s %s", s.ID, s.Kind, s.Channel, s.Attribution.Level)
-		if s.Actor.UID != nil {
-			line += ", " + Person{UID: *s.Actor.UID, Login: s.Actor.LoginUID, PIDs: []uint32{s.Actor.PID}}.String()
-		}
-		line += fmt.Sprintf(", %d candidates", len(s.Attribution.Candidates))
-	}
-	return line
-}
-
-// ticksPerSecond is the unit of start times in /proc (USER_HZ, 100 on every
-// Linux architecture Go runs on): the harness knows start times this exactly.
-const ticksPerSecond = 100
-
-// TruncateStart brings a start time in nanoseconds to the precision of /proc.
-func TruncateStart(ns uint64) uint64 {
-	const tick = 1e9 / ticksPerSecond
-	return ns / tick * tick
-}
-
-// index finds the sessions of deeds.
-type index struct {
-	process map[event.ProcessID][]*session.Session
-	exec    map[event.ExecID][]*session.Session
-	exit    map[exitKey][]*session.Session
-}
-
-type exitKey struct {
-	container event.ContainerID
-	code      int
-}
-
-func newIndex(sessions []session.Session) index {
-	x := index{
-		process: make(map[event.ProcessID][]*session.Session),
-		exec:    make(map[event.ExecID][]*session.Session),
-		exit:    make(map[exitKey][]*session.Session),
-	}
-	for i := range sessions {
-		s := &sessions[i]
-		for _, p := range s.Processes {
-			id := event.ProcessID{PID: p.ID.PID, Start: TruncateStart(p.ID.Start)}
-			x.process[id] = append(x.process[id], s)
-		}
-		if s.ExecID != "" {
-			x.exec[s.ExecID] = append(x.exec[s.ExecID], s)
-		}
-		if s.ExitCode != nil {
-			k := exitKey{s.Target.ContainerID, *s.ExitCode}
-			x.exit[k] = append(x.exit[k], s)
-		}
-	}
-	return x
-}
-
-func (x index) find(d *Deed) []*session.Session {
-	switch {
-	case !d.Process.IsZero():
-		return x.process[d.Process]
-	case d.ExecID != "":
-		return x.exec[d.ExecID]
-	default:
-		return x.exit[exitKey{d.Container, d.ExitCode}]
-	}
-}
-
 // Score compares deeds with sessions. Sessions in other containers than watched
 // are ignored, and so are those that deeds do not describe: attaches, copies,
 // the start of a watched container itself, and what began after until, when the
 // harness stopped taking notes.
-func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.ContainerID, until time.Time) Result {
+func Score(sheet Sheet, deeds []Deed, sessions []session.Session, watched []event.ContainerID, until time.Time) Result {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s session.Session) bool { return s.SupersededBy != "" })
 	x := newIndex(sessions)
 	rows := make(map[Door]*Row)
 	claimed := make(map[session.ID]bool)
-	res := Result{Mode: mode}
+	res := Result{Mode: sheet.Mode}
 	for i := range deeds {
 		d := &deeds[i]
 		if rows[d.Door] == nil {
@@ -160,7 +84,7 @@ func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.
 		for _, s := range found {
 			claimed[s.ID] = true
 		}
-		res.Failures = append(res.Failures, judge(mode, rows[d.Door], d, found)...)
+		res.Failures = append(res.Failures, judge(sheet.Expect(d.Door), rows[d.Door], d, found)...)
 	}
 	for i := range sessions {
 		s := &sessions[i]
@@ -169,13 +93,13 @@ func Score(mode Mode, deeds []Deed, sessions []session.Session, watched []event.
 			res.Failures = append(res.Failures, Failure{What: "nobody did this", Session: s})
 		}
 	}
-	for _, door := range Doors {
+	for _, door := range sheet.Doors {
 		if r := rows[door]; r != nil {
 			res.Rows = append(res.Rows, *r)
 			res.Total.add(*r)
 		}
 	}
-	res.require()
+	res.require(sheet)
 	return res
 }
 
@@ -184,58 +108,67 @@ func described(k session.Kind) bool {
 }
 
 // judge puts one deed into its row.
-func judge(mode Mode, r *Row, d *Deed, found []*session.Session) []Failure {
+func judge(want Expected, r *Row, d *Deed, found []*session.Session) []Failure {
 	r.Deeds++
 	if len(found) == 0 {
 		return []Failure{{What: "not found", Deed: d}}
 	}
 	r.Found++
 	s := found[0]
-	var failures []Failure
-	if len(found) > 1 {
-		r.Misfiled++
-		failures = append(failures, Failure{What: fmt.Sprintf("in %d sessions", len(found)), Deed: d, Session: found[1]})
-	}
-	if want := d.Door.expected(); !files(want, s) {
-		r.Misfiled++
-		what := fmt.Sprintf("filed as %s %s, is %s %v", s.Kind, s.Channel, want.kind, want.channels)
-		failures = append(failures, Failure{What: what, Deed: d, Session: s})
-	}
+	failures := file(want, r, d, found)
 	if why := wrong(d, s); why != "" {
 		r.Wrong++
 		return append(failures, Failure{What: "wrong: " + why, Deed: d, Session: s})
 	}
-	enough := true
-	switch s.Attribution.Level {
+	level := levelOf(d, s)
+	switch level {
 	case session.LevelExact:
 		r.Exact++
 	case session.LevelStrong:
 		r.Strong++
 	case session.LevelSet:
 		r.Set++
-		enough = mode == Off
 	default:
 		r.None++
-		enough = false
 	}
-	if !enough && d.Door.expected().exec {
-		failures = append(failures, Failure{What: "only " + string(s.Attribution.Level), Deed: d, Session: s})
+	if s.Unexplained.Is && weaker(level, session.LevelStrong) {
+		r.Unexplained++
+	}
+	if weaker(level, want.Least) {
+		failures = append(failures, Failure{What: "only " + string(level), Deed: d, Session: s})
 	}
 	return failures
 }
 
-// files says whether a session's kind and channel are right. A health check and
-// an exec of the same argv cannot be told apart without knowing who asked:
-// then a set that names the daemon and people is the right answer under either
-// heading.
-func files(want expected, s *session.Session) bool {
-	if s.Kind == want.kind && slices.Contains(want.channels, s.Channel) {
-		return true
+// file says what is wrong with where a deed's sessions are filed.
+func file(want Expected, r *Row, d *Deed, found []*session.Session) (failures []Failure) {
+	if len(found) > 1 && !want.Many {
+		r.Misfiled++
+		failures = append(failures, Failure{What: fmt.Sprintf("in %d sessions", len(found)), Deed: d, Session: found[1]})
 	}
-	docker := want.exec || want.kind == session.KindHealthcheck
-	either := s.Kind == session.KindExec || s.Kind == session.KindHealthcheck
-	known := s.Attribution.Level == session.LevelExact || s.Attribution.Level == session.LevelStrong
-	return docker && either && !known
+	for _, s := range found {
+		if want.disguised(s) {
+			r.Disguised++
+			failures = append(failures, Failure{What: "passes for what a daemon runs by itself", Deed: d, Session: s})
+		}
+		if !want.files(s) {
+			r.Misfiled++
+			what := fmt.Sprintf("filed as %s %s, is %v %v", s.Kind, s.Channel, want.Kinds, want.Channels)
+			failures = append(failures, Failure{What: what, Deed: d, Session: s})
+		}
+	}
+	return failures
+}
+
+// levelOf is how well the session of a deed is attributed. A set that leaves
+// room for somebody unknown, and is without the true actor, is no more than an
+// honest none.
+func levelOf(d *Deed, s *session.Session) session.Level {
+	l := s.Attribution.Level
+	if l == session.LevelSet && !slices.ContainsFunc(s.Attribution.Candidates, func(a session.Actor) bool { return mistaken(d, a) == "" }) {
+		return session.LevelNone
+	}
+	return l
 }
 
 // wrong says what is false about a session's attribution, "" when nothing is.
@@ -248,7 +181,7 @@ func wrong(d *Deed, s *session.Session) string {
 			return "a set, and yet an actor"
 		}
 		for _, c := range s.Attribution.Candidates {
-			if mistaken(d, c) == "" {
+			if mistaken(d, c) == "" || anybody(c) {
 				return ""
 			}
 		}
@@ -268,6 +201,9 @@ func named(a session.Actor) bool {
 	return a.Kind != session.ActorNone && a.Kind != "" || a.Service != ""
 }
 
+// anybody says whether a is a candidate of whom nothing is known.
+func anybody(a session.Actor) bool { return !named(a) && a.Address == "" }
+
 // mistaken says why a is not who did d, "" when it is.
 func mistaken(d *Deed, a session.Actor) string {
 	if len(d.By) == 0 {
@@ -276,7 +212,7 @@ func mistaken(d *Deed, a session.Actor) string {
 		}
 		return fmt.Sprintf("%s named, the daemon did it by itself", a.Kind)
 	}
-	if a.Kind != session.ActorUnix {
+	if a.Kind != session.ActorUnix && a.Kind != session.ActorKubernetes {
 		return fmt.Sprintf("%s named, a person did it", a.Kind)
 	}
 	for _, p := range d.By {
@@ -287,8 +223,16 @@ func mistaken(d *Deed, a session.Actor) string {
 	return "another person or process named"
 }
 
-// is says whether a is p: by uid, login uid and, where it is known, process.
+// is says whether a is p: by uid, login uid and, where it is known, process; or
+// by the name that Kubernetes knows.
 func (p Person) is(a session.Actor) bool {
+	if p.User != "" {
+		by := ""
+		if a.Impersonator != nil {
+			by = a.Impersonator.User
+		}
+		return a.Kind == session.ActorKubernetes && a.User == p.User && by == p.Impersonator
+	}
 	if a.UID == nil || *a.UID != p.UID {
 		return false
 	}
@@ -296,53 +240,4 @@ func (p Person) is(a session.Actor) bool {
 		return false
 	}
 	return a.PID == 0 || len(p.PIDs) == 0 || slices.Contains(p.PIDs, a.PID)
-}
-
-// require states what the mode must reach.
-func (r *Result) require() {
-	t := r.Total
-	var exec Row
-	for _, row := range r.Rows {
-		if row.Door.expected().exec {
-			exec.add(row)
-		}
-	}
-	known := percent(exec.Exact+exec.Strong, exec.Deeds)
-	besides := Row{}
-	for _, row := range r.Rows {
-		if row.Door == Ctr {
-			besides = row
-		}
-	}
-	tied := percent(besides.Exact, besides.Deeds)
-	r.Requirements = []Requirement{
-		{"sessions found", percent(t.Found, t.Deeds), "%", "100", t.Found == t.Deeds},
-		{"wrong", float64(t.Wrong), "", "0", t.Wrong == 0},
-		{"misfiled", float64(t.Misfiled), "", "0", t.Misfiled == 0},
-		{"sessions that nobody caused", float64(r.Extra), "", "0", r.Extra == 0},
-	}
-	switch r.Mode {
-	case Always:
-		r.Requirements = append(r.Requirements,
-			Requirement{"docker exec exact or strong", known, "%", ">= 99", known >= 99},
-			Requirement{"ctr task exec exact", tied, "%", ">= 99", besides.Deeds == 0 || tied >= 99})
-	case Auto:
-		r.Requirements = append(r.Requirements,
-			Requirement{"docker exec exact or strong", known, "%", ">= 95", known >= 95},
-			Requirement{"ctr task exec exact", tied, "%", ">= 95", besides.Deeds == 0 || tied >= 95})
-	case Off:
-		inside := percent(exec.Exact+exec.Strong+exec.Set, exec.Deeds)
-		r.Requirements = append(r.Requirements, Requirement{"docker exec, true actor named or in the set", inside, "%", "100", inside == 100})
-	}
-	r.OK = len(r.Rows) > 0
-	for _, q := range r.Requirements {
-		r.OK = r.OK && q.OK
-	}
-}
-
-func percent(n, of int) float64 {
-	if of == 0 {
-		return 0
-	}
-	return 100 * float64(n) / float64(of)
 }

@@ -42,6 +42,15 @@ func TestScore(t *testing.T) {
 			s.Attribution = session.Attribution{Level: session.LevelSet, Candidates: who}
 		}
 	}
+	asked := Deed{Door: DockerCLI, Process: proc, By: []Person{{User: "mia"}}}
+	user := func(name, by string) func(*session.Session) {
+		return func(s *session.Session) {
+			s.AuditID, s.Actor = "a", session.Actor{Kind: session.ActorKubernetes, User: name}
+			if by != "" {
+				s.Actor.Impersonator = &session.Identity{User: by}
+			}
+		}
+	}
 	tests := map[string]struct {
 		deed Deed
 		s    session.Session
@@ -53,10 +62,11 @@ func TestScore(t *testing.T) {
 		"other person":      {deed, good(func(s *session.Session) { s.Actor = person(9, 70) }), Row{Found: 1, Wrong: 1}},
 		"other process":     {deed, good(func(s *session.Session) { s.Actor = person(5, 71) }), Row{Found: 1, Wrong: 1}},
 		"other login":       {deed, good(func(s *session.Session) { s.Actor.LoginUID = &u5 }), Row{Found: 1, Wrong: 1}},
-		"taken for daemon":  {deed, good(check), Row{Found: 1, Wrong: 1, Misfiled: 1}},
+		"taken for daemon":  {deed, good(check), Row{Found: 1, Wrong: 1, Misfiled: 1, Disguised: 1}},
 		"in the set":        {deed, good(set(person(9, 90), person(5, 70))), Row{Found: 1, Set: 1}},
 		"not in the set":    {deed, good(set(person(9, 90), daemon)), Row{Found: 1, Wrong: 1}},
 		"set and name":      {deed, good(func(s *session.Session) { s.Attribution = session.Attribution{Level: session.LevelSet} }), Row{Found: 1, Wrong: 1}},
+		"or somebody":       {deed, good(set(person(9, 90), session.Actor{})), Row{Found: 1, None: 1}},
 		"none":              {deed, good(func(s *session.Session) { s.Actor = session.Actor{}; s.Attribution.Level = session.LevelNone }), Row{Found: 1, None: 1}},
 		"no level":          {deed, good(func(s *session.Session) { s.Attribution.Level = "" }), Row{Found: 1, Wrong: 1}},
 		"wrong channel":     {deed, good(func(s *session.Session) { s.Channel = event.ChannelDockerRun }), Row{Found: 1, Exact: 1, Misfiled: 1}},
@@ -64,6 +74,9 @@ func TestScore(t *testing.T) {
 		"health named":      {health, good(nil), Row{Found: 1, Wrong: 1, Misfiled: 1}},
 		"health or person":  {health, good(set(person(5, 70), daemon)), Row{Found: 1, Set: 1}},
 		"health: only them": {health, good(set(person(5, 70))), Row{Found: 1, Wrong: 1}},
+		"by name":           {asked, good(user("mia", "")), Row{Found: 1, Exact: 1}},
+		"in another's name": {asked, good(user("mia", "ben")), Row{Found: 1, Wrong: 1}},
+		"by audit id":       {Deed{Door: DockerCLI, AuditID: "a", By: asked.By}, good(user("mia", "")), Row{Found: 1, Exact: 1}},
 		"two people, either": {
 			Deed{Door: DockerSplit, Process: proc, By: []Person{{UID: u9}, {UID: u5}}},
 			good(nil),
@@ -72,7 +85,7 @@ func TestScore(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			res := Score(Always, []Deed{tt.deed}, []session.Session{tt.s}, nil, later)
+			res := Score(DockerSheet(Always), []Deed{tt.deed}, []session.Session{tt.s}, nil, later)
 			tt.want.Deeds = 1
 			if res.Total != tt.want {
 				t.Errorf("got %+v, want %+v (%v)", res.Total, tt.want, res.Failures)
@@ -87,10 +100,10 @@ func TestScore(t *testing.T) {
 
 func TestScoreSessionsThatNobodyCaused(t *testing.T) {
 	s := session.Session{ID: "s", Kind: session.KindEnter, Target: session.Target{ContainerID: "c"}}
-	if res := Score(Off, nil, []session.Session{s}, []event.ContainerID{"c"}, later); res.Extra != 1 || res.OK {
+	if res := Score(DockerSheet(Off), nil, []session.Session{s}, []event.ContainerID{"c"}, later); res.Extra != 1 || res.OK {
 		t.Errorf("extra = %d, ok = %v", res.Extra, res.OK)
 	}
-	if res := Score(Off, nil, []session.Session{s}, nil, later); res.Extra != 0 {
+	if res := Score(DockerSheet(Off), nil, []session.Session{s}, nil, later); res.Extra != 0 {
 		t.Errorf("a container that is not watched counts: %d", res.Extra)
 	}
 }
@@ -110,7 +123,7 @@ func TestShares(t *testing.T) {
 	} {
 		r := rows(tt.known, tt.set)
 		r.Mode = tt.mode
-		r.require()
+		r.require(DockerSheet(tt.mode))
 		if r.OK != tt.want {
 			t.Errorf("%s %d of 100 known: ok = %v", tt.mode, tt.known, r.OK)
 		}

@@ -81,7 +81,7 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 	until := time.Now()
 	pause(ctx, time.Second)
 	deeds, closeErr := s.close(ctx)
-	if err := errors.Join(err, closeErr, keepJSON(filepath.Join(keep, "deeds.jsonl"), deeds)); err != nil {
+	if err := errors.Join(err, closeErr, Keep(filepath.Join(keep, "deeds.jsonl"), deeds)); err != nil {
 		return Result{}, err
 	}
 	fmt.Fprintf(opts.Log, "%s: %d commands in %.1fs\n", mode, len(deeds), until.Sub(began).Seconds())
@@ -95,10 +95,10 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 	if err != nil {
 		return Result{}, err
 	}
-	if err := keepJSON(filepath.Join(keep, "sessions.jsonl"), sessions); err != nil {
+	if err := Keep(filepath.Join(keep, "sessions.jsonl"), sessions); err != nil {
 		return Result{}, err
 	}
-	return Score(mode, deeds, sessions, s.watched, until), nil
+	return Score(DockerSheet(mode), deeds, sessions, s.watched, until), nil
 }
 
 // play does all acts of all rounds in random order, several at once.
@@ -158,7 +158,8 @@ func settled(deeds []Deed, sessions []session.Session) bool {
 	return true
 }
 
-func keepJSON[T any](path string, values []T) error {
+// Keep writes values to a file, one JSON object a line.
+func Keep[T any](path string, values []T) error {
 	f, err := os.Create(path)
 	if err != nil {
 		return err

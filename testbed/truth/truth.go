@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // Door is a way in, as the harness uses it.
@@ -52,37 +51,6 @@ var Doors = []Door{
 	Health, Run, Ctr, Runc, Nsenter, NsenterMnt, NsenterInCg, Chroot,
 }
 
-// expected says what sessions of a door look like.
-type expected struct {
-	kind     session.Kind
-	channels []event.Channel
-	exec     bool // a docker exec by a person: the required shares count it
-}
-
-func (d Door) expected() expected {
-	execs := []event.Channel{event.ChannelDockerExec, event.ChannelDockerExecSplit}
-	switch d {
-	case DockerUnused:
-		return expected{kind: session.KindExec, channels: execs}
-	case Health:
-		return expected{kind: session.KindHealthcheck, channels: []event.Channel{event.ChannelDockerHealth}}
-	case Run:
-		return expected{kind: session.KindStart, channels: []event.Channel{event.ChannelDockerRun}}
-	case Ctr:
-		return expected{kind: session.KindRuntime, channels: []event.Channel{event.ChannelRuntimeCtr}}
-	case Runc:
-		return expected{kind: session.KindRuntime, channels: []event.Channel{event.ChannelRuntimeRunc}}
-	case Nsenter, NsenterMnt:
-		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostNsenter}}
-	case NsenterInCg:
-		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostCgroup}}
-	case Chroot:
-		return expected{kind: session.KindEnter, channels: []event.Channel{event.ChannelHostChroot}}
-	default:
-		return expected{kind: session.KindExec, channels: execs, exec: true}
-	}
-}
-
 // Person is the true actor of a deed.
 type Person struct {
 	UID uint32 `json:"uid"`
@@ -92,10 +60,20 @@ type Person struct {
 	// PIDs are the processes that spoke to the service for this person; empty
 	// where no service was asked.
 	PIDs []uint32 `json:"pids,omitempty"`
+	// User is the name of a person whom Kubernetes knows, by whom the rest is
+	// then not asked; Impersonator is who acted as User.
+	User         string `json:"user,omitempty"`
+	Impersonator string `json:"impersonator,omitempty"`
 }
 
 // String is the person in a log line.
 func (p Person) String() string {
+	if p.Impersonator != "" {
+		return p.User + " (in truth " + p.Impersonator + ")"
+	}
+	if p.User != "" {
+		return p.User
+	}
 	s := fmt.Sprintf("uid %d", p.UID)
 	if p.Login != nil {
 		s += fmt.Sprintf(" (login %d)", *p.Login)
@@ -108,22 +86,28 @@ type Deed struct {
 	Nonce     string            `json:"nonce"`
 	Door      Door              `json:"door"`
 	Container event.ContainerID `json:"container,omitempty"`
-	// By are the true actors: one, or the two of DockerSplit, either of whom is
-	// right. Nobody for a health check.
+	// By are the true actors: one, or several who are right equally (the two of
+	// DockerSplit; a user and the process that spoke for him). Nobody for what a
+	// daemon runs by itself.
 	By []Person `json:"by,omitempty"`
-	// Process, ExecID and ExitCode are the keys by which its session is found,
-	// the first that is there counts.
+	// These are the keys by which its session is found, the first that is there
+	// counts: what says most comes first.
 	Process  event.ProcessID `json:"process,omitzero"`
 	ExecID   event.ExecID    `json:"exec_id,omitempty"`
+	AuditID  event.AuditID   `json:"audit_id,omitempty"`
+	Path     string          `json:"path,omitempty"` // of a copy; nobody else uses it
+	Name     string          `json:"name,omitempty"` // of the container; the deed made it
+	User     string          `json:"user,omitempty"` // he does nothing else
 	ExitCode int             `json:"exit_code,omitempty"`
 	Start    time.Time       `json:"start"`
 	End      time.Time       `json:"end"`
 }
 
-// Mode is a value of up's flag --client-requests.
+// Mode is what Sallyport is given to see: for Docker, a value of up's flag
+// --client-requests.
 type Mode string
 
-// The modes that are scored.
+// The modes of the Docker storm.
 const (
 	Always Mode = "always"
 	Auto   Mode = "auto"

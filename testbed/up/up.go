@@ -1,7 +1,6 @@
 //go:build linux
 
-// Package up runs `sallyport up` beside a private Docker engine and reads what
-// it found, through nothing but the command line, as a user would.
+// Package up runs `sallyport up` beside private daemons and reads what it found, through nothing but the command line, as a user would.
 package up
 
 import (
@@ -36,6 +35,13 @@ type Process struct {
 // Start starts program as `up` on the engine, with an empty state directory
 // and a log in dir. args are added to the command line.
 func Start(program, dir string, e *docker.Engine, args ...string) (*Process, error) {
+	return Run(program, dir, exec.Command, append([]string{"--docker", e.Address}, args...)...)
+}
+
+// Run starts program as `up`, with an empty state directory and a log in dir, as
+// a command that command makes: one of exec.Command, or of another network
+// namespace. args are added to the command line.
+func Run(program, dir string, command func(name string, args ...string) *exec.Cmd, args ...string) (*Process, error) {
 	p := &Process{
 		State: filepath.Join(dir, "state"), Log: filepath.Join(dir, "up.log"),
 		program: program, done: make(chan error, 1),
@@ -48,8 +54,8 @@ func Start(program, dir string, e *docker.Engine, args ...string) (*Process, err
 		return nil, err
 	}
 	defer log.Close()
-	args = append([]string{"up", "--state", p.State, "--docker", e.Address, "--listen", "127.0.0.1:0"}, args...)
-	p.cmd = exec.Command(program, args...)
+	args = append([]string{"up", "--state", p.State, "--listen", "127.0.0.1:0"}, args...)
+	p.cmd = command(program, args...)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches the caller, who stops it in order
 	if err := p.cmd.Start(); err != nil {

@@ -49,10 +49,13 @@ func (a arrival) began() time.Time {
 	return a.n.born()
 }
 
-// arrived is when its process came in; the earliest it can have been asked for
-// lies before that.
+// arrived is when it was there for certain: whoever asked, asked before that.
+// That is when the runtime had made its exec, or else when its process came in.
 func (a arrival) arrived() time.Time {
 	t := a.began()
+	if a.x != nil && a.x.added != nil && a.x.added.Time.Equal(t) {
+		return t
+	}
 	if a.x != nil && a.n != nil && a.n.fact != nil && a.n.fact.Cause != event.EntryFound && a.n.born().After(t) {
 		return a.n.born()
 	}
@@ -96,12 +99,13 @@ func (e *Engine) ofPod(a arrival) bool {
 }
 
 // arrivalsIn lists the commands that came into a container, those of the
-// runtime's own clients left out: they have an id of their own.
+// runtime's own clients left out: they have an id of their own. The list is not
+// the caller's to change.
 func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
-	var out []arrival
+	out, ok := e.memo.arrivals[id]
 	c := e.containers[id]
-	if c == nil {
-		return nil
+	if ok || c == nil {
+		return out
 	}
 	for _, x := range c.execs {
 		if a := (arrival{x, e.entryOf(x)}); e.ofPod(a) {
@@ -113,6 +117,7 @@ func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
 			out = append(out, a)
 		}
 	}
+	e.memo.arrivals[id] = out
 	return out
 }
 
@@ -136,17 +141,17 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if f := c.fact(); p.pod.uid != "" && f != nil && f.Object != nil && f.Object.UID != "" && f.Object.UID != p.pod.uid {
 		return false
 	}
-	if argv, whole := a.argv(); !asAsked(k.argv, argv, whole) {
+	if a.arrived().Before(e.lo(c)) {
+		return false
+	}
+	if until, ends := e.hi(c); ends && a.began().After(until) {
 		return false
 	}
 	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec {
 		return false
 	}
-	if a.arrived().Before(e.lo(c)) || e.manner(a)&mannerOf(k.op) == 0 {
-		return false
-	}
-	until, ends := e.hi(c)
-	return !ends || !a.began().After(until)
+	argv, whole := a.argv()
+	return asAsked(k.argv, argv, whole) && e.manner(a)&mannerOf(k.op) != 0
 }
 
 // asAsked reports whether a process that executed ran can come from a request
@@ -166,9 +171,21 @@ func asAsked(asked, ran []string, whole bool) bool {
 		}
 	}
 	if whole {
-		return slices.Equal(asked, ran)
+		return slices.Equal(asked, ran) || isScript(asked, ran)
 	}
 	return len(ran) <= len(asked) && (len(ran) == 0 || slices.Equal(asked[:len(ran)-1], ran[:len(ran)-1]))
+}
+
+// isScript reports whether ran is what the kernel makes of a script that was
+// asked for: an interpreter, at most one argument of its, the script's path, and
+// the rest (execve(2)).
+func isScript(asked, ran []string) bool {
+	before := len(ran) - len(asked)
+	if len(asked) == 0 || before < 1 || before > 2 || !slices.Equal(asked[1:], ran[before+1:]) {
+		return false
+	}
+	path := ran[before]
+	return path == asked[0] || !strings.Contains(asked[0], "/") && strings.Contains(path, "/") && base(path) == asked[0]
 }
 
 // arrivalsOf lists the commands that c may stand behind.
@@ -179,7 +196,7 @@ func (e *Engine) arrivalsOf(c *call) []arrival {
 			continue
 		}
 		for _, a := range e.arrivalsIn(id) {
-			if e.fits(a, c) {
+			if e.fits(a, c) && slices.Contains(e.choose(a).calls, c) {
 				out = append(out, a)
 			}
 		}
@@ -238,80 +255,193 @@ type choice struct {
 }
 
 // groupMax bounds the identical commands that are told apart at once.
-const groupMax = 128
+const groupMax = 512
 
 // choose weighs all arrivals and requests that could be mistaken for each
 // other, a among them.
 func (e *Engine) choose(a arrival) choice {
-	arrivals, calls := e.group(a)
-	if len(calls) == 0 {
-		return choice{alone: true, settled: e.asksKnown(a.began())}
+	if w, ok := e.memo.choices[a.subject()]; ok {
+		return w
 	}
-	p := pairing.Problem{Right: len(calls)}
-	for _, x := range arrivals {
-		p.LeftAlone = append(p.LeftAlone, true)
-		var fits []int
-		for j, c := range calls {
-			if e.fits(x, c) {
-				fits = append(fits, j)
-			}
-		}
-		p.Fits = append(p.Fits, fits)
+	g := e.group(a)
+	weighed := e.weigh(g)
+	for i, x := range g.arrivals[:len(weighed)] {
+		e.memo.choices[x.subject()] = weighed[i]
 	}
-	out := choice{admitted: true, settled: e.asksKnown(a.began())}
-	for _, c := range calls {
+	return weighed[0]
+}
+
+// weigh returns the choices of a whole group; of one that is too large, those
+// of its first arrival.
+func (e *Engine) weigh(g group) []choice {
+	if len(g.calls) == 0 {
+		return []choice{{alone: true, settled: e.asksKnown(g.arrivals[0].began())}}
+	}
+	p := pairing.Problem{Fits: g.fits, Right: len(g.calls), LeftAlone: make([]bool, len(g.arrivals))}
+	for i, x := range g.arrivals {
+		p.LeftAlone[i] = !e.mustBeAsked(x)
+	}
+	admitted, settled := true, true
+	for _, c := range g.calls {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
-		out.admitted = out.admitted && c.adm != nil && c.adm.Alone
-		out.settled = out.settled && e.settled(e.lo(c)) && c.vouched()
+		admitted = admitted && c.adm != nil && c.adm.Alone
+		settled = settled && e.settled(e.lo(c)) && c.vouched()
 	}
-	choices, ok := p.Solve()
-	if !ok || len(arrivals) > groupMax || len(calls) > groupMax {
-		out.alone = true
-		for _, j := range p.Fits[0] {
-			out.calls = append(out.calls, calls[j])
+	var choices []pairing.Choice
+	if len(g.arrivals) <= groupMax && len(g.calls) <= groupMax {
+		choices, _ = p.Solve()
+	}
+	if choices == nil {
+		choices = []pairing.Choice{{Partners: g.fits[0], Alone: true}}
+	}
+	out := make([]choice, len(choices))
+	for i, w := range choices {
+		out[i] = choice{alone: w.Alone, admitted: admitted, settled: settled && e.asksKnown(g.arrivals[i].began())}
+		for _, j := range w.Partners {
+			out[i].calls = append(out[i].calls, g.calls[j])
 		}
-		return out
 	}
-	for _, j := range choices[0].Partners {
-		out.calls = append(out.calls, calls[j])
-	}
-	out.alone = choices[0].Alone
 	return out
 }
 
-// group collects what could be mistaken for each other: the requests that fit
-// a, the arrivals that fit those, and so on. a comes first.
-func (e *Engine) group(a arrival) ([]arrival, []*call) {
+// group is what could be mistaken for each other: arrivals, requests in order of
+// time, and by the index of each arrival those of the requests that fit it.
+type group struct {
+	arrivals []arrival
+	calls    []*call
+	fits     [][]int
+}
+
+// group collects the requests that fit a, the arrivals that fit those, and so
+// on. a comes first.
+func (e *Engine) group(a arrival) group {
 	k := e.containers[a.container()]
 	if k == nil || k.pod == nil {
-		return []arrival{a}, nil
+		return group{arrivals: []arrival{a}}
 	}
-	others := e.arrivalsIn(a.container())
-	asked := e.callsTo(k.pod.pod)
-	arrivals, calls := []arrival{a}, []*call(nil)
-	for i := 0; i < len(arrivals) && len(arrivals) <= groupMax; i++ {
-		for _, c := range asked {
-			if slices.Contains(calls, c) || !e.fits(arrivals[i], c) {
+	spans := e.spansOf(k.pod.pod)
+	others := e.momentsIn(a.container(), a)
+	g := group{}
+	in := make([]bool, len(spans))
+	taken := make([]bool, len(others))
+	for todo := []int{0}; len(todo) > 0 && len(g.arrivals) <= groupMax; todo = todo[1:] { // others[0] is a
+		m := others[todo[0]]
+		taken[todo[0]] = true
+		var fits []int
+		for j, c := range spans {
+			if !c.holds(m) || !e.fits(m.arrival, c.call) {
 				continue
 			}
-			calls = append(calls, c)
-			for _, o := range others {
-				if !slices.ContainsFunc(arrivals, func(b arrival) bool { return b.subject() == o.subject() }) && e.fits(o, c) {
-					arrivals = append(arrivals, o)
+			fits = append(fits, j)
+			if in[j] {
+				continue
+			}
+			in[j] = true
+			for i, o := range others {
+				if !taken[i] && c.holds(o) && e.fits(o.arrival, c.call) {
+					taken[i] = true
+					todo = append(todo, i)
 				}
 			}
 		}
+		g.arrivals, g.fits = append(g.arrivals, m.arrival), append(g.fits, fits)
 	}
-	return arrivals, calls
+	return g.number(spans, in)
 }
 
-// callsTo lists the requests that concern a pod, in order of time.
-func (e *Engine) callsTo(pod podName) []*call {
-	out := slices.Clone(e.kube.byPod[pod])
-	slices.SortFunc(out, func(a, b *call) int {
-		return cmp.Or(e.lo(a).Compare(e.lo(b)), cmp.Compare(a.sessionID(), b.sessionID()))
-	})
+// number gives the requests that are in the group numbers of their own.
+func (g group) number(spans []span, in []bool) group {
+	index := make([]int, len(spans))
+	for j, c := range spans {
+		if in[j] {
+			index[j] = len(g.calls)
+			g.calls = append(g.calls, c.call)
+		}
+	}
+	for _, fits := range g.fits {
+		for i, j := range fits {
+			fits[i] = index[j]
+		}
+	}
+	return g
+}
+
+// moment is an arrival with its times at hand.
+type moment struct {
+	arrival
+	beganAt, arrivedAt time.Time
+}
+
+// momentsIn lists the arrivals in a container, a first.
+func (e *Engine) momentsIn(id event.ContainerID, a arrival) []moment {
+	out := []moment{{a, a.began(), a.arrived()}}
+	for _, o := range e.arrivalsIn(id) {
+		if o.subject() != a.subject() {
+			out = append(out, moment{o, o.began(), o.arrived()})
+		}
+	}
 	return out
+}
+
+// span is a request with its times at hand.
+type span struct {
+	*call
+	from, until time.Time
+	ends        bool
+}
+
+// holds reports whether m is of the request's time.
+func (c span) holds(m moment) bool {
+	return !m.arrivedAt.Before(c.from) && (!c.ends || !m.beganAt.After(c.until))
+}
+
+// spansOf lists the requests that concern a pod, in order of time.
+func (e *Engine) spansOf(pod podName) []span {
+	out, ok := e.memo.spans[pod]
+	if ok {
+		return out
+	}
+	for _, c := range e.callsTo(pod) {
+		until, ends := e.hi(c)
+		out = append(out, span{c, e.lo(c), until, ends})
+	}
+	e.memo.spans[pod] = out
+	return out
+}
+
+// callsTo lists the requests that concern a pod, in order of time. The list is
+// not the caller's to change.
+func (e *Engine) callsTo(pod podName) []*call {
+	out, ok := e.memo.calls[pod]
+	if ok {
+		return out
+	}
+	out = slices.Clone(e.kube.byPod[pod])
+	slices.SortFunc(out, func(a, b *call) int {
+		if d := e.lo(a).Compare(e.lo(b)); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.sessionID(), b.sessionID())
+	})
+	e.memo.calls[pod] = out
+	return out
+}
+
+// mustBeAsked reports whether a can only have come by a request to the API
+// server: whoever else could have asked the kubelet or the runtime would have
+// been seen, and it is not what the kubelet runs by itself.
+func (e *Engine) mustBeAsked(a arrival) bool {
+	t := a.began()
+	return e.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
+		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
+}
+
+// specKnown reports whether it is known what the kubelet runs by itself in a's
+// container, and what a ran.
+func (e *Engine) specKnown(a arrival) bool {
+	k := e.containers[a.container()]
+	_, whole := a.argv()
+	return whole && k != nil && k.pod != nil && k.pod.spec != nil
 }
 
 // mustRun reports whether a process must have come of c: the API server opened
@@ -319,7 +449,7 @@ func (e *Engine) callsTo(pod podName) []*call {
 // 101 alone does not say that anything ran (testbed.md §4.8); a command that is
 // not found leaves an exec without a process, which counts as its arrival.
 func (e *Engine) mustRun(c *call) bool {
-	if !c.opened() {
+	if !c.opened() || c.ask().op == event.KubeNodeExec { // the latter fails after its 101 (testbed.md §4.10)
 		return false
 	}
 	lo := e.lo(c)
@@ -565,13 +695,15 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 	})
 }
 
-// isKubelet goes by the executable, as isAPIServer does.
-func isKubelet(p event.Peer) bool { return base(string(p.Exe)) == "kubelet" || p.Comm == "kubelet" }
+// isKubelet and isAPIServer go by what a local process is called: by its file,
+// its name, or its first argument, as of a program that is several in one.
+func isKubelet(p event.Peer) bool { return called(p, "kubelet") }
 
-// isAPIServer goes by the executable of a local process; one elsewhere is not
-// known for what it is.
-func isAPIServer(p event.Peer) bool {
-	return base(string(p.Exe)) == "kube-apiserver" || p.Comm == "kube-apiserver"
+// isAPIServer says nothing of a process that is elsewhere.
+func isAPIServer(p event.Peer) bool { return called(p, "kube-apiserver") }
+
+func called(p event.Peer, name string) bool {
+	return base(string(p.Exe)) == name || string(p.Comm) == name || len(p.Argv.Args) > 0 && base(p.Argv.Args[0]) == name
 }
 
 // reviewCache is how long a kubelet remembers that somebody may talk to it

@@ -80,6 +80,7 @@ type Engine struct {
 	conns      map[event.ConnID]*conn
 	requests   map[event.RequestID]*request
 	kube       kube
+	memo       memo
 
 	execsByID   map[event.ExecID][]*exec // exec ids chosen by ctr need not be unique
 	execsByPID  map[uint32][]*exec
@@ -101,7 +102,7 @@ type Engine struct {
 
 // New returns an empty engine.
 func New(opt Options) *Engine {
-	return &Engine{
+	e := &Engine{
 		opt:          opt.withDefaults(),
 		users:        map[uint32]string{},
 		containers:   map[event.ContainerID]*container{},
@@ -123,6 +124,8 @@ func New(opt Options) *Engine {
 		adoptedRoots: map[event.ProcessID]*orphan{},
 		retired:      newRetired(retiredMax),
 	}
+	e.changed()
+	return e
 }
 
 // Observe takes one observation and returns the revisions that are due by now.
@@ -136,6 +139,7 @@ func (e *Engine) Observe(o event.Observation) []session.Revision {
 		e.sweep()
 	}
 	e.apply(o)
+	e.changed()
 	return e.due(e.now)
 }
 
@@ -146,6 +150,7 @@ func (e *Engine) Flush() []session.Revision {
 	for _, c := range e.open() {
 		e.touch(c, true)
 	}
+	e.changed()
 	return e.due(e.now)
 }
 

@@ -33,21 +33,54 @@ func criFits(a arrival, o *event.RuntimeRequest) bool {
 	return between(o.Time, a.began().Add(-lag), a.began()) && (o.Cut || asAsked(o.Argv, argv, whole))
 }
 
+// criAsked are the requests by CRI that can be an arrival's; alone says that
+// there may be one that was not seen.
+type criAsked struct {
+	requests []*event.RuntimeRequest
+	alone    bool
+}
+
 // criChoice returns the requests by CRI that can be a's, the kubelet's among
 // them, in all ways of pairing the container's execs with the requests. alone
 // says that there may be one that was not seen.
 func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
+	w, ok := e.memo.cri[a.subject()]
+	if !ok {
+		e.weighCRI(a)
+		w = e.memo.cri[a.subject()]
+	}
+	return w.requests, w.alone
+}
+
+// weighCRI works out the choices of a and of every command in its container
+// that could be mistaken for it.
+func (e *Engine) weighCRI(a arrival) {
 	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool {
 		return o.API != event.APICRI || o.Time.Sub(a.began()).Abs() > 3*streamLag
 	})
-	if !slices.ContainsFunc(all, func(o *event.RuntimeRequest) bool { return criFits(a, o) }) {
-		return nil, true
+	group := []arrival{a}
+	others := slices.DeleteFunc(slices.Clone(e.arrivalsIn(a.container())), func(b arrival) bool { return b.subject() == a.subject() })
+	in := make([]bool, len(all))
+	for i := 0; i < len(group) && len(group) < groupMax; i++ {
+		for j, o := range all {
+			if in[j] || !criFits(group[i], o) {
+				continue
+			}
+			in[j] = true
+			others = slices.DeleteFunc(others, func(b arrival) bool {
+				fits := criFits(b, o)
+				if fits {
+					group = append(group, b)
+				}
+				return fits
+			})
+		}
 	}
 	p := pairing.Problem{Right: len(all), RightAlone: make([]bool, len(all))}
 	for i := range all {
 		p.RightAlone[i] = true // it may have failed
 	}
-	add := func(b arrival) {
+	for _, b := range group {
 		var fits []int
 		for i, o := range all {
 			if criFits(b, o) {
@@ -56,23 +89,21 @@ func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool
 		}
 		p.Fits, p.LeftAlone = append(p.Fits, fits), append(p.LeftAlone, len(fits) == 0 || !e.criKnown(b.began()))
 	}
-	add(a)
-	for _, b := range e.arrivalsIn(a.container()) {
-		if b.subject() != a.subject() && b.began().Sub(a.began()).Abs() < 2*streamLag {
-			add(b)
-		}
-	}
 	if len(p.Fits) > groupMax || len(all) > groupMax {
-		return nil, true
+		e.memo.cri[a.subject()] = criAsked{alone: true}
+		return
 	}
 	choices, ok := p.Solve()
 	if !ok {
 		choices = []pairing.Choice{{Partners: p.Fits[0], Alone: true}}
 	}
-	for _, i := range choices[0].Partners {
-		asked = append(asked, all[i])
+	for i, w := range choices {
+		asked := criAsked{alone: w.Alone || len(p.Fits[i]) == 0}
+		for _, j := range w.Partners {
+			asked.requests = append(asked.requests, all[j])
+		}
+		e.memo.cri[group[i].subject()] = asked
 	}
-	return asked, choices[0].Alone
 }
 
 // criKnown reports whether every request by CRI that can have been made at t was

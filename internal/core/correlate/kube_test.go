@@ -207,7 +207,7 @@ func TestOneRequestTwoProcesses(t *testing.T) {
 	c := newCluster(false)
 	begin := c.now
 	x := c.exec("alice", time.Second, "/bin/id")
-	c.now = begin.Add(100 * time.Millisecond)
+	c.now = begin.Add(10 * time.Millisecond)
 	y := c.direct(100*time.Millisecond, "/bin/id")
 	c.end()
 	got := finally(c.obs)
@@ -466,5 +466,41 @@ func TestLongSessionKeepsItsActor(t *testing.T) {
 	s := one(t, finally(obs))
 	if s.Attribution.Level != session.LevelExact || s.State != session.StateEnded || s.Actor.User != "ann" || s.ArgvSource != "request" {
 		t.Errorf("level %s, state %s, actor %+v, argv from %s", s.Attribution.Level, s.State, s.Actor, s.ArgvSource)
+	}
+}
+
+// TestKubeTwinsInTurn: of the same command by two people, the first process is
+// the first request's, because nobody but the API server can have asked; then
+// the second process is not.
+func TestKubeTwinsInTurn(t *testing.T) {
+	c := newCluster(false)
+	first := c.exec("alice", time.Second, "/bin/id")
+	c.later(300 * time.Millisecond)
+	second := c.exec("bob", time.Second, "/bin/id")
+	c.later(2 * time.Second)
+	c.end()
+	m := finally(c.obs)
+	for x, who := range map[event.ExecID]string{first: "alice", second: "bob"} {
+		if s := ofExec(t, m, x); s.Attribution.Level != session.LevelStrong || s.Actor.User != who {
+			t.Errorf("%s's: %s %+v", who, s.Attribution.Level, s.Attribution.Candidates)
+		}
+	}
+}
+
+// TestKubeScript: what runs of a script is its interpreter.
+func TestKubeScript(t *testing.T) {
+	c := newCluster(false)
+	c.ids++
+	received := c.now
+	argv := []string{"/opt/backup", "now"}
+	c.add(c.request("alice", event.KubeReceived, received, 0, argv, "n"))
+	c.later(20 * time.Millisecond)
+	x := c.run("alice", time.Second, []string{"/bin/sh", "-e", "/opt/backup", "now"})
+	c.add(c.request("alice", event.KubeStarted, received, 101, argv, "n"))
+	c.later(2 * time.Second)
+	c.add(c.request("alice", event.KubeComplete, received, 101, argv, "n"))
+	c.end()
+	if s := ofExec(t, finally(c.obs), x); s.Actor.User != "alice" {
+		t.Errorf("%s %+v, %+v", s.Attribution.Level, s.Actor, s.Unexplained)
 	}
 }

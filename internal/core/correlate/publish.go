@@ -44,6 +44,19 @@ const coalesce = 50 * time.Millisecond
 // process than a session lists: each revision would hold all that it lists.
 const crowdedFactor = 10
 
+// podCoalesce is coalesce for sessions in pods that have a name, or several: each
+// new request and connection may matter to all of them.
+const podCoalesce = time.Second
+
+// wake is how long a revision of c waits for facts that come in the wake of one.
+func (e *Engine) wake(c subject) time.Duration {
+	p := c.state().published
+	if p == nil || p.Attribution.Level == session.LevelNone || !e.inPod(p.Target.ContainerID) {
+		return coalesce
+	}
+	return podCoalesce
+}
+
 // touch notes that something about c changed. Urgent changes are looked at
 // once the session has settled; others wait for the debounce.
 func (e *Engine) touch(c subject, urgent bool) {
@@ -59,7 +72,7 @@ func (e *Engine) touch(c subject, urgent bool) {
 	switch {
 	case s.derivedAt.IsZero() || s.published == nil && urgent:
 	case urgent:
-		due = e.now.Add(coalesce)
+		due = e.now.Add(e.wake(c))
 	case s.crowded:
 		due = s.derivedAt.Add(crowdedFactor * e.opt.Debounce)
 	default:
@@ -175,6 +188,7 @@ func (e *Engine) expire(c subject) {
 		e.disown(s.published.ID)
 	}
 	c.forget(e)
+	e.changed()
 }
 
 // createdMax is how long an exec that was created and never started is kept:

@@ -47,13 +47,15 @@ type canary struct {
 	opts  CanaryOptions
 	stats *Witness
 
-	mu   sync.Mutex
-	sent []flight // guarded by mu; not come back yet, in order
+	mu     sync.Mutex
+	sent   []flight // guarded by mu; not come back yet, in order
+	delays delays   // guarded by mu; of those that have
 }
 
 type flight struct {
-	token string
-	at    time.Time
+	token    string
+	at       time.Time
+	answered time.Time // zero while it is not
 }
 
 // flightsMax bounds the canaries that are waited for: those of an hour.
@@ -107,6 +109,7 @@ func (c *canary) send(ctx context.Context, s *sink) {
 		return
 	}
 	if err == nil {
+		c.answered(f.token, time.Now())
 		s.limit("")
 		return
 	}
@@ -124,18 +127,57 @@ func (c *canary) check(s *sink) {
 	}
 }
 
-// take removes a canary from those that are waited for. It returns when it was
-// sent, zero if it is not waited for, and whether an earlier one is missing.
-func (c *canary) take(token string) (at time.Time, missing bool) {
+// answered notes when the API server had answered a canary.
+func (c *canary) answered(token string, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range c.sent {
+		if c.sent[i].token == token {
+			c.sent[i].answered = at
+		}
+	}
+}
+
+// late returns how long canaries were on their way lately, and when the oldest
+// was sent that has not come back, zero if none.
+func (c *canary) late(at time.Time) (delay time.Duration, waiting time.Time) {
+	if c == nil {
+		return 0, time.Time{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.sent) > 0 {
+		waiting = c.sent[0].at
+	}
+	return c.delays.most(at), waiting
+}
+
+// clock measures the API server's clock by a canary: it was received after it
+// was sent, and before its answer or its event had come.
+func (f flight) clock(received, now time.Time) event.Clock {
+	until := f.answered
+	if until.IsZero() {
+		until = now
+	}
+	half := until.Sub(f.at) / 2
+	return event.Clock{
+		Header: header(now), Of: "apiserver", Offset: event.Duration(received.Sub(f.at.Add(half))), Error: event.Duration(half + time.Millisecond),
+	}
+}
+
+// take removes a canary from those that are waited for. It returns the canary,
+// zero if it is not waited for, and whether an earlier one is missing.
+func (c *canary) take(token string) (f flight, missing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i, f := range c.sent {
 		if f.token == token {
 			c.sent = append(c.sent[:i:i], c.sent[i+1:]...)
-			return f.at, i > 0
+			c.delays.add(time.Now(), time.Since(f.at))
+			return f, i > 0
 		}
 	}
-	return time.Time{}, false
+	return flight{}, false
 }
 
 // heard reports whether q is a canary, which is then not told to anybody. One
@@ -148,14 +190,15 @@ func (c *canary) heard(q *event.KubeRequest, s *sink) bool {
 	if !ok || !c.genuine(token) || q.Code != 0 && q.Code < http.StatusBadRequest {
 		return false
 	}
-	if at, missing := c.take(token); !at.IsZero() {
+	if f, missing := c.take(token); f.token != "" {
 		c.stats.stats.canaries.Add(1)
 		from := time.Time{}
 		if missing {
-			from = at
+			from = f.at
 		}
 		s.wake(from)
-		s.progress(at.Add(-time.Second)) // batches of a webhook may overtake each other
+		s.put(f.clock(q.Received, time.Now()))
+		s.progress(f.at.Add(-time.Second)) // batches of a webhook may overtake each other
 	}
 	return true
 }

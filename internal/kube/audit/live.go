@@ -106,7 +106,7 @@ func (f *follower) report(began time.Time) {
 	f.told = began
 	f.mark(began)
 	if len(f.lines.rest()) == 0 && !f.lines.skipping {
-		f.s.progress(began.Add(-time.Second))
+		f.s.atEnd(began)
 	}
 	f.trail = append(f.trail, *f.place)
 	due := 0

@@ -86,6 +86,20 @@ func (s *sink) put(o event.Observation) {
 	s.emit(o)
 }
 
+// atEnd says that a log has been read to its end at that time. What is not there
+// may still be on its way, if the log is a copy: as long as canaries were, and
+// whatever came after one that has not come back.
+func (s *sink) atEnd(at time.Time) {
+	late, through := s.canary.late(at)
+	if late > 0 {
+		at = at.Add(-late)
+	}
+	if at = at.Add(-time.Second); through.IsZero() || at.Before(through) {
+		through = at
+	}
+	s.progress(through)
+}
+
 // progress says that all that happened before through has been reported.
 func (s *sink) progress(through time.Time) {
 	s.mu.Lock()
