@@ -12,7 +12,7 @@ import (
 // starts tells the admission webhook's gate what it waits for: that a command
 // has started in a container of this node. The runtime's witness says which
 // pod a container belongs to, the kernel's what starts in it, and the audit log
-// what was refused after all.
+// what is over.
 type starts struct {
 	gate *admission.Gate
 
@@ -63,8 +63,8 @@ func (s *starts) see(o event.Observation) {
 			s.mu.Unlock()
 		}
 	case event.KubeRequest:
-		if o.Nonce != "" && o.Stage == event.KubeComplete && o.Code >= 400 {
-			s.gate.Refused(o.Nonce)
+		if o.Nonce != "" && o.Stage == event.KubeComplete { // whatever it started, started by now
+			s.gate.Over(o.Nonce)
 		}
 	}
 }

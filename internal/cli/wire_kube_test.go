@@ -89,8 +89,8 @@ func TestStarts(t *testing.T) {
 		if alone := <-pass("1"); alone {
 			t.Error("alone beside another")
 		}
-		s.gate.Refused("0")
-		s.gate.Refused("1")
+		s.gate.Over("0")
+		s.gate.Over("1")
 
 		s.see(event.WitnessState{Header: head(event.WitnessKernel), Up: true})
 		s.see(event.RuntimeContainer{Header: head(event.WitnessContainerd), ID: "c1", Pod: "web", PodNamespace: "ns", Name: "app"})

@@ -168,8 +168,8 @@ func netNS(pid uint32) (uint32, error) {
 }
 
 func netNSPath(pid uint32) string {
-	if pid == 0 {
-		return "/proc/self/ns/net"
+	if pid == 0 { // not self, the first thread: one that is left in another namespace may be it
+		return "/proc/thread-self/ns/net"
 	}
 	return "/proc/" + strconv.FormatUint(uint64(pid), 10) + "/ns/net"
 }

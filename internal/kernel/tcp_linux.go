@@ -25,6 +25,9 @@ type tcpConns struct {
 	// been read for.
 	stale bool
 	told  []string
+	// look is when it is read in any case, in ns since boot: the kernel's walk
+	// through its table can pass by a connection that moves meanwhile.
+	look uint64
 	// read is a list that waits until every record from before it is handled;
 	// over are the connections that were gone meanwhile.
 	read   []sensorOpenTcp
@@ -59,7 +62,7 @@ func newTCPConns(p *processes, objs *sensorObjects) *tcpConns {
 
 // watch watches these ports from now on.
 func (c *tcpConns) watch(want []Port) error {
-	c.stale = true
+	c.stale, c.look = true, c.clock.now()+uint64(time.Second)
 	err := c.set(want)
 	if c.link == nil { // nobody would tell of their ends
 		for id := range c.open {
@@ -296,6 +299,9 @@ func (r *runner) tcpChore(now uint64) {
 		}
 	}
 	r.tcp.forget(now)
+	if r.tcp.link != nil && now >= r.tcp.look {
+		r.tcp.stale, r.tcp.look = true, now+uint64(time.Minute)
+	}
 	if err := r.tcp.scan(); err != nil {
 		r.opt.Logger.Error("list of TCP connections", "error", err)
 	}

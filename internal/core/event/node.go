@@ -36,6 +36,9 @@ func WithNode(o Observation, node string) Observation {
 	case DockerAnswer:
 		o.Node = node
 		return o
+	case RuntimeRequest:
+		o.Node = node
+		return o
 	}
 	return withNode(o, node)
 }

@@ -46,7 +46,7 @@ type GateStats struct {
 	Timeout uint64        // of these, those that waited in vain
 	Wait    time.Duration // for how long altogether
 	Started uint64        // starts that settled a request
-	Refused uint64        // refusals that did
+	Over    uint64        // ends of requests that did
 	Strange uint64        // starts that nobody had asked for here
 }
 
@@ -120,13 +120,13 @@ func (g *Gate) Started(c Command, at time.Time) {
 	}
 }
 
-// Refused says that the API server answered the request with this nonce with an
-// error, so that it never started anything.
-func (g *Gate) Refused(nonce string) {
+// Over says that the request with this nonce is done with: it was refused, or its
+// stream has ended. It starts nothing any more.
+func (g *Gate) Over(nonce string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.lanes.refused(time.Now(), nonce) {
-		g.stats.Refused++
+		g.stats.Over++
 	}
 }
 

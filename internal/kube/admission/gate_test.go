@@ -144,8 +144,8 @@ func TestRefused(t *testing.T) {
 		g := NewGate(GateOptions{})
 		pass(t.Context(), g, "1", command("app", "id"))
 		second := pass(t.Context(), g, "2", command("app", "id"))
-		g.Refused("nobody's")
-		g.Refused("1")
+		g.Over("nobody's")
+		g.Over("1")
 		if !second.gone() || !second.alone {
 			t.Errorf("gone %t, alone %t", second.gone(), second.alone)
 		}
