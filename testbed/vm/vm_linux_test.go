@@ -153,8 +153,8 @@ func (v *view) entry(t *testing.T, root event.ProcessID) event.SessionEntry {
 
 func (v *view) testState(t *testing.T, want sight) {
 	states := some(v, func(event.WitnessState) bool { return true })
-	if len(states) != 1 {
-		t.Fatalf("%d states, want one: %+v", len(states), states)
+	if len(states) != 2 || len(states[0].TCPDoors) != 0 || len(states[1].TCPDoors) != 1 {
+		t.Fatalf("%d states, want one, and another when the port is seen: %+v", len(states), states)
 	}
 	s := states[0]
 	if !s.Up || s.Level != string(v.Level) || s.Peers != want.peers || s.Requests != want.requests || s.Reason == "" {

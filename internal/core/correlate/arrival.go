@@ -151,7 +151,7 @@ func (e *Engine) fits(a arrival, c *call) bool {
 		return false
 	}
 	argv, whole := a.argv()
-	return asAsked(k.argv, argv, whole) && e.manner(a)&mannerOf(k.op) != 0
+	return asAsked(k.argv, argv, whole) && e.manner(a)&mannerOf(k.op) != 0 && e.streamed(a, c)
 }
 
 // asAsked reports whether a process that executed ran can come from a request
@@ -191,11 +191,8 @@ func isScript(asked, ran []string) bool {
 // arrivalsOf lists the commands that c may stand behind.
 func (e *Engine) arrivalsOf(c *call) []arrival {
 	var out []arrival
-	for id, k := range e.containers {
-		if k.pod == nil || k.pod.pod != c.pod() {
-			continue
-		}
-		for _, a := range e.arrivalsIn(id) {
+	for _, k := range e.containersOf(c.pod()) {
+		for _, a := range e.arrivalsIn(k.id) {
 			if e.fits(a, c) && slices.Contains(e.choose(a).calls, c) {
 				out = append(out, a)
 			}

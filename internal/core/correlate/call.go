@@ -32,6 +32,8 @@ type call struct {
 	started  *event.KubeRequest
 	complete *event.KubeRequest
 	adm      *event.KubeAdmission
+	id       session.ID // see sessionID
+	idNonce  string
 }
 
 func (c *call) state() *state { return &c.st }
@@ -128,7 +130,9 @@ func (e *Engine) call(key callKey, pod podName) *call {
 	if c == nil {
 		c = &call{key: key}
 		e.kube.calls[key] = c
-		e.kube.byPod[pod] = append(e.kube.byPod[pod], c)
+		if pod.name != "" {
+			e.kube.byPod[pod] = append(e.kube.byPod[pod], c)
+		}
 	}
 	return c
 }
@@ -171,10 +175,9 @@ func (e *Engine) applyAdmission(o event.KubeAdmission) {
 func (e *Engine) touchCall(c *call) {
 	e.touch(c, true)
 	pod := c.pod()
-	e.touchIf(func(s subject) bool {
-		k := e.containers[targetOf(s)]
-		return k != nil && k.pod != nil && k.pod.pod == pod
-	})
+	for _, k := range e.containersOf(pod) {
+		e.touchIn(k)
+	}
 }
 
 // lo is the earliest moment at which what c asked for can have begun, on this
@@ -270,9 +273,19 @@ func commands(op event.KubeOp) bool {
 	return op == event.KubeExec || op == event.KubeNodeExec || op == event.KubeNodeRun
 }
 
+// sessionID is the id of the session that c would be by itself. It is that of the
+// nonce once there is one.
 func (c *call) sessionID() session.ID {
-	if n := c.nonce(); n != "" {
-		return sessionID("call", n)
+	n := c.nonce()
+	if c.id == "" || c.idNonce != n {
+		c.id, c.idNonce = c.newID(n), n
+	}
+	return c.id
+}
+
+func (c *call) newID(nonce string) session.ID {
+	if nonce != "" {
+		return sessionID("call", nonce)
 	}
 	return sessionID("call", string(c.key.id), strconv.FormatInt(c.key.received, 10), c.key.user, c.key.uri)
 }
@@ -421,8 +434,8 @@ func (c *call) explain(e *Engine, s *session.Session) {
 // watched reports whether the processes of c's pod are seen.
 func (e *Engine) watched(c *call) bool {
 	t := e.lo(c)
-	for _, k := range e.containers {
-		if k.pod != nil && k.pod.pod == c.pod() && len(k.runs) > 0 {
+	for _, k := range e.containersOf(c.pod()) {
+		if len(k.runs) > 0 {
 			return e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window))
 		}
 	}
@@ -469,9 +482,9 @@ func (e *Engine) nodeOf(c *call) string {
 func (e *Engine) targetOfCall(c *call) session.Target {
 	a := c.ask()
 	t := session.Target{Pod: a.pod.name, Namespace: a.pod.namespace, ContainerName: a.container, Node: a.node}
-	for id, k := range e.containers {
-		if k.pod != nil && k.pod.pod == a.pod && a.pod.name != "" && (k.pod.container == a.container && a.container != "") && len(k.runs) > 0 {
-			t = e.target(id)
+	for _, k := range e.containersOf(a.pod) {
+		if k.pod.container == a.container && a.container != "" && len(k.runs) > 0 {
+			t = e.target(k.id)
 		}
 	}
 	if p := e.podAt(a.pod, t.PodUID, e.lo(c)); p != nil {

@@ -62,7 +62,34 @@ func (e *Engine) applyContainer(o event.DockerContainer) {
 
 // touchContainer looks again at the sessions of a container that began lately.
 func (e *Engine) touchContainer(id event.ContainerID) {
-	e.touchIf(func(c subject) bool { return targetOf(c) == id })
+	if c := e.containers[id]; c != nil {
+		e.touchIn(c)
+	}
+	for _, s := range e.streams {
+		if s.container == id {
+			e.touchWaiting(s)
+		}
+	}
+}
+
+// touchIn looks again at the waiting sessions of a container's processes.
+func (e *Engine) touchIn(c *container) {
+	for _, x := range c.execs {
+		e.touchWaiting(x)
+	}
+	for _, r := range c.runs {
+		e.touchWaiting(r)
+	}
+	for _, n := range c.entries {
+		e.touchWaiting(n)
+	}
+}
+
+// touchWaiting looks again at c if it waits for anything.
+func (e *Engine) touchWaiting(c subject) {
+	if s := c.state(); !s.firstSeen.IsZero() && s.index >= 0 {
+		e.touch(c, true)
+	}
 }
 
 func targetOf(c subject) event.ContainerID {

@@ -102,7 +102,7 @@ type Engine struct {
 
 // New returns an empty engine.
 func New(opt Options) *Engine {
-	e := &Engine{
+	return &Engine{
 		opt:          opt.withDefaults(),
 		users:        map[uint32]string{},
 		containers:   map[event.ContainerID]*container{},
@@ -123,9 +123,8 @@ func New(opt Options) *Engine {
 		adopted:      map[session.ID]*orphan{},
 		adoptedRoots: map[event.ProcessID]*orphan{},
 		retired:      newRetired(retiredMax),
+		memo:         newMemo(),
 	}
-	e.changed()
-	return e
 }
 
 // Observe takes one observation and returns the revisions that are due by now.

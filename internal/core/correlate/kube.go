@@ -15,6 +15,8 @@ type kube struct {
 	calls   map[callKey]*call
 	byPod   map[podName][]*call
 	byNonce map[string]*call
+	// in lists the containers that are, or were, of a pod of that name.
+	in      map[podName][]event.ContainerID
 	reviews []event.KubeRequest // access reviews by nodes, by time
 	// through is up to when the audit log has told everything, where its
 	// witness says so; newest is the time of its youngest entry; lag is the
@@ -27,7 +29,7 @@ type kube struct {
 func newKube() kube {
 	return kube{
 		pods: map[podName][]event.KubePod{}, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
-		byNonce: map[string]*call{}, clocks: map[string]event.Clock{},
+		byNonce: map[string]*call{}, in: map[podName][]event.ContainerID{}, clocks: map[string]event.Clock{},
 	}
 }
 
@@ -54,7 +56,7 @@ func (e *Engine) applyPod(o event.KubePod) {
 	for k := range o.Containers {
 		if id := o.Containers[k].ID; id != "" {
 			c := e.container(id)
-			c.place(podPlace{pod: name, uid: o.UID, container: o.Containers[k].Name, spec: &o.Containers[k], node: o.NodeName, owner: o.Owner, static: o.Static}, o.Time)
+			e.placeInPod(c, podPlace{pod: name, uid: o.UID, container: o.Containers[k].Name, spec: &o.Containers[k], node: o.NodeName, owner: o.Owner, static: o.Static}, o.Time)
 			e.touchContainer(id)
 		}
 	}
@@ -64,7 +66,7 @@ func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
 	c := e.container(o.ID)
 	c.namespace, c.cri = o.Namespace, &o
 	if o.Pod != "" {
-		c.place(podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
+		e.placeInPod(c, podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
 	}
 	e.touchContainer(o.ID)
 }
@@ -81,6 +83,25 @@ type podPlace struct {
 	owner     string
 	static    bool
 	time      time.Time
+}
+
+// placeInPod notes a container's place in a pod.
+func (e *Engine) placeInPod(c *container, p podPlace, at time.Time) {
+	c.place(p, at)
+	if list := e.kube.in[p.pod]; !slices.Contains(list, c.id) {
+		e.kube.in[p.pod] = append(list, c.id)
+	}
+}
+
+// containersOf lists the containers of a pod that are remembered.
+func (e *Engine) containersOf(pod podName) []*container {
+	var out []*container
+	for _, id := range e.kube.in[pod] {
+		if k := e.containers[id]; k != nil && k.pod != nil && k.pod.pod == pod {
+			out = append(out, k)
+		}
+	}
+	return out
 }
 
 // place notes c's place in a pod. What only the API server knows stays when the
@@ -144,8 +165,8 @@ func (e *Engine) applyClock(o event.Clock) {
 // id: what comes late may tell.
 func (e *Engine) touchUnnamed() {
 	e.touchIf(func(c subject) bool {
-		if _, ok := c.(*call); ok {
-			return true
+		if k, ok := c.(*call); ok {
+			return !k.vouched()
 		}
 		return e.inPod(targetOf(c)) && c.state().published != nil && c.state().published.Attribution.Level != levelExact
 	})

@@ -100,8 +100,8 @@ func (e *Engine) startOf(c *call) *run {
 		return nil
 	}
 	var first *run
-	for _, k := range e.containers {
-		if k.pod == nil || k.pod.pod != a.pod || k.pod.sandbox {
+	for _, k := range e.containersOf(a.pod) {
+		if k.pod.sandbox {
 			continue
 		}
 		for _, r := range k.runs {

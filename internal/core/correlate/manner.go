@@ -1,7 +1,7 @@
 package correlate
 
 import (
-	"time"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -21,20 +21,8 @@ const (
 	byAny = byStream | byProbe | byRun | byClient
 )
 
-// manner returns how a can have come through CRI. It is weighed anew a few times
-// while facts still come in, and then kept: many look at it.
+// manner returns how a can have come through CRI.
 func (e *Engine) manner(a arrival) manner {
-	s := a.subject().state()
-	final := a.began().Add(2*e.opt.Window + time.Second)
-	if s.weighedAt.IsZero() || s.weighedAt.Before(final) && !e.now.Before(s.weighedAt.Add(mannerKept)) {
-		s.manner, s.weighedAt = e.weighManner(a), e.now
-	}
-	return s.manner
-}
-
-const mannerKept = 250 * time.Millisecond
-
-func (e *Engine) weighManner(a arrival) manner {
 	asked, alone := e.criChoice(a)
 	if alone {
 		return byAny
@@ -63,4 +51,20 @@ func mannerOf(op event.KubeOp) manner {
 		return byRun
 	}
 	return byStream
+}
+
+// streamed reports whether one of the kubelet's requests for a stream that can
+// have led to a can have come of c: the API server answers a request when the
+// kubelet has the stream's address, so the kubelet asked for it between the two
+// (testbed.md §4.8).
+func (e *Engine) streamed(a arrival, c *call) bool {
+	asked, alone := e.criChoice(a)
+	if alone || c.started == nil || c.ask().op != event.KubeExec {
+		return true
+	}
+	from := e.lo(c)
+	until, err := e.local(c.started.Time)
+	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
+		return o.Op == event.RuntimeOpExecStream && between(o.Time, from, until.Add(err))
+	})
 }

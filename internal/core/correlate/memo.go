@@ -13,10 +13,19 @@ type memo struct {
 	cri      map[subject]criAsked
 }
 
-// changed forgets what was worked out: a fact came, went or got older.
-func (e *Engine) changed() {
-	e.memo = memo{
+func newMemo() memo {
+	return memo{
 		arrivals: map[event.ContainerID][]arrival{}, calls: map[podName][]*call{}, spans: map[podName][]span{},
 		choices: map[subject]choice{}, cri: map[subject]criAsked{},
 	}
+}
+
+// changed forgets what was worked out: a fact came, went or got older. It costs
+// next to nothing where nothing was, as outside pods.
+func (e *Engine) changed() {
+	clear(e.memo.arrivals)
+	clear(e.memo.calls)
+	clear(e.memo.spans)
+	clear(e.memo.choices)
+	clear(e.memo.cri)
 }

@@ -28,10 +28,8 @@ type state struct {
 	dueAt     time.Time
 	index     int       // in the queue; -1 when not in it
 	lookAt    time.Time // when what is not known yet will count as absent
-	manner    manner    // how it came through CRI, as of weighedAt
-	weighedAt time.Time
-	expires   bool // nothing is left to derive: forget it when due
-	crowded   bool // of its process tree hardly more than the size can change
+	expires   bool      // nothing is left to derive: forget it when due
+	crowded   bool      // of its process tree hardly more than the size can change
 	published *session.Session
 	derivedAt time.Time // engine time of the last look; zero before the first
 	gone      bool
@@ -353,7 +351,10 @@ func (e *Engine) open() []subject {
 
 // before orders subjects by when they came up, then by id.
 func before(a, b subject) int {
-	return cmp.Or(a.state().firstSeen.Compare(b.state().firstSeen), cmp.Compare(sortKey(a), sortKey(b)))
+	if d := a.state().firstSeen.Compare(b.state().firstSeen); d != 0 {
+		return d
+	}
+	return cmp.Compare(sortKey(a), sortKey(b))
 }
 
 func sortKey(c subject) string {
