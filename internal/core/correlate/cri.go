@@ -156,11 +156,20 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 
 var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO}
 
-// followed reports whether a kubelet's connection, found in the middle of its
-// life, has been followed since before t: its frames were found, and every
-// request since then was seen. Such requests are not certain to anybody who
-// would be named for them, and nobody is: the kubelet asks for others.
+// followed reports whether a kubelet's connections, found in the middle of their
+// life, have been followed since before t: the frames of one were found, and
+// every request since then was seen. It asks for commands on one connection and
+// for images on another, which shows nothing. Such requests are not certain to
+// anybody who would be named for them, and nobody is: the kubelet asks for others.
 func (e *Engine) followed(c *conn, t time.Time) bool {
-	return isKubelet(c.peer) && !c.followed.IsZero() && c.followed.Before(t) &&
-		e.coverage.lost(event.WitnessKernel, "requests", c.followed, t.Add(skew)) == 0
+	if !isKubelet(c.peer) {
+		return false
+	}
+	for _, o := range e.conns {
+		if o.peer.ID == c.peer.ID && isKubelet(o.peer) && !o.followed.IsZero() && o.followed.Before(t) &&
+			e.coverage.lost(event.WitnessKernel, "requests", o.followed, t.Add(skew)) == 0 {
+			return true
+		}
+	}
+	return false
 }
