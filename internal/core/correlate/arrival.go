@@ -601,18 +601,31 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
 		return nil
 	}
-	hooks, m := k.pod.spec.Hooks, e.manner(a)
-	i := slices.IndexFunc(hooks, func(h event.KubeHook) bool {
-		way := byProbe
-		if h.Period == 0 {
-			way = byRun
+	var probe, hook *event.KubeHook
+	m := e.manner(a)
+	for i := range k.pod.spec.Hooks {
+		h := &k.pod.spec.Hooks[i]
+		switch {
+		case !slices.Equal(h.Argv, argv):
+		case h.Period != 0 && m&byProbe != 0 && probe == nil:
+			probe = h
+		case h.Period == 0 && m&byRun != 0 && hook == nil:
+			hook = h
 		}
-		return slices.Equal(h.Argv, argv) && m&way != 0
-	})
-	if i < 0 {
-		return nil
 	}
-	return &hooks[i]
+	if probe != nil && (hook == nil || !e.firstOf(a, argv)) {
+		return probe
+	}
+	return hook
+}
+
+// firstOf reports whether a is the first in its container to run argv. Of a hook
+// and a probe with the same command the hook comes first: probes wait for it.
+func (e *Engine) firstOf(a arrival, argv []string) bool {
+	return !slices.ContainsFunc(e.arrivalsIn(a.container()), func(o arrival) bool {
+		args, _ := o.argv()
+		return o.began().Before(a.began()) && slices.Equal(args, argv)
+	})
 }
 
 // routine reports whether a ran what the kubelet runs by itself, and nobody else

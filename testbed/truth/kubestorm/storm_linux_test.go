@@ -1,7 +1,6 @@
 package kubestorm
 
 import (
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -9,31 +8,10 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/testbed"
-	"github.com/sallyport/sallyport/testbed/kube"
 	"github.com/sallyport/sallyport/testbed/truth"
 )
 
 var small = Options{Rounds: 1, People: 8, Parallel: 8, Gap: 100 * time.Millisecond, Hold: 500 * time.Millisecond, Seed: 1}
-
-// TestGround plays the storm with nobody watching: the truth must be whole.
-func TestGround(t *testing.T) {
-	testbed.Require(t, testbed.Kube)
-	if os.Getenv("GROUND") == "" {
-		t.Skip("TestStorm has it too")
-	}
-	c := kube.New(t, options())
-	p, err := perform(t.Context(), c, Audit, small)
-	if err != nil {
-		t.Fatal(err)
-	}
-	count := map[truth.Door]int{}
-	for _, d := range p.deeds {
-		count[d.Door]++
-	}
-	for _, d := range Doors {
-		t.Logf("%-40s %d", d, count[d])
-	}
-}
 
 // TestStorm is `make truth` on Kubernetes, small.
 func TestStorm(t *testing.T) {
