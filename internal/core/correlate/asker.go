@@ -1,0 +1,145 @@
+package correlate
+
+import (
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// attributeArrival finds who asked the API server, the kubelet or the runtime
+// for a command in a pod, and by which way.
+func (e *Engine) attributeArrival(a arrival, s *session.Session) {
+	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+	none(s)
+	if e.attributeCRI(a, s) {
+		return
+	}
+	w := e.choose(a)
+	if !w.settled {
+		a.subject().state().lookAt = a.began().Add(auditWait + 2*e.kube.lag)
+	}
+	if len(w.calls) > 0 {
+		e.byCall(a, w, s)
+		return
+	}
+	e.byNode(a, w, s)
+}
+
+// byCall attributes a to the requests that can stand behind it.
+func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
+	c := w.calls[0]
+	s.Kind, s.Channel = c.channelOf()
+	var actors []session.Actor
+	for _, o := range w.calls {
+		actors = appendIdentity(actors, e.kubeActor(o))
+		if _, ch := o.channelOf(); ch != s.Channel {
+			s.Channel = event.ChannelUnknown
+		}
+	}
+	if w.alone {
+		actors = append(actors, e.otherwise(a)...)
+	}
+	switch {
+	case len(actors) > 1 || w.alone:
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
+	case !w.settled:
+		s.Gaps = append(s.Gaps, gapPending)
+		return
+	case w.admitted && len(w.calls) == 1:
+		known(s, session.LevelExact, actors[0], viaAdmission)
+	default:
+		known(s, session.LevelStrong, actors[0], viaWindow)
+	}
+	if len(w.calls) == 1 {
+		s.Argv, s.ArgvSource, s.TTY = c.ask().argv, "request", c.ask().tty
+		if f := c.fact(); f != nil {
+			s.AuditID = f.ID
+		}
+	}
+	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
+		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
+	}
+}
+
+const gapPending = "who asked is not known yet: the API server's audit log comes late"
+
+// byNode attributes a to the kubelet itself, to somebody who talks to the
+// kubelet directly, or to a client of the runtime's socket.
+func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
+	hook := e.hookOf(a)
+	candidates := e.otherwise(a)
+	if hook != nil && w.settled && e.routine(a, hook, len(candidates) == 1) {
+		s.Kind, s.Channel = session.KindProbe, event.ChannelKubeProbe
+		if hook.Period == 0 {
+			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
+		}
+		if e.manner(a) == byProbe || e.nodeDoorsWatched(a.began()) {
+			known(s, session.LevelStrong, kubeletItself, viaSpec)
+			return
+		}
+		candidates = append(candidates, session.Actor{Kind: session.ActorNone}) // or somebody whom nobody would have seen
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaSpec}, Candidates: candidates}
+		return
+	}
+	if len(candidates) > 0 {
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaOpen}, Candidates: candidates}
+	}
+	if e.atKubelet(a.began()) != nil {
+		s.Channel = event.ChannelKubeletExec
+		if e.manner(a) == byRun {
+			s.Channel = event.ChannelKubeletRun
+		}
+	}
+	switch {
+	case !e.coverage.any(event.WitnessAudit) && !e.coverage.any(event.WitnessAdmission):
+		s.Gaps = append(s.Gaps, "no witness of the API server: who asked there is not known")
+	case !w.settled:
+		s.Gaps = append(s.Gaps, gapPending)
+	case hook != nil:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a command of the pod's specification, at a time or in company that is not the kubelet's own"}
+	default:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the kubelet or the runtime was used directly"}
+	}
+}
+
+var kubeletItself = session.Actor{Kind: session.ActorNone, Service: event.ServiceKubelet}
+
+// otherwise lists who besides the API server's clients can have brought a in.
+func (e *Engine) otherwise(a arrival) []session.Actor {
+	var out []session.Actor
+	t := a.began()
+	if e.hookOf(a) != nil {
+		out = append(out, kubeletItself)
+	}
+	at := e.atKubelet(t)
+	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.portWatched(t)) {
+		for _, r := range e.reviewed(t) {
+			out = appendIdentity(out, r)
+		}
+		for _, c := range at {
+			out = appendActor(out, e.peer(c.peer))
+		}
+	}
+	for _, c := range e.atRuntime(a) {
+		out = appendActor(out, e.peer(c.peer))
+	}
+	for _, c := range e.criClients(a) {
+		if c.Service == "" || len(out) == 0 || out[0].Service == "" {
+			out = appendActor(out, c)
+		}
+	}
+	return out
+}
+
+// appendIdentity adds a unless the same identity from the same place is listed.
+func appendIdentity(list []session.Actor, a session.Actor) []session.Actor {
+	for _, b := range list {
+		if a.User == b.User && a.Address == b.Address && a.UserAgent == b.UserAgent && sameIdentity(a.Impersonator, b.Impersonator) {
+			return list
+		}
+	}
+	return append(list, a)
+}
+
+func sameIdentity(a, b *session.Identity) bool {
+	return a == nil && b == nil || a != nil && b != nil && a.User == b.User
+}

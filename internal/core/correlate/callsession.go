@@ -1,0 +1,239 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// derive makes a session of a request that starts no process, or whose process
+// nobody saw.
+func (c *call) derive(e *Engine) (session.Session, bool) {
+	a := c.ask()
+	if !e.responsible(e.nodeOf(c)) || e.twin(c) || e.madeUp(c) {
+		return session.Session{}, false
+	}
+	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {
+		return session.Session{}, false
+	}
+	if commands(a.op) && !c.refused() {
+		if !e.settled(e.lo(c)) || len(e.arrivalsOf(c)) > 0 {
+			return session.Session{}, false
+		}
+	}
+	if c.refused() && e.retried(c) || a.op == event.KubeNodeProxy || e.startOf(c) != nil {
+		return session.Session{}, false
+	}
+	s := session.Session{
+		ID: c.sessionID(), State: session.StateRunning, Started: e.lo(c), Argv: a.argv, TTY: a.tty,
+		Target: e.targetOfCall(c), Path: a.path,
+	}
+	if a.argv != nil {
+		s.ArgvSource = "request"
+	}
+	if f := c.fact(); f != nil {
+		s.AuditID = f.ID
+		s.Started, _ = e.local(f.Received)
+	}
+	c.classify(e, &s)
+	c.outcome(e, &s)
+	if c.vouched() {
+		known(&s, levelExact, e.kubeActor(c), via(c)...)
+	} else {
+		oneOf(&s, []session.Actor{e.kubeActor(c)}, false)
+	}
+	c.explain(e, &s)
+	e.stamp(&s)
+	s.Evidence = c.evidence()
+	return s, true
+}
+
+var callKinds = map[event.KubeOp]struct {
+	kind    session.Kind
+	channel event.Channel
+}{
+	event.KubeExec:         {session.KindExec, event.ChannelKubeExecSPDY},
+	event.KubeAttach:       {session.KindAttach, event.ChannelKubeAttach},
+	event.KubePortForward:  {session.KindForward, event.ChannelKubeForward},
+	event.KubeEphemeral:    {session.KindDebug, event.ChannelKubeEphemeral},
+	event.KubeNodeExec:     {session.KindExec, event.ChannelKubeNodeExec},
+	event.KubeNodeRun:      {session.KindExec, event.ChannelKubeNodeRun},
+	event.KubeNodeAttach:   {session.KindAttach, event.ChannelKubeNodeExec},
+	event.KubeNodeForward:  {session.KindForward, event.ChannelKubeNodeExec},
+	event.KubeNodeProxy:    {session.KindProxy, event.ChannelUnknown},
+	event.KubePodProxy:     {session.KindProxy, event.ChannelKubePodProxy},
+	event.KubeServiceProxy: {session.KindProxy, event.ChannelKubeServiceProxy},
+	event.KubePodChange:    {session.KindChange, event.ChannelKubePod},
+	event.KubeWorkload:     {session.KindChange, event.ChannelKubeWorkload},
+	event.KubeOther:        {session.KindIdentity, event.ChannelKubeletCred},
+}
+
+// channelOf returns the kind and channel of a request.
+func (c *call) channelOf() (session.Kind, event.Channel) {
+	a := c.ask()
+	k := callKinds[a.op]
+	ws := a.verb == "get"
+	switch {
+	case a.op == event.KubeExec && ws:
+		k.channel = event.ChannelKubeExecWS
+	case a.op == event.KubeAttach && ws:
+		k.channel = event.ChannelKubeAttachWS
+	case a.op == event.KubePodChange && (a.verb == "patch" || a.verb == "update"):
+		k.channel = event.ChannelKubePatchImage
+	case a.op == event.KubePodChange && a.object != nil && a.object.Mirror:
+		k.channel = event.ChannelKubeletStatic
+	case a.op == event.KubePodChange && a.object != nil && a.object.Debug && len(a.object.Host) > 0:
+		k.channel = event.ChannelKubeDebugNode
+	case a.op == event.KubeWorkload && a.object != nil && a.object.Kind == "CronJob":
+		k.channel = event.ChannelKubeCron
+	}
+	return k.kind, k.channel
+}
+
+func (c *call) classify(e *Engine, s *session.Session) {
+	s.Kind, s.Channel = c.channelOf()
+	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
+		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
+	}
+	if o := c.ask().object; o != nil && s.Argv == nil {
+		s.Argv = firstCommand(o.Containers)
+		if s.Argv != nil {
+			s.ArgvSource = "request"
+		}
+	}
+}
+
+func firstCommand(list []event.KubeContainer) []string {
+	for _, c := range list {
+		if argv := slices.Concat(c.Command, c.Args); len(argv) > 0 {
+			return argv
+		}
+	}
+	return nil
+}
+
+func (c *call) outcome(e *Engine, s *session.Session) {
+	f := c.fact()
+	switch {
+	case c.refused():
+		s.State = session.StateFailed
+	case f != nil && c.complete != nil:
+		s.State = session.StateEnded
+	case f == nil && !e.settled(c.adm.Time.Add(streamWait)), f != nil:
+		return
+	default:
+		s.State = session.StateEnded // changes are over once admitted; streams are told of by the audit log
+	}
+	at := s.Started
+	if c.complete != nil {
+		at, _ = e.local(c.complete.Time)
+	}
+	s.Ended = &at
+}
+
+// explain says whether the request lacks its process.
+func (c *call) explain(e *Engine, s *session.Session) {
+	switch {
+	case s.Kind == session.KindIdentity:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a node's identity, used by something that says it is no kubelet"}
+	case s.Kind != session.KindExec && s.Kind != session.KindCopy, s.State == session.StateFailed:
+	case !e.watched(c):
+		s.Gaps = append(s.Gaps, "the node of this pod is not watched: what ran is not known")
+	case c.opened():
+		s.Unexplained = session.Unexplained{Is: true, Reason: "the API server opened a stream, and no process began"}
+		if s.State == session.StateRunning {
+			s.Unexplained.Reason += " yet"
+		}
+	}
+}
+
+// watched reports whether the processes of c's pod are seen.
+func (e *Engine) watched(c *call) bool {
+	t := e.lo(c)
+	for _, k := range e.containersOf(c.pod()) {
+		if len(k.runs) > 0 {
+			return e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window))
+		}
+	}
+	return false
+}
+
+// retried reports whether c, refused, is the first half of a kubectl that tried
+// by WebSocket and then again by SPDY: both are one deed.
+func (e *Engine) retried(c *call) bool {
+	f := c.fact()
+	if f == nil || f.Verb != "get" || f.Op != event.KubeExec && f.Op != event.KubeAttach && f.Op != event.KubePortForward {
+		return false
+	}
+	for _, o := range e.kube.byPod[c.pod()] {
+		g := o.fact()
+		if o == c || g == nil || g.Op != f.Op || g.Verb != "create" || g.User.Name != f.User.Name || g.Address != f.Address {
+			continue
+		}
+		if d := g.Received.Sub(f.Received); d >= 0 && d < 5*time.Second && slices.Equal(f.Argv, g.Argv) && f.Container == g.Container {
+			return true
+		}
+	}
+	return false
+}
+
+// foreignNode reports whether a request was made with a node's identity by
+// something that does not say it is a kubelet.
+func foreignNode(f *event.KubeRequest) bool {
+	return strings.HasPrefix(f.User.Name, "system:node:") && !strings.HasPrefix(f.UserAgent, "kubelet/")
+}
+
+// nodeOf returns the node that c concerns, "" when it is not known.
+func (e *Engine) nodeOf(c *call) string {
+	a := c.ask()
+	if a.node != "" {
+		return a.node
+	}
+	if p := e.podAt(a.pod, "", e.lo(c)); p != nil {
+		return p.NodeName
+	}
+	return ""
+}
+
+func (e *Engine) targetOfCall(c *call) session.Target {
+	a := c.ask()
+	t := session.Target{Pod: a.pod.name, Namespace: a.pod.namespace, ContainerName: a.container, Node: a.node}
+	for _, k := range e.containersOf(a.pod) {
+		if k.pod.container == a.container && a.container != "" && len(k.runs) > 0 {
+			t = e.target(k.id)
+		}
+	}
+	if p := e.podAt(a.pod, t.PodUID, e.lo(c)); p != nil {
+		t.PodUID, t.Node, t.Workload = p.UID, cmp.Or(t.Node, p.NodeName), cmp.Or(t.Workload, p.Owner)
+	}
+	if o := a.object; o != nil {
+		if o.Kind != "Pod" {
+			t.Pod, t.Workload = "", o.Kind+"/"+cmp.Or(o.Name, a.pod.name)
+		}
+		t.Namespace = cmp.Or(t.Namespace, o.Namespace)
+		t.Node = cmp.Or(t.Node, o.NodeName)
+		if len(o.Containers) > 0 {
+			t.ContainerName, t.Image = cmp.Or(t.ContainerName, o.Containers[0].Name), cmp.Or(t.Image, o.Containers[0].Image)
+		}
+	}
+	return t
+}
+
+// copied reads kubectl cp from the commands that it runs: tar out of the
+// container, or into it.
+func copied(argv []string) (direction, path string, ok bool) {
+	switch {
+	case len(argv) < 4 || argv[0] != "tar":
+	case argv[1] == "cf" && argv[2] == "-":
+		return "out", argv[len(argv)-1], true
+	case slices.Contains(argv, "-xmf") || slices.Contains(argv, "-xf"):
+		if i := slices.Index(argv, "-C"); i > 0 && i+1 < len(argv) {
+			return "in", argv[i+1], true
+		}
+	}
+	return "", "", false
+}

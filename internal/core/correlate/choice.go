@@ -1,0 +1,227 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/pairing"
+)
+
+// choice is who can stand behind an arrival.
+type choice struct {
+	calls []*call
+	// alone says that it may also have come without a request to the API
+	// server.
+	alone bool
+	// admitted says that every request that could matter was seen by the
+	// admission webhook, and let go when no other could be confused with it.
+	admitted bool
+	// settled says that what is still to come can add nobody.
+	settled bool
+}
+
+// groupMax bounds the identical commands that are told apart at once.
+const groupMax = 512
+
+// choose weighs all arrivals and requests that could be mistaken for each
+// other, a among them.
+func (e *Engine) choose(a arrival) choice {
+	if w, ok := e.memo.choices[a.subject()]; ok {
+		return w
+	}
+	g := e.group(a)
+	weighed := e.weigh(g)
+	for i, x := range g.arrivals[:len(weighed)] {
+		e.memo.choices[x.subject()] = weighed[i]
+	}
+	return weighed[0]
+}
+
+// weigh returns the choices of a whole group; of one that is too large, those
+// of its first arrival.
+func (e *Engine) weigh(g group) []choice {
+	if len(g.calls) == 0 {
+		return []choice{{alone: true, settled: e.asksKnown(g.arrivals[0].began())}}
+	}
+	p := pairing.Problem{Fits: g.fits, Right: len(g.calls), LeftAlone: make([]bool, len(g.arrivals))}
+	for i, x := range g.arrivals {
+		p.LeftAlone[i] = !e.mustBeAsked(x)
+	}
+	admitted, settled := true, true
+	for _, c := range g.calls {
+		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
+		admitted = admitted && c.adm != nil && c.adm.Alone
+		settled = settled && e.settled(e.lo(c)) && c.vouched()
+	}
+	var choices []pairing.Choice
+	if len(g.arrivals) <= groupMax && len(g.calls) <= groupMax {
+		choices, _ = p.Solve()
+	}
+	if choices == nil {
+		choices = []pairing.Choice{{Partners: g.fits[0], Alone: true}}
+	}
+	out := make([]choice, len(choices))
+	for i, w := range choices {
+		out[i] = choice{alone: w.Alone, admitted: admitted, settled: settled && e.asksKnown(g.arrivals[i].began())}
+		for _, j := range w.Partners {
+			out[i].calls = append(out[i].calls, g.calls[j])
+		}
+	}
+	return out
+}
+
+// group is what could be mistaken for each other: arrivals, requests in order of
+// time, and by the index of each arrival those of the requests that fit it.
+type group struct {
+	arrivals []arrival
+	calls    []*call
+	fits     [][]int
+}
+
+// group collects the requests that fit a, the arrivals that fit those, and so
+// on. a comes first.
+func (e *Engine) group(a arrival) group {
+	k := e.containers[a.container()]
+	if k == nil || k.pod == nil {
+		return group{arrivals: []arrival{a}}
+	}
+	spans := e.spansOf(k.pod.pod)
+	others := e.momentsIn(a.container(), a)
+	g := group{}
+	in := make([]bool, len(spans))
+	taken := make([]bool, len(others))
+	for todo := []int{0}; len(todo) > 0 && len(g.arrivals) <= groupMax; todo = todo[1:] { // others[0] is a
+		m := others[todo[0]]
+		taken[todo[0]] = true
+		var fits []int
+		for j, c := range spans {
+			if !c.holds(m) || !e.fits(m.arrival, c.call) {
+				continue
+			}
+			fits = append(fits, j)
+			if in[j] {
+				continue
+			}
+			in[j] = true
+			for i, o := range others {
+				if !taken[i] && c.holds(o) && e.fits(o.arrival, c.call) {
+					taken[i] = true
+					todo = append(todo, i)
+				}
+			}
+		}
+		g.arrivals, g.fits = append(g.arrivals, m.arrival), append(g.fits, fits)
+	}
+	return g.number(spans, in)
+}
+
+// number gives the requests that are in the group numbers of their own.
+func (g group) number(spans []span, in []bool) group {
+	index := make([]int, len(spans))
+	for j, c := range spans {
+		if in[j] {
+			index[j] = len(g.calls)
+			g.calls = append(g.calls, c.call)
+		}
+	}
+	for _, fits := range g.fits {
+		for i, j := range fits {
+			fits[i] = index[j]
+		}
+	}
+	return g
+}
+
+// moment is an arrival with its times at hand.
+type moment struct {
+	arrival
+	beganAt, arrivedAt time.Time
+}
+
+// momentsIn lists the arrivals in a container, a first.
+func (e *Engine) momentsIn(id event.ContainerID, a arrival) []moment {
+	out := []moment{{a, a.began(), a.arrived()}}
+	for _, o := range e.arrivalsIn(id) {
+		if o.subject() != a.subject() {
+			out = append(out, moment{o, o.began(), o.arrived()})
+		}
+	}
+	return out
+}
+
+// span is a request with its times at hand.
+type span struct {
+	*call
+	from, until time.Time
+	ends        bool
+}
+
+// holds reports whether m is of the request's time.
+func (c span) holds(m moment) bool {
+	return !m.arrivedAt.Before(c.from) && (!c.ends || !m.beganAt.After(c.until))
+}
+
+// spansOf lists the requests that concern a pod, in order of time.
+func (e *Engine) spansOf(pod podName) []span {
+	out, ok := e.memo.spans[pod]
+	if ok {
+		return out
+	}
+	for _, c := range e.callsTo(pod) {
+		until, ends := e.hi(c)
+		out = append(out, span{c, e.lo(c), until, ends})
+	}
+	e.memo.spans[pod] = out
+	return out
+}
+
+// callsTo lists the requests that concern a pod, in order of time. The list is
+// not the caller's to change.
+func (e *Engine) callsTo(pod podName) []*call {
+	out, ok := e.memo.calls[pod]
+	if ok {
+		return out
+	}
+	out = slices.Clone(e.kube.byPod[pod])
+	slices.SortFunc(out, func(a, b *call) int {
+		if d := e.lo(a).Compare(e.lo(b)); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.sessionID(), b.sessionID())
+	})
+	e.memo.calls[pod] = out
+	return out
+}
+
+// mustBeAsked reports whether a can only have come by a request to the API
+// server: whoever else could have asked the kubelet or the runtime would have
+// been seen, and it is not what the kubelet runs by itself.
+func (e *Engine) mustBeAsked(a arrival) bool {
+	t := a.began()
+	return e.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
+		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
+}
+
+// specKnown reports whether it is known what the kubelet runs by itself in a's
+// container, and what a ran.
+func (e *Engine) specKnown(a arrival) bool {
+	k := e.containers[a.container()]
+	_, whole := a.argv()
+	return whole && k != nil && k.pod != nil && k.pod.spec != nil
+}
+
+// mustRun reports whether a process must have come of c: the API server opened
+// the stream, and whoever would have seen no process was looking. The answer
+// 101 alone does not say that anything ran (testbed.md §4.8); a command that is
+// not found leaves an exec without a process, which counts as its arrival.
+func (e *Engine) mustRun(c *call) bool {
+	if !c.opened() || c.ask().op == event.KubeNodeExec { // the latter fails after its 101 (testbed.md §4.10)
+		return false
+	}
+	lo := e.lo(c)
+	until := lo.Add(e.opt.Window)
+	return e.settled(lo) && e.coverage.whole(event.WitnessKernel, "process", lo, until) &&
+		e.coverage.whole(event.WitnessContainerd, "", lo, until)
+}

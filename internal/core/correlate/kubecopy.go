@@ -1,0 +1,42 @@
+package correlate
+
+import (
+	"time"
+)
+
+// partOfCopy returns the command that a is a preparation of: kubectl cp asks
+// "test -d DIR" before it lets tar write. nil when a stands for itself.
+func (e *Engine) partOfCopy(a arrival) *arrival {
+	argv, _ := a.argv()
+	if len(argv) != 3 || argv[0] != "test" || argv[1] != "-d" {
+		return nil
+	}
+	mine := e.choose(a)
+	if len(mine.calls) != 1 || mine.alone {
+		return nil
+	}
+	for _, o := range e.arrivalsIn(a.container()) {
+		args, _ := o.argv()
+		wait := o.began().Sub(a.began())
+		if dir, path, ok := copied(args); !ok || dir != "in" || path != argv[2] || wait < 0 || wait > copyWait {
+			continue
+		}
+		if his := e.choose(o); len(his.calls) == 1 && !his.alone && sameClient(mine.calls[0], his.calls[0]) {
+			return &o
+		}
+	}
+	return nil
+}
+
+// copyWait is how long kubectl cp may take from its question to its copy.
+const copyWait = 30 * time.Second
+
+// sameClient reports whether two requests come from one client, as far as the
+// API server can tell.
+func sameClient(a, b *call) bool {
+	f, g := a.fact(), b.fact()
+	if f == nil || g == nil {
+		return f == g && a.adm.User.Name == b.adm.User.Name
+	}
+	return f.User.Name == g.User.Name && f.Address == g.Address && f.UserAgent == g.UserAgent
+}

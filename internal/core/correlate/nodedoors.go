@@ -1,0 +1,81 @@
+package correlate
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// nodeDoorsWatched reports whether every client of the kubelet's port and of
+// the runtime's socket is known at t.
+func (e *Engine) nodeDoorsWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Peers && e.portWatched(t)
+}
+
+// portWatched reports whether every client of the kubelet's port is known at t.
+func (e *Engine) portWatched(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	return k != nil && k.Up && slices.Contains(k.Ports, event.ServiceKubelet) &&
+		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
+}
+
+// atKubelet lists the connections to the kubelet's port that were open at t and
+// are not the API server's or the kubelet's own.
+func (e *Engine) atKubelet(t time.Time) []*conn {
+	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
+}
+
+// atRuntime lists the connections to the runtime's sockets that were open when a
+// began and are not the kubelet's or the Docker daemon's, without those whose
+// requests were all seen and do not ask for a.
+func (e *Engine) atRuntime(a arrival) []*conn {
+	t := a.began()
+	asked := e.asksFor(a.container())
+	silent := func(c *conn) bool {
+		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o) })
+	}
+	docker := e.coverage.daemonPID(event.WitnessDocker)
+	return e.openTo(t, func(c *conn) bool {
+		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
+		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
+	})
+}
+
+// isKubelet and isAPIServer go by what a local process is called: by its file,
+// its name, or its first argument, as of a program that is several in one.
+func isKubelet(p event.Peer) bool { return called(p, "kubelet") }
+
+// isAPIServer says nothing of a process that is elsewhere.
+func isAPIServer(p event.Peer) bool { return called(p, "kube-apiserver") }
+
+func called(p event.Peer, name string) bool {
+	return base(string(p.Exe)) == name || string(p.Comm) == name || len(p.Argv.Args) > 0 && base(p.Argv.Args[0]) == name
+}
+
+// reviewCache is how long a kubelet remembers that somebody may talk to it
+// before it asks the API server again.
+const reviewCache = 5 * time.Minute
+
+// reviewed lists the users about whom a kubelet asked, so that they may have
+// asked it for something at t. They are never more than candidates: one
+// question stands for many commands, and not each is about a command.
+func (e *Engine) reviewed(t time.Time) []session.Actor {
+	var out []session.Actor
+	for _, r := range e.kube.reviews {
+		at, err := e.local(r.Received)
+		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
+			!e.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
+			continue
+		}
+		if at.Add(-err).After(t.Add(e.opt.Window)) || at.Add(err).Before(t.Add(-reviewCache)) {
+			continue
+		}
+		u := r.Review.User
+		out = appendIdentity(out, session.Actor{Kind: session.ActorKubernetes, User: u.Name, KubeUID: u.UID, Groups: u.Groups, Extra: u.Extra})
+	}
+	return out
+}
