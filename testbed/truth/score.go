@@ -3,9 +3,7 @@ package truth
 import (
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -55,40 +53,51 @@ type Requirement struct {
 
 // Result is the score of one mode.
 type Result struct {
-	Mode         Mode          `json:"mode"`
-	Rows         []Row         `json:"rows"`
-	Total        Row           `json:"total"`
-	Extra        int           `json:"extra"` // sessions that nobody caused
+	Mode  Mode  `json:"mode"`
+	Rows  []Row `json:"rows"`
+	Total Row   `json:"total"`
+	Extra int   `json:"extra"` // sessions that nobody caused
+	// WrongBefore counts sessions that named somebody else in any revision.
+	WrongBefore  int           `json:"wrong_before"`
 	Requirements []Requirement `json:"requirements"`
 	OK           bool          `json:"ok"`
 	// Failures explains every deed that counts against a requirement.
 	Failures []Failure `json:"failures,omitempty"`
 }
 
-// Score compares deeds with sessions. Sessions in other containers than watched
-// are ignored, and so are those that deeds do not describe: attaches, copies,
-// the start of a watched container itself, and what began after until, when the
-// harness stopped taking notes.
-func Score(sheet Sheet, deeds []Deed, sessions []session.Session, watched []event.ContainerID, until time.Time) Result {
+// Score compares what truly happened with sessions. Sessions in other containers
+// than the stage's are ignored, and so are those that deeds do not describe:
+// attaches, copies, the start of a watched container itself, and what began
+// after the stage's end. A name that was wrong in any of the revisions counts,
+// also when a later one took it back.
+func Score(sheet Sheet, stage Stage, sessions, revisions []session.Session) Result {
 	sessions = slices.DeleteFunc(slices.Clone(sessions), func(s session.Session) bool { return s.SupersededBy != "" })
 	x := newIndex(sessions)
 	rows := make(map[Door]*Row)
 	claimed := make(map[session.ID]bool)
 	res := Result{Mode: sheet.Mode}
-	for i := range deeds {
-		d := &deeds[i]
+	history := make(map[session.ID][]*session.Session)
+	for i := range revisions {
+		history[revisions[i].ID] = append(history[revisions[i].ID], &revisions[i])
+	}
+	for i := range stage.Deeds {
+		d := &stage.Deeds[i]
 		if rows[d.Door] == nil {
 			rows[d.Door] = &Row{Door: d.Door}
 		}
 		found := x.find(d)
 		for _, s := range found {
 			claimed[s.ID] = true
+			if f, ok := wrongBefore(d, history[s.ID]); ok {
+				res.WrongBefore++
+				res.Failures = append(res.Failures, f)
+			}
 		}
 		res.Failures = append(res.Failures, judge(sheet.Expect(d.Door), rows[d.Door], d, found)...)
 	}
 	for i := range sessions {
 		s := &sessions[i]
-		if !claimed[s.ID] && slices.Contains(watched, s.Target.ContainerID) && described(s.Kind) && s.Started.Before(until) {
+		if !claimed[s.ID] && slices.Contains(stage.Watched, s.Target.ContainerID) && described(s.Kind) && s.Started.Before(stage.Until) {
 			res.Extra++
 			res.Failures = append(res.Failures, Failure{What: "nobody did this", Session: s})
 		}
@@ -101,6 +110,17 @@ func Score(sheet Sheet, deeds []Deed, sessions []session.Session, watched []even
 	}
 	res.require(sheet)
 	return res
+}
+
+// wrongBefore finds the first revision of a deed's session that named somebody
+// else. A set that was still growing is not a name.
+func wrongBefore(d *Deed, revisions []*session.Session) (Failure, bool) {
+	for _, s := range revisions {
+		if why := wrong(d, s); why != "" && s.Attribution.Level != session.LevelSet {
+			return Failure{What: fmt.Sprintf("wrong in revision %d: %s", s.Revision, why), Deed: d, Session: s}, true
+		}
+	}
+	return Failure{}, false
 }
 
 func described(k session.Kind) bool {

@@ -85,7 +85,7 @@ func TestScore(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
-			res := Score(DockerSheet(Always), []Deed{tt.deed}, []session.Session{tt.s}, nil, later)
+			res := Score(DockerSheet(Always), Stage{Deeds: []Deed{tt.deed}, Until: later}, []session.Session{tt.s}, nil)
 			tt.want.Deeds = 1
 			if res.Total != tt.want {
 				t.Errorf("got %+v, want %+v (%v)", res.Total, tt.want, res.Failures)
@@ -100,11 +100,23 @@ func TestScore(t *testing.T) {
 
 func TestScoreSessionsThatNobodyCaused(t *testing.T) {
 	s := session.Session{ID: "s", Kind: session.KindEnter, Target: session.Target{ContainerID: "c"}}
-	if res := Score(DockerSheet(Off), nil, []session.Session{s}, []event.ContainerID{"c"}, later); res.Extra != 1 || res.OK {
+	if res := Score(DockerSheet(Off), Stage{Watched: []event.ContainerID{"c"}, Until: later}, []session.Session{s}, nil); res.Extra != 1 || res.OK {
 		t.Errorf("extra = %d, ok = %v", res.Extra, res.OK)
 	}
-	if res := Score(DockerSheet(Off), nil, []session.Session{s}, nil, later); res.Extra != 0 {
+	if res := Score(DockerSheet(Off), Stage{Until: later}, []session.Session{s}, nil); res.Extra != 0 {
 		t.Errorf("a container that is not watched counts: %d", res.Extra)
+	}
+}
+
+func TestScoreNamesTakenBack(t *testing.T) {
+	u := uint32(5)
+	deed := Deed{Door: DockerCLI, ExecID: "e", By: []Person{{UID: 6}}}
+	last := session.Session{ID: "s", Kind: session.KindExec, ExecID: "e", Revision: 2, Attribution: session.Attribution{Level: session.LevelNone}}
+	first := last
+	first.Revision, first.Attribution.Level, first.Actor = 1, session.LevelStrong, session.Actor{Kind: session.ActorUnix, UID: &u}
+	res := Score(DockerSheet(Always), Stage{Deeds: []Deed{deed}, Until: later}, []session.Session{last}, []session.Session{first, last})
+	if res.WrongBefore != 1 || res.OK {
+		t.Errorf("wrong before = %d, ok = %v (%v)", res.WrongBefore, res.OK, res.Failures)
 	}
 }
 

@@ -62,6 +62,7 @@ func (r *Result) require(sheet Sheet) {
 	r.Requirements = append([]Requirement{
 		{"sessions found", Percent(t.Found, t.Deeds), "%", "100", t.Found == t.Deeds},
 		{"wrong", float64(t.Wrong), "", "0", t.Wrong == 0},
+		{"wrong in any revision", float64(r.WrongBefore), "", "0", r.WrongBefore == 0},
 		{"misfiled", float64(t.Misfiled), "", "0", t.Misfiled == 0},
 		{"sessions that nobody caused", float64(r.Extra), "", "0", r.Extra == 0},
 	}, sheet.Require(*r)...)

@@ -2,7 +2,6 @@ package truth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -81,7 +80,8 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 	until := time.Now()
 	pause(ctx, time.Second)
 	deeds, closeErr := s.close(ctx)
-	if err := errors.Join(err, closeErr, Keep(filepath.Join(keep, "deeds.jsonl"), deeds)); err != nil {
+	stage := Stage{Mode: mode, Deeds: deeds, Watched: s.watched, Until: until}
+	if err := errors.Join(err, closeErr, stage.Keep(keep)); err != nil {
 		return Result{}, err
 	}
 	fmt.Fprintf(opts.Log, "%s: %d commands in %.1fs\n", mode, len(deeds), until.Sub(began).Seconds())
@@ -95,10 +95,11 @@ func storm(ctx context.Context, e *docker.Engine, client string, mode Mode, opts
 	if err != nil {
 		return Result{}, err
 	}
-	if err := Keep(filepath.Join(keep, "sessions.jsonl"), sessions); err != nil {
+	revisions, err := Replay(ctx, keep)
+	if err != nil {
 		return Result{}, err
 	}
-	return Score(DockerSheet(mode), deeds, sessions, s.watched, until), nil
+	return Score(DockerSheet(mode), stage, sessions, revisions), nil
 }
 
 // play does all acts of all rounds in random order, several at once.
@@ -156,21 +157,6 @@ func settled(deeds []Deed, sessions []session.Session) bool {
 		}
 	}
 	return true
-}
-
-// Keep writes values to a file, one JSON object a line.
-func Keep[T any](path string, values []T) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	enc := json.NewEncoder(f)
-	for _, v := range values {
-		if err := enc.Encode(v); err != nil {
-			return errors.Join(err, f.Close())
-		}
-	}
-	return f.Close()
 }
 
 func pause(ctx context.Context, d time.Duration) {

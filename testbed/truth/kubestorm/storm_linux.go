@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -74,39 +73,46 @@ func storm(ctx context.Context, c *kube.Cluster, mode truth.Mode, opts Options) 
 	if err != nil {
 		return truth.Result{}, err
 	}
-	if err := truth.Keep(filepath.Join(w.dir, "deeds.jsonl"), stage.deeds); err != nil {
+	if err := stage.Keep(w.dir); err != nil {
 		return truth.Result{}, err
 	}
-	fmt.Fprintf(opts.Log, "%s: %d commands in %.1fs\n", mode, len(stage.deeds), stage.until.Sub(began).Seconds())
+	fmt.Fprintf(opts.Log, "%s: %d commands in %.1fs\n", mode, len(stage.Deeds), stage.Until.Sub(began).Seconds())
 	sessions, err := w.finish(ctx, stage)
 	if err != nil {
 		return truth.Result{}, err
 	}
-	if err := truth.Keep(filepath.Join(w.dir, "sessions.jsonl"), sessions); err != nil {
+	revisions, err := truth.Replay(ctx, w.dir)
+	if err != nil {
 		return truth.Result{}, err
 	}
-	return truth.Score(sheet(mode), stage.deeds, sessions, stage.watched, stage.until), nil
+	return truth.Score(sheet(mode), stage, sessions, revisions), nil
 }
 
-// performed is what truly happened.
-type performed struct {
-	deeds   []truth.Deed
-	watched []containerID
-	until   time.Time // what began before is in deeds
+// Again scores a kept storm with today's engine.
+func Again(ctx context.Context, dir string) (truth.Result, error) {
+	stage, err := truth.ReadStage(dir)
+	if err != nil {
+		return truth.Result{}, err
+	}
+	revisions, err := truth.Replay(ctx, dir)
+	if err != nil {
+		return truth.Result{}, err
+	}
+	return truth.Score(sheet(stage.Mode), stage, truth.Last(revisions), revisions), nil
 }
 
 // perform plays all acts of all rounds and returns what truly happened.
-func perform(ctx context.Context, c *kube.Cluster, mode truth.Mode, opts Options) (performed, error) {
+func perform(ctx context.Context, c *kube.Cluster, mode truth.Mode, opts Options) (truth.Stage, error) {
 	s, err := newScene(ctx, c, mode, opts.People, opts.Hold)
 	if err != nil {
-		return performed{}, err
+		return truth.Stage{}, err
 	}
 	playErr := s.play(ctx, opts)
 	// What began before this moment has come to an ear when the pods end.
 	until := time.Now()
 	pause(ctx, time.Second)
 	deeds, err := s.close(ctx)
-	return performed{deeds, s.watched(), until}, errors.Join(playErr, err)
+	return truth.Stage{Mode: mode, Deeds: deeds, Watched: s.watched(), Until: until}, errors.Join(playErr, err)
 }
 
 // turn is one act by one person.

@@ -124,7 +124,7 @@ func (w *watcher) ready(ctx context.Context, c *kube.Cluster) error {
 }
 
 // finish waits until nothing more is to come, ends up and returns what it found.
-func (w *watcher) finish(ctx context.Context, stage performed) ([]session.Session, error) {
+func (w *watcher) finish(ctx context.Context, stage truth.Stage) ([]session.Session, error) {
 	w.hush()
 	wait := time.Minute
 	if w.mode == Late {
@@ -146,11 +146,11 @@ func (w *watcher) finish(ctx context.Context, stage performed) ([]session.Sessio
 }
 
 // settled reports whether no session is open or pending.
-func settled(stage performed, sessions []session.Session) bool {
+func settled(stage truth.Stage, sessions []session.Session) bool {
 	found := 0
 	for i := range sessions {
 		s := &sessions[i]
-		if !slices.Contains(stage.watched, s.Target.ContainerID) {
+		if !slices.Contains(stage.Watched, s.Target.ContainerID) {
 			continue
 		}
 		pending := slices.ContainsFunc(s.Gaps, func(g string) bool { return strings.Contains(g, "not known yet") })

@@ -40,9 +40,21 @@ func run() error {
 	parallel := flag.Int("parallel", 12, "commands at once")
 	gap := flag.Duration("gap", 500*time.Millisecond, "time between two commands on Kubernetes, on average")
 	seed := flag.Uint64("seed", 1, "seed of the order")
+	again := flag.String("again", "", "score the kept storm on Kubernetes in this directory with this build's engine, and run nothing")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *again != "" {
+		r, err := kubestorm.Again(ctx, *again)
+		if err != nil {
+			return err
+		}
+		r.Print(os.Stdout)
+		if err := write(*out, []truth.Result{r}); err != nil {
+			return err
+		}
+		return verdict([]truth.Result{r}, *out)
+	}
 	keep := strings.TrimSuffix(*out, filepath.Ext(*out))
 	results, err := onDocker(ctx, truth.Options{
 		Sallyport: *program, Modes: split(*modes, func(m string) truth.Mode { return truth.Mode(m) }),
