@@ -60,6 +60,11 @@ func (o Options) withDefaults() Options {
 // their clocks are one, but each stamps at its own point of the way.
 const skew = 20 * time.Millisecond
 
+// grain is how far the clocks themselves of two witnesses of one host may
+// differ: what one stamps before it hands something on is no later than what the
+// other stamps after it has got it, but for this.
+const grain = time.Millisecond
+
 // Engine joins observations into sessions. It is not safe for concurrent use.
 type Engine struct {
 	opt Options

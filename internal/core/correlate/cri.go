@@ -9,11 +9,12 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// How long before its process an exec can have been asked for. The runtime would
-// wait half a minute for a client to open the stream of an exec_stream; the
-// kubelet does so at once. One that waits longer is not matched with its request.
+// How long before its process an exec can have been asked for. The runtime
+// begins an exec_sync at once. With an exec_stream it would wait half a minute
+// for the client to open the streams; one that waits for long is not matched
+// with its request.
 const (
-	syncLag   = 5 * time.Second
+	syncLag   = 2 * time.Second
 	streamLag = 5 * time.Second
 )
 
@@ -30,7 +31,7 @@ func criFits(a arrival, o *event.RuntimeRequest) bool {
 		return false
 	}
 	argv, whole := a.argv()
-	return between(o.Time, a.began().Add(-lag), a.began()) && (o.Cut || asAsked(o.Argv, argv, whole))
+	return causes(o.Time, a.began()) && !o.Time.Before(a.began().Add(-lag)) && (o.Cut || asAsked(o.Argv, argv, whole))
 }
 
 // criAsked are the requests by CRI that can be an arrival's; alone says that
@@ -55,55 +56,89 @@ func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool
 // weighCRI works out the choices of a and of every command in its container
 // that could be mistaken for it.
 func (e *Engine) weighCRI(a arrival) {
-	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool {
-		return o.API != event.APICRI || o.Time.Sub(a.began()).Abs() > 3*streamLag
-	})
-	group := []arrival{a}
-	others := slices.DeleteFunc(slices.Clone(e.arrivalsIn(a.container())), func(b arrival) bool { return b.subject() == a.subject() })
-	in := make([]bool, len(all))
-	for i := 0; i < len(group) && len(group) < groupMax; i++ {
-		for j, o := range all {
-			if in[j] || !criFits(group[i], o) {
-				continue
-			}
-			in[j] = true
-			others = slices.DeleteFunc(others, func(b arrival) bool {
-				fits := criFits(b, o)
-				if fits {
-					group = append(group, b)
-				}
-				return fits
-			})
-		}
+	g := e.criGroup(a)
+	p := pairing.Problem{Fits: g.fits, Right: len(g.requests)}
+	for i, b := range g.arrivals {
+		p.LeftAlone = append(p.LeftAlone, len(g.fits[i]) == 0 || !e.criKnown(b.began()))
 	}
-	p := pairing.Problem{Right: len(all), RightAlone: make([]bool, len(all))}
-	for i := range all {
-		p.RightAlone[i] = true // it may have failed
-	}
-	for _, b := range group {
-		var fits []int
-		for i, o := range all {
-			if criFits(b, o) {
-				fits = append(fits, i)
-			}
-		}
-		p.Fits, p.LeftAlone = append(p.Fits, fits), append(p.LeftAlone, len(fits) == 0 || !e.criKnown(b.began()))
-	}
-	if len(p.Fits) > groupMax || len(all) > groupMax {
+	if len(p.Fits) > groupMax || len(g.requests) > groupMax {
 		e.memo.cri[a.subject()] = criAsked{alone: true}
 		return
 	}
+	for _, o := range g.requests {
+		p.RightAlone = append(p.RightAlone, !e.criMustRun(o))
+	}
 	choices, ok := p.Solve()
+	if !ok { // one of the requests failed after all
+		for i := range p.RightAlone {
+			p.RightAlone[i] = true
+		}
+		choices, ok = p.Solve()
+	}
 	if !ok {
 		choices = []pairing.Choice{{Partners: p.Fits[0], Alone: true}}
 	}
 	for i, w := range choices {
 		asked := criAsked{alone: w.Alone || len(p.Fits[i]) == 0}
 		for _, j := range w.Partners {
-			asked.requests = append(asked.requests, all[j])
+			asked.requests = append(asked.requests, g.requests[j])
 		}
-		e.memo.cri[group[i].subject()] = asked
+		e.memo.cri[g.arrivals[i].subject()] = asked
 	}
+}
+
+// criGroup is what could be mistaken for each other: commands, the requests
+// by CRI that fit any of them, and by the index of each command those of the
+// requests that fit it.
+type criGroup struct {
+	arrivals []arrival
+	requests []*event.RuntimeRequest
+	fits     [][]int
+}
+
+// criGroup collects the requests that fit a, the commands that fit those, and
+// so on. a comes first.
+func (e *Engine) criGroup(a arrival) criGroup {
+	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
+	others := slices.DeleteFunc(slices.Clone(e.arrivalsIn(a.container())), func(b arrival) bool { return b.subject() == a.subject() })
+	g := criGroup{arrivals: []arrival{a}}
+	number := make(map[*event.RuntimeRequest]int)
+	for i := 0; i < len(g.arrivals) && i <= groupMax; i++ {
+		fits := []int{}
+		for _, o := range all {
+			if !criFits(g.arrivals[i], o) {
+				continue
+			}
+			n, known := number[o]
+			if !known {
+				n = len(g.requests)
+				number[o] = n
+				g.requests = append(g.requests, o)
+				others = slices.DeleteFunc(others, func(b arrival) bool {
+					fits := criFits(b, o)
+					if fits {
+						g.arrivals = append(g.arrivals, b)
+					}
+					return fits
+				})
+			}
+			fits = append(fits, n)
+		}
+		slices.Sort(fits)
+		g.fits = append(g.fits, fits)
+	}
+	return g
+}
+
+// criMustRun reports whether an exec must have come of a request by CRI: the
+// container ran on, and containerd, which tells of every exec, was heard. A
+// stream that its client never opened is the exception; it is found out by
+// requests being one too many.
+func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
+	until := o.Time.Add(e.opt.Window)
+	k := e.containers[o.Container]
+	return isKubelet(o.Peer) && k != nil && !e.now.Before(until) && e.coverage.whole(event.WitnessContainerd, "", o.Time, until) &&
+		slices.ContainsFunc(k.runs, func(r *run) bool { return r.covers(e, o.Time) && r.covers(e, until) })
 }
 
 // criKnown reports whether every request by CRI that can have been made at t was

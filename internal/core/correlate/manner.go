@@ -65,6 +65,6 @@ func (e *Engine) streamed(a arrival, c *call) bool {
 	from := e.lo(c)
 	until, err := e.local(c.started.Time)
 	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return o.Op == event.RuntimeOpExecStream && between(o.Time, from, until.Add(err))
+		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err))
 	})
 }

@@ -107,6 +107,9 @@ func (e *Engine) sweepAsks(old time.Time) {
 	e.asks.short = slices.DeleteFunc(e.asks.short, gone)
 }
 
+// causes reports whether what happened at a can have led to what happened at b.
+func causes(a, b time.Time) bool { return !a.After(b.Add(grain)) }
+
 // between reports whether t lies between a and b, of which either may be
 // unknown.
 func between(t, a, b time.Time) bool {
