@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -10,16 +11,22 @@ import (
 )
 
 // starts tells the admission webhook's gate what it waits for: that a command
-// has started in a container of this node. The runtime's witness says which
-// pod a container belongs to, the kernel's what starts in it, and the audit log
-// what is over.
+// has begun in a container of this node. The runtime's witness says which pod a
+// container belongs to and which execs it makes, the kernel's what it was asked
+// for and what runs, and the audit log what is over.
 type starts struct {
 	gate *admission.Gate
 
 	mu         sync.Mutex
-	containers map[event.ContainerID]admission.Command // guarded by mu; without argv
-	pods       map[podName]int                         // guarded by mu; containers of each
-	seeing     bool                                    // guarded by mu; the kernel sensor is up
+	containers map[event.ContainerID]*inPod // guarded by mu
+	pods       map[podName]int              // guarded by mu; containers of each
+	seeing     bool                         // guarded by mu; the kernel sensor is up
+}
+
+// inPod is a container of a pod.
+type inPod struct {
+	admission.Command // without argv
+	entrance
 }
 
 type podName struct{ namespace, name string }
@@ -28,7 +35,7 @@ type podName struct{ namespace, name string }
 const startsMax = 16384
 
 func newStarts(o admission.GateOptions) *starts {
-	s := &starts{containers: map[event.ContainerID]admission.Command{}, pods: map[podName]int{}}
+	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName]int{}}
 	o.Covered = s.covers
 	s.gate = admission.NewGate(o)
 	return s
@@ -45,16 +52,24 @@ func (s *starts) covers(namespace, pod string) bool {
 func (s *starts) see(o event.Observation) {
 	switch o := o.(type) {
 	case event.ProcessExec:
-		if o.Container != "" && o.ID == o.Entry {
-			s.started(o)
+		if o.Container != "" && o.ID == o.Entry && !slices.Equal(o.Argv.Args, runcInit) { // one that was cut settles nothing
+			s.mark(o.Container, mark{at: o.Time, what: markRan, argv: joined(o.Argv.Args)})
+		}
+	case event.RuntimeRequest:
+		stream := o.Op == event.RuntimeOpExecStream
+		if o.API == event.APICRI && (stream || o.Op == event.RuntimeOpExecSync) && !o.Cut {
+			s.mark(o.Container, mark{at: o.Time, what: markAsked, argv: joined(o.Argv), stream: stream})
 		}
 	case event.RuntimeContainer:
 		if o.Pod != "" && !o.Sandbox {
 			s.learn(o)
 		}
 	case event.RuntimeEvent:
-		if o.Action == event.RuntimeDelete && o.ExecID == "" {
+		switch {
+		case o.Action == event.RuntimeDelete && o.ExecID == "":
 			s.forget(o.Container)
+		case o.Action == event.RuntimeExecAdded && len(o.ExecID) == criExecID:
+			s.mark(o.Container, mark{at: o.Time, what: markMade})
 		}
 	case event.WitnessState:
 		if o.Witness == event.WitnessKernel {
@@ -69,15 +84,25 @@ func (s *starts) see(o event.Observation) {
 	}
 }
 
-func (s *starts) started(o event.ProcessExec) {
+// criExecID is the length of the ids that containerd draws for execs by CRI.
+const criExecID = 64
+
+// runcInit is what a runtime runs before the command itself.
+var runcInit = []string{"runc", "init"}
+
+func (s *starts) mark(id event.ContainerID, m mark) {
 	s.mu.Lock()
-	c, known := s.containers[o.Container]
-	s.mu.Unlock()
-	if !known {
-		return
+	c, known := s.containers[id]
+	var all []begun
+	if known {
+		all = c.add(m)
 	}
-	c.Argv = o.Argv.Args // one that was cut settles nothing
-	s.gate.Started(c, o.Time)
+	s.mu.Unlock()
+	for _, b := range all {
+		what := c.Command
+		what.Argv = b.argv
+		s.gate.Started(what, b.at)
+	}
 }
 
 func (s *starts) learn(o event.RuntimeContainer) {
@@ -86,7 +111,7 @@ func (s *starts) learn(o event.RuntimeContainer) {
 	if _, known := s.containers[o.ID]; known || len(s.containers) >= startsMax {
 		return
 	}
-	s.containers[o.ID] = admission.Command{Namespace: o.PodNamespace, Pod: o.Pod, Container: o.Name}
+	s.containers[o.ID] = &inPod{Command: admission.Command{Namespace: o.PodNamespace, Pod: o.Pod, Container: o.Name}}
 	s.pods[podName{o.PodNamespace, o.Pod}]++
 }
 

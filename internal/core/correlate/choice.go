@@ -16,7 +16,8 @@ type choice struct {
 	// server.
 	alone bool
 	// admitted says that every request that could matter was seen by the
-	// admission webhook, and let go when no other could be confused with it.
+	// admission webhook, and was kept apart from all others that could be
+	// confused with it: by the webhook, or by the kubelet's own request.
 	admitted bool
 	// settled says that what is still to come can add nobody.
 	settled bool
@@ -49,10 +50,11 @@ func (e *Engine) weigh(g group) []choice {
 	for i, x := range g.arrivals {
 		p.LeftAlone[i] = !e.mustBeAsked(x)
 	}
-	admitted, settled := true, true
+	admitted, apart, settled := true, true, true
 	for _, c := range g.calls {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
-		admitted = admitted && c.adm != nil && c.adm.Alone
+		admitted = admitted && c.adm != nil
+		apart = apart && c.adm != nil && c.adm.Alone
 		settled = settled && e.settled(e.lo(c)) && c.vouched()
 	}
 	var choices []pairing.Choice
@@ -64,7 +66,8 @@ func (e *Engine) weigh(g group) []choice {
 	}
 	out := make([]choice, len(choices))
 	for i, w := range choices {
-		out[i] = choice{alone: w.Alone, admitted: admitted, settled: settled && e.asksKnown(g.arrivals[i].began())}
+		out[i] = choice{alone: w.Alone, settled: settled && e.asksKnown(g.arrivals[i].began())}
+		out[i].admitted = admitted && (apart || len(g.fits[i]) == 1 && e.followedThrough(g.arrivals[i]))
 		for _, j := range w.Partners {
 			out[i].calls = append(out[i].calls, g.calls[j])
 		}

@@ -64,32 +64,37 @@ func podChannel(p *podPlace) event.Channel {
 }
 
 // makers returns the requests that made the pod, or put the ephemeral container
-// into it, before it began.
+// into it, before it began. While the pod's specification is not known, neither
+// is which of the two it was: then both can be.
 func (e *Engine) makers(p *podPlace, began time.Time) []*call {
-	want := event.KubePodChange
-	if p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug {
-		want = event.KubeEphemeral
-	}
-	var out []*call
+	ephemeral := p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug
+	var pods, debugs []*call
 	for _, c := range e.callsTo(p.pod) {
 		a := c.ask()
-		if a.op != want || c.refused() || e.twin(c) || e.lo(c).After(began) || want == event.KubePodChange && a.verb != "create" && a.verb != "" {
+		if c.refused() || e.twin(c) || e.lo(c).After(began) || a.object != nil && a.object.UID != "" && p.uid != "" && a.object.UID != p.uid {
 			continue
 		}
-		if o := a.object; o != nil && (o.UID != "" && p.uid != "" && o.UID != p.uid ||
-			want == event.KubeEphemeral && !slices.ContainsFunc(o.Containers, func(k event.KubeContainer) bool { return k.Name == p.container })) {
-			continue
+		switch {
+		case a.op == event.KubePodChange && !ephemeral && (a.verb == "create" || a.verb == "") && e.canHold(a.object, p, began):
+			pods = []*call{c} // the latest life of the name
+		case a.op == event.KubeEphemeral && (ephemeral || p.spec == nil) && a.object.Holds(p.container): // of others it is not known which container they put
+			debugs = append(debugs, c)
 		}
-		if want == event.KubeEphemeral && a.object == nil {
-			continue // which container it put is not known
-		}
-		out = append(out, c)
 	}
-	if want == event.KubePodChange && len(out) > 1 { // the latest life of the name
-		slices.SortFunc(out, func(a, b *call) int { return e.lo(b).Compare(e.lo(a)) })
-		out = out[:1]
+	return append(pods, debugs...)
+}
+
+// canHold reports whether a pod that was made so can hold container p from its
+// beginning: its specification is known and says so, or else nobody can have put
+// it there later.
+func (e *Engine) canHold(made *event.KubeObject, p *podPlace, began time.Time) bool {
+	if p.spec != nil || p.sandbox {
+		return true
 	}
-	return out
+	if made != nil && len(made.Containers) > 0 {
+		return made.Holds(p.container)
+	}
+	return e.auditSettled(began) && !slices.ContainsFunc(e.callsTo(p.pod), func(c *call) bool { return c.ask().op == event.KubeEphemeral })
 }
 
 // startOf returns the start of a container that c asked for, or nil: the start

@@ -68,3 +68,10 @@ func (e *Engine) streamed(a arrival, c *call) bool {
 		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err))
 	})
 }
+
+// followedThrough reports whether the kubelet's one request that led to a was
+// seen, and no other can have.
+func (e *Engine) followedThrough(a arrival) bool {
+	asked, alone := e.criChoice(a)
+	return !alone && len(asked) == 1 && isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
+}

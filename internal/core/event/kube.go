@@ -1,6 +1,9 @@
 package event
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // KubeRequest is a request to the API server at one stage, as its audit log
 // tells it. Time is the stage's. The log knows who asked for what, and never
@@ -122,6 +125,11 @@ type KubeObject struct {
 	Mirror bool `json:"mirror,omitempty"`
 	// Debug says that kubectl debug made it, by a label that anybody can set.
 	Debug bool `json:"debug,omitempty"`
+}
+
+// Holds reports whether o mentions a container of that name.
+func (o *KubeObject) Holds(container string) bool {
+	return o != nil && slices.ContainsFunc(o.Containers, func(k KubeContainer) bool { return k.Name == container })
 }
 
 // KubeContainer is a container as its pod's specification has it.
