@@ -69,6 +69,7 @@ type ask struct {
 	node      string
 	argv      []string
 	tty       bool
+	stdin     bool
 	path      string
 	ports     []string
 	object    *event.KubeObject
@@ -78,7 +79,7 @@ func (c *call) ask() ask {
 	if f := c.fact(); f != nil {
 		a := ask{
 			op: f.Op, verb: f.Verb, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
-			argv: f.Argv, tty: f.TTY, path: f.Path, ports: f.Ports, object: f.Object,
+			argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, ports: f.Ports, object: f.Object,
 		}
 		if a.object == nil && c.adm != nil {
 			a.object = c.adm.Object
@@ -88,7 +89,7 @@ func (c *call) ask() ask {
 	f := c.adm
 	return ask{
 		op: f.Op, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
-		argv: f.Argv, tty: f.TTY, path: f.Path, object: f.Object,
+		argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, object: f.Object,
 	}
 }
 

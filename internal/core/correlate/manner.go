@@ -56,16 +56,18 @@ func mannerOf(op event.KubeOp) manner {
 // streamed reports whether one of the kubelet's requests for a stream that can
 // have led to a can have come of c: the API server answers a request when the
 // kubelet has the stream's address, so the kubelet asked for it between the two
-// (testbed.md §4.8).
+// (testbed.md §4.8), with the input and the terminal that c wants.
 func (e *Engine) streamed(a arrival, c *call) bool {
 	asked, alone := e.criChoice(a)
-	if alone || c.started == nil || c.ask().op != event.KubeExec {
+	want := c.ask()
+	if alone || c.started == nil || want.op != event.KubeExec {
 		return true
 	}
 	from := e.lo(c)
 	until, err := e.local(c.started.Time)
 	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err))
+		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err)) &&
+			(o.Cut || o.Stdin == want.stdin && o.TTY == want.tty)
 	})
 }
 
