@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,18 +49,22 @@ type canary struct {
 	stats *Witness
 
 	mu     sync.Mutex
-	sent   []flight // guarded by mu; not come back yet, in order
-	delays delays   // guarded by mu; of those that have
+	sent   []flight // guarded by mu; in order, from the last on before which none is missing
+	delays delays   // guarded by mu; of those that have come back
 }
 
+// flight is a canary on its way. It is given up when it is late: then it is
+// missing, though it may still come.
 type flight struct {
 	token    string
 	at       time.Time
 	answered time.Time // zero while it is not
+	back     bool
+	givenUp  bool
 }
 
-// flightsMax bounds the canaries that are waited for: those of an hour.
-const flightsMax = 12
+// flightsMax bounds the canaries that are remembered.
+const flightsMax = 64
 
 func newCanary(w *Witness) *canary {
 	if w.opts.Canary == nil {
@@ -79,20 +84,19 @@ func newCanary(w *Witness) *canary {
 func (c *canary) run(ctx context.Context, s *sink) error {
 	send := time.NewTimer(0)
 	late := time.NewTimer(c.opts.Within)
-	late.Stop()
 	defer send.Stop()
 	defer late.Stop()
 	for {
 		select {
 		case <-send.C:
 			c.send(ctx, s)
-			late.Reset(c.opts.Within)
 			send.Reset(c.opts.Every)
 		case <-late.C:
-			c.check(s)
+			c.check(s, time.Now())
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		late.Reset(c.patience(time.Now()))
 	}
 }
 
@@ -113,18 +117,68 @@ func (c *canary) send(ctx context.Context, s *sink) {
 		s.limit("")
 		return
 	}
-	c.take(f.token)
+	c.unsend(f.token)
 	s.limit(fmt.Sprintf("no canary can be sent: %v", err))
 }
 
-// check says that the feed is silent when the last canary has not come back.
-func (c *canary) check(s *sink) {
+// patience returns how long it takes until the next canary is late.
+func (c *canary) patience(now time.Time) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.sent); n > 0 && time.Since(c.sent[n-1].at) >= c.opts.Within {
-		f := c.sent[n-1]
-		s.hush(fmt.Sprintf("the audit feed is silent: a canary of %s did not come back within %s", f.at.UTC().Format(time.RFC3339), c.opts.Within), f.at)
+	if i := slices.IndexFunc(c.sent, flight.awaited); i >= 0 {
+		return max(0, c.sent[i].at.Add(c.opts.Within).Sub(now))
 	}
+	return c.opts.Within
+}
+
+func (f flight) awaited() bool { return !f.back && !f.givenUp }
+
+// check gives up what is late and says what that means: when a later canary has
+// come back, something was lost between its neighbours; else the feed is silent.
+func (c *canary) check(s *sink, now time.Time) {
+	for {
+		from, late, until := c.giveUp(now)
+		switch {
+		case late.IsZero():
+			return
+		case until.IsZero():
+			s.hush(fmt.Sprintf("the audit feed is silent: a canary of %s did not come back within %s", late.UTC().Format(time.RFC3339), c.opts.Within), from)
+		default:
+			s.missed(fmt.Sprintf("audit events are missing: a canary of %s did not come back, a later one did", late.UTC().Format(time.RFC3339)), from, until)
+		}
+	}
+}
+
+// giveUp gives up the first canary that is late, and those after it until one
+// that has come back. It returns when they were sent: the one before it that has
+// come back (else the first of all), the late one, and the one after it that has
+// come back; zero where there is none.
+func (c *canary) giveUp(now time.Time) (from, late, until time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.sent, flight.awaited)
+	if i < 0 || now.Sub(c.sent[i].at) < c.opts.Within {
+		return from, late, until
+	}
+	late = c.sent[i].at
+	from = late
+	for k := i - 1; k >= 0; k-- {
+		if from = c.sent[k].at; c.sent[k].back {
+			break
+		}
+	}
+	next := i
+	for next < len(c.sent) && !c.sent[next].back {
+		next++
+	}
+	if next < len(c.sent) {
+		c.sent = c.sent[next:]
+		return from, late, c.sent[0].at
+	}
+	for k := i; k < next && now.Sub(c.sent[k].at) >= c.opts.Within; k++ {
+		c.sent[k].givenUp = true
+	}
+	return from, late, until
 }
 
 // answered notes when the API server had answered a canary.
@@ -138,16 +192,23 @@ func (c *canary) answered(token string, at time.Time) {
 	}
 }
 
+// unsend forgets a canary that did not reach the API server, as far as known.
+func (c *canary) unsend(token string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sent = slices.DeleteFunc(c.sent, func(f flight) bool { return f.token == token })
+}
+
 // late returns how long canaries were on their way lately, and when the oldest
-// was sent that has not come back, zero if none.
+// was sent that is awaited, zero if none is.
 func (c *canary) late(at time.Time) (delay time.Duration, waiting time.Time) {
 	if c == nil {
 		return 0, time.Time{}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.sent) > 0 {
-		waiting = c.sent[0].at
+	if i := slices.IndexFunc(c.sent, flight.awaited); i >= 0 {
+		waiting = c.sent[i].at
 	}
 	return c.delays.most(at), waiting
 }
@@ -165,19 +226,29 @@ func (f flight) clock(received, now time.Time) event.Clock {
 	}
 }
 
-// take removes a canary from those that are waited for. It returns the canary,
-// zero if it is not waited for, and whether an earlier one is missing.
+// take notes that a canary has come back. It returns the canary, zero if it is
+// not waited for, and whether an earlier one was given up: then it is the first
+// that matters from now on.
 func (c *canary) take(token string) (f flight, missing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i, f := range c.sent {
-		if f.token == token {
-			c.sent = append(c.sent[:i:i], c.sent[i+1:]...)
-			c.delays.add(time.Now(), time.Since(f.at))
-			return f, i > 0
-		}
+	i := slices.IndexFunc(c.sent, func(f flight) bool { return f.token == token && !f.back })
+	if i < 0 {
+		return flight{}, false
 	}
-	return flight{}, false
+	c.sent[i].back = true
+	c.delays.add(time.Now(), time.Since(c.sent[i].at))
+	f = c.sent[i]
+	missing = slices.ContainsFunc(c.sent[:i], func(f flight) bool { return f.givenUp && !f.back })
+	if missing {
+		c.sent = c.sent[i:]
+	}
+	whole := 0
+	for whole+1 < len(c.sent) && c.sent[whole].back && c.sent[whole+1].back {
+		whole++
+	}
+	c.sent = c.sent[whole:]
+	return f, missing
 }
 
 // heard reports whether q is a canary, which is then not told to anybody. One

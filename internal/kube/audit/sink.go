@@ -157,6 +157,13 @@ func (s *sink) hush(reason string, since time.Time) {
 	}
 }
 
+// missed says that canaries between since and from are lost, though later ones
+// have come back.
+func (s *sink) missed(reason string, since, from time.Time) {
+	s.hush(reason, since)
+	s.wake(from)
+}
+
 // wake says that a canary has come back. from is when it was sent if an earlier
 // one has not, zero when none is missing.
 func (s *sink) wake(from time.Time) {
@@ -166,6 +173,9 @@ func (s *sink) wake(from time.Time) {
 		return
 	}
 	s.silent = ""
+	if !from.IsZero() {
+		s.w.stats.gaps.Add(1)
+	}
 	for _, f := range s.feeds {
 		if f.up && f.from.Before(from) {
 			f.from = from
