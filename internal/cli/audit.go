@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net"
@@ -29,6 +30,7 @@ const (
 	bookmarkName = "audit.bookmark"
 	identityName = "audit-webhook"
 	canaryName   = "audit.canary"
+	dropsName    = "audit.drops"
 )
 
 // newAudit returns the witness of the API server's audit that the configuration
@@ -53,7 +55,9 @@ func newAudit(conf config, log *slog.Logger) (*audit.Witness, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(conf.KubeKubeconfig), Key: key, Every: canaryEvery}
+		connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(conf.KubeKubeconfig) })
+		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(connect), Key: key, Every: canaryEvery}
+		o.Drops = &audit.DropsOptions{Metrics: serverMetrics(connect), Keeper: keptFile(filepath.Join(conf.State, dropsName))}
 	}
 	return audit.New(o), nil
 }
@@ -63,8 +67,7 @@ func newAudit(conf config, log *slog.Logger) (*audit.Witness, error) {
 const canaryEvery = 30 * time.Second
 
 // canaryProbe returns what sends a canary to the API server.
-func canaryProbe(kubeconfig string) func(context.Context, string) error {
-	connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(kubeconfig) })
+func canaryProbe(connect func() (*api.Client, error)) func(context.Context, string) error {
 	return func(ctx context.Context, token string) error {
 		client, err := connect()
 		if err != nil {
@@ -72,6 +75,22 @@ func canaryProbe(kubeconfig string) func(context.Context, string) error {
 		}
 		_, err = client.Probe(ctx, audit.CanaryURI(token))
 		return err
+	}
+}
+
+// serverMetrics returns what asks the API server for its metrics.
+func serverMetrics(connect func() (*api.Client, error)) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		client, err := connect()
+		if err != nil {
+			return nil, err
+		}
+		body, err := client.Get(ctx, api.MetricsPath, "text/plain")
+		var status *api.StatusError
+		if errors.As(err, &status) && status.Hint() != "" {
+			err = fmt.Errorf("%w; try: %s", err, status.Hint())
+		}
+		return body, err
 	}
 }
 
@@ -175,7 +194,7 @@ func counters(requests *requestParser, audits *audit.Witness) func() map[string]
 		for name, n := range map[string]uint64{
 			"audit_events": s.Events, "audit_relevant": s.Relevant, "audit_bytes": s.Bytes, "audit_malformed": s.Malformed,
 			"audit_oversized": s.Oversized, "audit_posts": s.Posts, "audit_posts_refused": s.Refused, "audit_rotations": s.Rotations,
-			"audit_gaps": s.Gaps, "audit_canaries": s.Canaries,
+			"audit_gaps": s.Gaps, "audit_canaries": s.Canaries, "audit_dropped": s.Dropped,
 		} {
 			out[name] = n
 		}

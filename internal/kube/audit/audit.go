@@ -9,8 +9,8 @@
 //
 // Limits: the API server writes what its audit policy says (MinimalPolicy is the
 // one to give it) and no more; it drops events of the webhook when its buffer is
-// full or four retries have failed, without telling. A canary shows whether the
-// feed is alive; it cannot show that nothing was dropped. Audit ids, addresses
+// full or four retries have failed, and only counts them. A canary shows whether
+// the feed is alive, and DropsOptions asks for that count. Audit ids, addresses
 // other than the last, user agents and the order of parameters are the client's
 // choice; an event that comes twice is reported twice.
 package audit
@@ -31,6 +31,7 @@ type Options struct {
 	Log     *LogOptions
 	Webhook *WebhookOptions
 	Canary  *CanaryOptions // nil: a silent feed goes unnoticed
+	Drops   *DropsOptions  // nil: what the API server drops goes unnoticed
 	// Logger receives what concerns the operator; nil discards it.
 	Logger *slog.Logger
 }
@@ -47,6 +48,7 @@ type Stats struct {
 	Rotations uint64 // times that the log file changed under its name
 	Gaps      uint64 // times that something may be missing
 	Canaries  uint64 // canaries that came back
+	Dropped   uint64 // events that the API server says it has dropped
 }
 
 // Witness reads the audit events of one API server.
@@ -56,7 +58,7 @@ type Witness struct {
 	// follower keeps its place when it is run again.
 	follower *follower
 	stats    struct {
-		events, relevant, bytes, malformed, oversized, posts, refused, rotations, gaps, canaries atomic.Uint64
+		events, relevant, bytes, malformed, oversized, posts, refused, rotations, gaps, canaries, dropped atomic.Uint64
 	}
 }
 
@@ -88,7 +90,7 @@ func (w *Witness) Stats() Stats {
 	return Stats{
 		Events: s.events.Load(), Relevant: s.relevant.Load(), Bytes: s.bytes.Load(), Malformed: s.malformed.Load(),
 		Oversized: s.oversized.Load(), Posts: s.posts.Load(), Refused: s.refused.Load(), Rotations: s.rotations.Load(),
-		Gaps: s.gaps.Load(), Canaries: s.canaries.Load(),
+		Gaps: s.gaps.Load(), Canaries: s.canaries.Load(), Dropped: s.dropped.Load(),
 	}
 }
 
@@ -111,6 +113,9 @@ func (w *Witness) Run(ctx context.Context, emit func(event.Observation)) error {
 	}
 	if s.canary != nil {
 		g.Go(func() error { return s.canary.run(ctx, s) })
+	}
+	if w.opts.Drops != nil {
+		g.Go(func() error { return newDrops(w).run(ctx, s) })
 	}
 	g.Go(func() error { return s.faults.run(ctx, s) })
 	return g.Wait()
