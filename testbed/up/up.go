@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
 )
 
@@ -68,8 +69,10 @@ func Run(program, dir string, command func(name string, args ...string) *exec.Cm
 // PID is the process's pid.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Ready waits until a command in a container shows up as a session, and, as
-// the witness of requests may take longer, until somebody is named for it.
+// Ready waits until a command in a container shows up as a session, with its
+// process wherever this machine can have the kernel sensor, and, as the witness
+// of requests may take longer, until somebody is named for it. It does not ask
+// /status: from then on the kernel measures the sensor, which costs time.
 func (p *Process) Ready(ctx context.Context, e *docker.Engine) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -78,15 +81,15 @@ func (p *Process) Ready(ctx context.Context, e *docker.Engine) error {
 		return err
 	}
 	defer e.Remove(context.WithoutCancel(ctx), canary)
-	seen := 0
-	for seen < 5 {
+	sensor := testbed.Missing(testbed.BPF) == ""
+	for seen := 0; seen < 5; {
 		if _, err := docker.Output(e.CLI(ctx, "exec", canary, "/bin/busybox", "true")); err != nil {
 			return err
 		}
 		pause(ctx, 500*time.Millisecond)
 		sessions, err := p.Sessions(ctx)
 		for _, s := range sessions {
-			if s.Target.ContainerID != event.ContainerID(canary) || s.Kind != session.KindExec {
+			if s.Target.ContainerID != event.ContainerID(canary) || s.Kind != session.KindExec || sensor && len(s.Processes) == 0 {
 				continue
 			}
 			if seen++; s.Attribution.Level == session.LevelExact || s.Attribution.Level == session.LevelStrong {
