@@ -34,23 +34,28 @@ const (
 )
 
 // newAudit returns the witness of the API server's audit that the configuration
-// asks for, nil when it asks for none. The state directory is there.
-func newAudit(conf config, log *slog.Logger) (*audit.Witness, error) {
+// asks for, nil when it asks for none. With kept it goes on where an earlier run
+// stopped and asks the API server whether something is missing; the state
+// directory is there.
+func newAudit(conf config, log *slog.Logger, kept bool) (*audit.Witness, error) {
 	o := audit.Options{Logger: log}
 	if conf.AuditLog != "" {
-		o.Log = &audit.LogOptions{Path: conf.AuditLog, Bookmark: keptFile(filepath.Join(conf.State, bookmarkName))}
+		o.Log = &audit.LogOptions{Path: conf.AuditLog}
+		if kept {
+			o.Log.Bookmark = keptFile(filepath.Join(conf.State, bookmarkName))
+		}
 	}
 	if conf.AuditWebhook != "" {
 		w, err := auditWebhook(conf)
 		if err != nil {
-			return nil, err
+			return nil, fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
 		}
 		o.Webhook = &w
 	}
 	if o.Log == nil && o.Webhook == nil {
 		return nil, nil
 	}
-	if conf.KubeKubeconfig != "" {
+	if conf.KubeKubeconfig != "" && kept {
 		key, err := canaryKey(conf.State)
 		if err != nil {
 			return nil, err

@@ -50,7 +50,7 @@ func write(t *testing.T, path string, b []byte) {
 // stops it; up is called once it is up.
 func readAudit(t *testing.T, conf config, want int, up func()) int {
 	t.Helper()
-	w, err := newAudit(conf, slog.New(slog.DiscardHandler))
+	w, err := newAudit(conf, slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +82,11 @@ func TestAuditConfiguration(t *testing.T) {
 		"no such certificate":              {config{AuditWebhook: ":0", AuditCert: "/none", AuditKey: "/none"}, "audit.cert"},
 	} {
 		c.conf.State = t.TempDir()
-		if _, err := newAudit(c.conf, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := newAudit(c.conf, slog.New(slog.DiscardHandler), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if w, err := newAudit(config{}, slog.New(slog.DiscardHandler)); w != nil || err != nil {
+	if w, err := newAudit(config{}, slog.New(slog.DiscardHandler), true); w != nil || err != nil {
 		t.Errorf("without configuration: %v %v", w, err)
 	}
 }

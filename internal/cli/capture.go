@@ -56,6 +56,14 @@ func (env *environment) capture(ctx context.Context, conf config, file string, l
 	if all {
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
 	}
+	audits, err := newAudit(conf, log, false)
+	if err != nil {
+		return err
+	}
+	var others []watch.Named
+	if audits != nil {
+		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
+	}
 	facts := new(watch.LocalHost).Facts()
 	w, err := capture.Create(file, capture.Header{
 		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: thisBuild().Version,
@@ -70,7 +78,7 @@ func (env *environment) capture(ctx context.Context, conf config, file string, l
 	}
 	fmt.Fprintf(env.stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
 	n := 0
-	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(), Logger: log}, func(o event.Observation) error {
+	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(others...), Logger: log}, func(o event.Observation) error {
 		n++
 		return w.Write(o)
 	})

@@ -80,8 +80,8 @@ func bounded(ctx context.Context, c check, limit time.Duration) []diagnosis {
 // exit returns the exit status: 0 everything is seen, 1 something is not,
 // 2 nothing is.
 func (c checkup) exit() int {
-	if !slices.Contains(c.have, attack.NeedDocker) && !slices.Contains(c.have, attack.NeedKernel) &&
-		!slices.Contains(c.have, attack.NeedContainerd) {
+	alone := []attack.Need{attack.NeedDocker, attack.NeedKernel, attack.NeedContainerd, attack.NeedAudit, attack.NeedAdmission}
+	if !slices.ContainsFunc(c.have, func(n attack.Need) bool { return slices.Contains(alone, n) }) {
 		return ExitUsage
 	}
 	for _, d := range c.diagnoses {
@@ -114,7 +114,7 @@ by trying it. It changes nothing.
 Exit status:
   0  full: all that Sallyport can see
   1  degraded: Sallyport works, something is not seen
-  2  nothing: neither Docker, containerd nor the kernel can be watched`,
+  2  nothing: neither Docker, containerd, the kernel nor Kubernetes' audit can be watched`,
 		Args:    cobra.NoArgs,
 		Example: "  sallyport doctor\n  sudo sallyport doctor --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -37,6 +37,9 @@ func (c config) checkRole() error {
 		return fail(ExitUsage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
 	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
 		return fail(ExitUsage, hint, "--node needs --node-cert, --node-key and --collector-ca")
+	case c.NodeCollector != "" && (c.seesRequests() || c.KubeKubeconfig != ""):
+		return fail(ExitUsage, "give what concerns the API server to the collector: it believes no node in that",
+			"--node goes with none of --audit-log, --audit-webhook, --admission and --kubeconfig")
 	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
 		return fail(ExitUsage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
 	}

@@ -158,7 +158,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	for _, line := range missing {
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
-	if all && conf.CollectListen == "" && auditFrom(conf) == "" {
+	if all && conf.CollectListen == "" {
 		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
 	}
 	if conf.NodeCollector != "" {
@@ -180,9 +180,9 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
 	opt.Keeper = kept
 	var others []watch.Named
-	audits, err := newAudit(conf, log)
+	audits, err := newAudit(conf, log, true)
 	if err != nil {
-		return fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
+		return err
 	}
 	if audits != nil {
 		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})

@@ -191,12 +191,14 @@ func (h *host) missing() (lines []string, all bool) {
 	say := func(what, hint string) { lines = append(lines, what+". "+hint) }
 	level := h.kernels.Level()
 	if level == kernel.LevelServices {
+		what, hint := "processes are not seen (level L0)", "Run as root."
 		for _, f := range h.kernels {
 			if f.Needed && !f.Available() {
-				say(fmt.Sprintf("processes are not seen (level L0): %s: %v", f.Name, f.Err), f.Hint)
+				what, hint = fmt.Sprintf("%s: %s: %v", what, f.Name, f.Err), f.Hint
 				break
 			}
 		}
+		say(what, hint)
 	}
 	if !h.docker.present {
 		say("Docker is not seen: no socket at "+h.docker.socket, "Start the Docker daemon, or name its address with --docker.")
@@ -209,7 +211,17 @@ func (h *host) missing() (lines []string, all bool) {
 	} else if !canConnect(path) {
 		say("containerd is not seen: no permission for "+path, "Run as root.")
 	}
-	return lines, len(lines) == 3
+	all = len(lines) == 3 && !h.conf.seesRequests()
+	if h.conf.KubeKubeconfig != "" && !h.conf.seesRequests() && h.conf.CollectListen == "" {
+		say("who asks the API server for a command is not seen", "Name its audit with --audit-log or --audit-webhook, or serve --admission.")
+	}
+	return lines, all
+}
+
+// seesRequests reports whether requests to an API server are to be seen here: by
+// its audit or by our webhook.
+func (c config) seesRequests() bool {
+	return c.AuditLog != "" || c.AuditWebhook != "" || c.AdmissionListen != ""
 }
 
 // requestParser gives what the kernel sensor samples to the parser of the

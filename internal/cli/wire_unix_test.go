@@ -1,0 +1,38 @@
+//go:build unix
+
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/kernel"
+)
+
+// TestMissing: a host without kernel sensor, Docker and containerd can still
+// watch what is asked of an API server.
+func TestMissing(t *testing.T) {
+	for name, tc := range map[string]struct {
+		conf  config
+		level kernel.Features
+		all   bool
+		lines int
+		says  string
+	}{
+		"nothing":       {config{}, nil, true, 3, "no permission for /nonexistent/containerd.sock"},
+		"audit log":     {config{AuditLog: "/a.log"}, nil, false, 3, ""},
+		"audit webhook": {config{AuditWebhook: "127.0.0.1:9478"}, nil, false, 3, ""},
+		"admission":     {config{AdmissionListen: "127.0.0.1:9443"}, nil, false, 3, ""},
+		"pods alone":    {config{KubeKubeconfig: "/k"}, nil, true, 4, "Name its audit with --audit-log"},
+		"pods, kernel":  {config{KubeKubeconfig: "/k"}, wellFeatures(), false, 3, "Name its audit with --audit-log"},
+		"pods, audit":   {config{KubeKubeconfig: "/k", AuditLog: "/a.log"}, nil, false, 3, ""},
+		"kernel":        {config{}, wellFeatures(), false, 2, ""},
+	} {
+		tc.conf.Containerd = "/nonexistent/containerd.sock"
+		h := &host{conf: tc.conf, docker: service{socket: "/nonexistent/docker.sock"}, kernels: tc.level}
+		lines, all := h.missing()
+		if all != tc.all || len(lines) != tc.lines || !strings.Contains(strings.Join(lines, "\n"), tc.says) {
+			t.Errorf("%s: all %v, lines %q", name, all, lines)
+		}
+	}
+}
