@@ -79,7 +79,9 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 			t.Errorf("%s was not alone: let go %v, held %v", a.User.Name, a.Time, a.Time.Sub(a.Arrived))
 		}
 	}
-	t.Logf("gate: %+v", h.starts.gate.Stats())
+	if s := h.admission.status(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
+		t.Errorf("status: %+v", s)
+	}
 }
 
 func freeAddress(t *testing.T) string {

@@ -357,8 +357,10 @@ func metrics(t *testing.T) []metricLine {
 func TestMetricsAreListed(t *testing.T) {
 	listed := metrics(t)
 	engine := watch.New(watch.Options{
-		Sensor: func() watch.Sensor { return watch.Sensor{Mode: "auto"} },
-		Link:   func() watch.Link { return watch.Link{} },
+		Sensor:    func() watch.Sensor { return watch.Sensor{Mode: "auto"} },
+		Pods:      func() *watch.Pods { return &watch.Pods{} },
+		Admission: func() *watch.Admission { return &watch.Admission{} },
+		Link:      func() watch.Link { return watch.Link{} },
 		Nodes: func() []watch.NodeStatus {
 			return []watch.NodeStatus{{ClockOffsetNS: new(int64), ClockErrorNS: new(int64)}}
 		},

@@ -175,7 +175,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 
 	opt := watch.Options{
 		Logger: log, Deliver: newLive(env, asJSON).revisions,
-		Sensor: h.sensorStatus, StoreSize: func() int64 { return diskUsage(conf.State) },
+		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
 	}
 	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
 	opt.Keeper = kept

@@ -62,6 +62,9 @@ type host struct {
 	parser  *requestParser
 	kernels kernel.Features
 	starts  *starts // what the admission webhook waits for
+	// The witnesses that have a status of their own.
+	pods      podWitness
+	admission admissionWitness
 }
 
 // service is where a daemon is to be reached.
@@ -119,6 +122,7 @@ func findHost(env *environment, conf config, log *slog.Logger) *host {
 	})
 	h.ports.set = h.sensor.SetPorts
 	h.starts = newStarts(admission.GateOptions{Hold: conf.AdmissionHold})
+	h.pods.host, h.admission.host = h, h
 	return h
 }
 
@@ -173,7 +177,7 @@ func (h *host) witnesses(others ...watch.Named) []watch.Named {
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
 	}
 	if h.conf.KubeKubeconfig != "" {
-		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &podWitness{host: h}})
+		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &h.pods})
 	}
 	list = append(list, others...)
 	if h.conf.AdmissionListen == "" {
@@ -182,7 +186,7 @@ func (h *host) witnesses(others ...watch.Named) []watch.Named {
 	for i := range list {
 		list[i].Witness = tapped{list[i].Witness, h.starts.see}
 	}
-	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: admissionWitness{h}})
+	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: &h.admission})
 }
 
 // missing lists what cannot be watched now and what to do about it, for a

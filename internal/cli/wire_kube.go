@@ -5,18 +5,30 @@ import (
 	"crypto/tls"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/pods"
+	"github.com/sallyport/sallyport/internal/watch"
 )
 
 // podWitness connects each time it is started, because files change; what it
 // knows of the pods stays.
 type podWitness struct {
 	host    *host
-	witness *pods.Witness
+	witness atomic.Pointer[pods.Witness]
+}
+
+// status is what it does as the engine reports it, nil before it has begun.
+func (w *podWitness) status() *watch.Pods {
+	p := w.witness.Load()
+	if p == nil {
+		return nil
+	}
+	s := p.Stats()
+	return &watch.Pods{Known: s.Pods, Reported: s.Reported, Unchanged: s.Unchanged, Lists: s.Lists, Watches: s.Watches, Malformed: s.Bad}
 }
 
 // Run implements watch.Witness.
@@ -25,17 +37,34 @@ func (w *podWitness) Run(ctx context.Context, emit func(event.Observation)) erro
 	if err != nil {
 		return err
 	}
-	if w.witness == nil {
-		w.witness = pods.New(pods.Options{Server: client, Node: w.host.conf.KubeNode, Logger: w.host.log})
+	if w.witness.Load() == nil {
+		w.witness.Store(pods.New(pods.Options{Server: client, Node: w.host.conf.KubeNode, Logger: w.host.log}))
 	}
-	return w.witness.Run(ctx, emit)
+	return w.witness.Load().Run(ctx, emit)
 }
 
 // admissionWitness reads its certificates each time it is started.
-type admissionWitness struct{ host *host }
+type admissionWitness struct {
+	host    *host
+	witness atomic.Pointer[admission.Witness]
+}
+
+// status is what it and the gate do as the engine reports it, nil before it has
+// begun.
+func (w *admissionWitness) status() *watch.Admission {
+	a := w.witness.Load()
+	if a == nil {
+		return nil
+	}
+	s, g := a.Stats(), w.host.starts.gate.Stats()
+	return &watch.Admission{
+		Reviews: s.Reviews, Reported: s.Reported, Late: s.Late, Busy: s.Busy, Malformed: s.Bad, Panics: s.Panics,
+		Passed: g.Passed, Alone: g.Alone, Held: g.Held, Vain: g.Timeout, HeldFor: g.Wait, Started: g.Started, Over: g.Over, Strange: g.Strange,
+	}
+}
 
 // Run implements watch.Witness.
-func (w admissionWitness) Run(ctx context.Context, emit func(event.Observation)) error {
+func (w *admissionWitness) Run(ctx context.Context, emit func(event.Observation)) error {
 	conf := w.host.conf
 	cert, err := webhookCertificate(conf)
 	if err != nil {
@@ -49,7 +78,9 @@ func (w admissionWitness) Run(ctx context.Context, emit func(event.Observation))
 	if conf.AdmissionHold > 0 {
 		o.Gate = w.host.starts.gate
 	}
-	return admission.New(o).Run(ctx, emit)
+	server := admission.New(o)
+	w.witness.Store(server)
+	return server.Run(ctx, emit)
 }
 
 // webhookCertificate returns the certificate that was configured, or

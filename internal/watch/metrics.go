@@ -103,8 +103,44 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	if s.Sensor != nil {
 		c.sensor(s.Sensor, gauge, count)
 	}
+	c.pods(s.Pods, gauge, count)
+	c.admission(s.Admission, count)
 	c.link(s.Link, gauge, count)
 	c.nodes(s.Nodes, gauge, count)
+}
+
+// pods gives what is known of the API server's pods.
+func (c collector) pods(p *Pods, gauge, count metric) {
+	if p == nil {
+		return
+	}
+	gauge(float64(p.Known), desc("pods_known", "Pods that the API server has."))
+	count(float64(p.Reported), desc("pods_reported_total", "Pods that were new, changed or gone."))
+	count(float64(p.Unchanged), desc("pods_unchanged_total", "Changes of pods that concern no command."))
+	count(float64(p.Lists), desc("pods_lists_total", "Lists of all pods."))
+	count(float64(p.Watches), desc("pods_watches_total", "Watches of pods that were begun; one lasts some five minutes."))
+	count(float64(p.Malformed), desc("pods_malformed_total", "Records of pods that were not understood."))
+}
+
+// admission gives what the admission webhook and its gate have done.
+func (c collector) admission(a *Admission, count metric) {
+	if a == nil {
+		return
+	}
+	count(float64(a.Reviews), desc("admission_reviews_total", "Reviews that the admission webhook has answered."))
+	count(float64(a.Reported), desc("admission_requests_total", "Reviews that concern a command."))
+	count(float64(a.Late), desc("admission_late_total", "Reviews for which the API server no longer waited."))
+	count(float64(a.Busy), desc("admission_busy_total", "Reviews turned away because too many were under way."))
+	count(float64(a.Malformed), desc("admission_malformed_total", "Reviews that were not understood."))
+	count(float64(a.Panics), desc("admission_panics_total", "Reviews in which the webhook failed."))
+	count(float64(a.Passed), desc("gate_passed_total", "Execs in pods that the gate let go."))
+	count(float64(a.Alone), desc("gate_alone_total", "Execs that were let go with no other under way that could be taken for them."))
+	count(float64(a.Held), desc("gate_held_total", "Execs that the gate held."))
+	count(float64(a.Vain), desc("gate_held_in_vain_total", "Execs that were held as long as may be, in vain."))
+	count(a.HeldFor.Seconds(), desc("gate_held_seconds_total", "How long execs were held, together."))
+	count(float64(a.Started), desc("gate_started_total", "Starts of processes that settled a request."))
+	count(float64(a.Over), desc("gate_over_total", "Ends of requests that settled them."))
+	count(float64(a.Strange), desc("gate_strange_total", "Starts of processes in pods that nobody had asked for at the gate."))
 }
 
 // link gives a node's way to its collector.

@@ -25,6 +25,8 @@ type Status struct {
 	BlockedNS int64             `json:"blocked_ns"`
 	Open      Open              `json:"open"`
 	Sensor    *Sensor           `json:"sensor,omitempty"`
+	Pods      *Pods             `json:"pods,omitempty"`
+	Admission *Admission        `json:"admission,omitempty"`
 	Counters  map[string]uint64 `json:"counters,omitempty"`
 	Link      *Link             `json:"link,omitempty"`
 	Nodes     []NodeStatus      `json:"nodes,omitempty"`
@@ -145,6 +147,37 @@ type Sensor struct {
 	Malformed   uint64    `json:"malformed"`
 }
 
+// Pods is what the witness of the API server's pods knows and has done since it
+// was started.
+type Pods struct {
+	Known     uint64 `json:"known"`     // now
+	Reported  uint64 `json:"reported"`  // new, changed or gone
+	Unchanged uint64 `json:"unchanged"` // changes that concern no command
+	Lists     uint64 `json:"lists"`     // of all pods
+	Watches   uint64 `json:"watches"`   // begun
+	Malformed uint64 `json:"malformed"` // records not understood
+}
+
+// Admission is what the admission webhook and its gate have done since it was
+// started.
+type Admission struct {
+	Reviews   uint64 `json:"reviews"`   // answered
+	Reported  uint64 `json:"reported"`  // of these, those that concern a command
+	Late      uint64 `json:"late"`      // of these, those for which nobody waited any more
+	Busy      uint64 `json:"busy"`      // turned away, too many at once
+	Malformed uint64 `json:"malformed"` // not understood
+	Panics    uint64 `json:"panics"`
+
+	Passed  uint64        `json:"passed"` // execs that were let go
+	Alone   uint64        `json:"alone"`  // of these, with nobody to be taken for
+	Held    uint64        `json:"held"`   // of these, after a wait
+	Vain    uint64        `json:"vain"`   // of these, after a wait in vain
+	HeldFor time.Duration `json:"held_ns"`
+	Started uint64        `json:"started"` // processes that settled one
+	Over    uint64        `json:"over"`    // ends of requests that did
+	Strange uint64        `json:"strange"` // processes that nobody had asked for here
+}
+
 // Program is the cost of one kernel program.
 type Program struct {
 	Name string        `json:"name"`
@@ -169,6 +202,12 @@ func (e *Engine) Status() Status {
 	if e.opt.Sensor != nil {
 		sensor := e.opt.Sensor()
 		s.Sensor = &sensor
+	}
+	if e.opt.Pods != nil {
+		s.Pods = e.opt.Pods()
+	}
+	if e.opt.Admission != nil {
+		s.Admission = e.opt.Admission()
 	}
 	if e.opt.Counters != nil {
 		s.Counters = e.opt.Counters()
@@ -230,6 +269,14 @@ func (e *Engine) losses(s Status) []Loss {
 		{event.WitnessKernel, "requests"}:   0,
 		{event.WitnessDocker, "events"}:     0,
 		{event.WitnessContainerd, "events"}: 0,
+	}
+	for _, w := range e.opt.Witnesses {
+		switch w.Name {
+		case event.WitnessAdmission:
+			seen[lossKey{w.Name, "admissions"}] = 0
+		case event.WitnessAudit:
+			seen[lossKey{w.Name, "events"}], seen[lossKey{w.Name, "dropped"}] = 0, 0
+		}
 	}
 	e.feed.mu.Lock()
 	for k, n := range e.feed.losses {

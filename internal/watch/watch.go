@@ -75,8 +75,11 @@ type Options struct {
 	// counted as undelivered.
 	Deliver func([]session.Revision)
 	Host    HostSource // default: the machine it runs on
-	// Sensor, Counters and StoreSize add to Status what only their owners know.
+	// Sensor, Pods, Admission (nil while there is nothing to tell), Counters and
+	// StoreSize add to Status what only their owners know.
 	Sensor    func() Sensor
+	Pods      func() *Pods
+	Admission func() *Admission
 	Counters  func() map[string]uint64
 	StoreSize func() int64
 	Link      func() Link         // of a node to its collector

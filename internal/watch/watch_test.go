@@ -701,3 +701,20 @@ func FuzzParsePasswd(f *testing.F) {
 		}
 	})
 }
+
+// TestLossesOfKubernetes: what the witnesses of the API server can lose stands in
+// the list at 0, and only where there is such a witness.
+func TestLossesOfKubernetes(t *testing.T) {
+	e := New(Options{Witnesses: []Named{{Name: event.WitnessAdmission}, {Name: event.WitnessAudit}}})
+	e.feed.losses[lossKey{event.WitnessAdmission, "admissions"}] = 3
+	want := []Loss{{event.WitnessAdmission, "admissions", 3}, {event.WitnessAudit, "dropped", 0}, {event.WitnessAudit, "events", 0}}
+	of := func(e *Engine) []Loss {
+		return slices.DeleteFunc(e.Status().Losses, func(l Loss) bool { return l.Witness != event.WitnessAdmission && l.Witness != event.WitnessAudit })
+	}
+	if got := of(e); !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
+	}
+	if got := of(New(Options{})); len(got) != 0 {
+		t.Errorf("without Kubernetes: %+v", got)
+	}
+}

@@ -71,6 +71,7 @@ type Stats struct {
 	Unchanged uint64 // of these, those that concern no command
 	Bad       uint64 // requests that are no review; answered with an error
 	Busy      uint64 // turned away because too many were under way
+	Late      uint64 // of Reviews, those for which the API server no longer waited
 	Dropped   uint64 // reports that found no room, each also reported as lost
 	Panics    uint64
 }
@@ -80,7 +81,7 @@ type Witness struct {
 	opts  Options
 	under chan struct{} // one entry for each review under way
 	out   chan event.KubeAdmission
-	stats struct{ reviews, reported, unchanged, bad, busy, dropped, panics atomic.Uint64 }
+	stats struct{ reviews, reported, unchanged, bad, busy, late, dropped, panics atomic.Uint64 }
 }
 
 // New returns a witness; it does no I/O.
@@ -96,7 +97,7 @@ func (w *Witness) Stats() Stats {
 	s := &w.stats
 	return Stats{
 		Reviews: s.reviews.Load(), Reported: s.reported.Load(), Unchanged: s.unchanged.Load(), Bad: s.bad.Load(),
-		Busy: s.busy.Load(), Dropped: s.dropped.Load(), Panics: s.panics.Load(),
+		Busy: s.busy.Load(), Late: s.late.Load(), Dropped: s.dropped.Load(), Panics: s.panics.Load(),
 	}
 }
 
@@ -226,6 +227,9 @@ func (w *Witness) admit(rw http.ResponseWriter, r *http.Request) {
 		w.let(r.Context(), &o, arrived)
 	} else {
 		w.stats.unchanged.Add(1)
+	}
+	if r.Context().Err() != nil {
+		w.stats.late.Add(1)
 	}
 	w.answer(rw, uid, notes)
 }

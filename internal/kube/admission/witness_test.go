@@ -157,6 +157,26 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestLate: an answer for which nobody waits any more is counted.
+func TestLate(t *testing.T) {
+	w := admission.New(admission.Options{})
+	for _, waits := range []bool{true, false} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if !waits {
+			cancel()
+		}
+		req, err := http.NewRequestWithContext(ctx, "POST", "/", strings.NewReader(execReview))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Handler().ServeHTTP(discard{http.Header{}}, req)
+		cancel()
+	}
+	if s := w.Stats(); s.Reviews != 2 || s.Late != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 type discard struct{ h http.Header }
 
 func (d discard) Header() http.Header         { return d.h }

@@ -49,6 +49,7 @@ type Stats struct {
 	Reported  uint64 // as event.KubePod
 	Unchanged uint64 // changes that concern nothing of an event.KubePod
 	Lists     uint64 // of all pods, from first page to last
+	Watches   uint64 // that were begun; one lasts some five minutes
 	Bad       uint64 // records not understood
 }
 
@@ -57,7 +58,7 @@ type Witness struct {
 	opts  Options
 	index *index
 	share *sharer
-	stats struct{ pods, reported, unchanged, lists, bad atomic.Uint64 }
+	stats struct{ pods, reported, unchanged, lists, watches, bad atomic.Uint64 }
 }
 
 // New returns a witness; it does no I/O.
@@ -72,7 +73,7 @@ func New(o Options) *Witness {
 func (w *Witness) Stats() Stats {
 	s := &w.stats
 	return Stats{
-		Pods: s.pods.Load(), Reported: s.reported.Load(), Unchanged: s.unchanged.Load(), Lists: s.lists.Load(), Bad: s.bad.Load(),
+		Pods: s.pods.Load(), Reported: s.reported.Load(), Unchanged: s.unchanged.Load(), Lists: s.lists.Load(), Watches: s.watches.Load(), Bad: s.bad.Load(),
 	}
 }
 
@@ -240,6 +241,7 @@ func (w *Witness) watch(ctx context.Context, version string, emit func(event.Obs
 		return version, err
 	}
 	defer body.Close()
+	w.stats.watches.Add(1)
 	frames := newFrames(body)
 	for {
 		c, err := frames.next()
