@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -10,10 +9,10 @@ import (
 	"log/slog"
 	"math"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/lib/exposition"
 )
 
 // DropsOptions configures the question to the API server how many audit events
@@ -179,79 +178,32 @@ type metrics struct {
 
 // The metrics of k8s.io/apiserver pkg/audit/metrics.go and of the process.
 const (
-	droppedMetric = "apiserver_audit_error_total{"
+	droppedMetric = "apiserver_audit_error_total"
 	startedMetric = "process_start_time_seconds"
 )
 
-// metricsMax bounds an answer. That of a large cluster has some 30 MB.
-const metricsMax = 256 << 20
-
 var errMetrics = errors.New("read metrics: not those of an API server")
 
-// readMetrics finds what matters. Lines that are longer than 4 KiB are passed
-// over.
+// readMetrics finds what matters.
 func readMetrics(r io.Reader, ours func(plugin string) bool) (m metrics, err error) {
-	in := bufio.NewReader(io.LimitReader(r, metricsMax))
-	for {
-		line, err := in.ReadSlice('\n')
-		text := string(line)
-		switch {
-		case err == bufio.ErrBufferFull:
-			for err == bufio.ErrBufferFull {
-				_, err = in.ReadSlice('\n')
-			}
-		case strings.HasPrefix(text, droppedMetric):
-			plugin, v, ok := dropsOf(text)
-			if !ok || m.dropped+v < v {
-				return metrics{}, fmt.Errorf("%w: %.100q", errMetrics, text)
-			}
-			if ours(plugin) {
-				m.dropped += v
-			}
-		case strings.HasPrefix(text, startedMetric+" "):
-			m.started, err = value(text[len(startedMetric):])
-			if err != nil || m.started <= 0 {
-				return metrics{}, fmt.Errorf("%w: %.100q", errMetrics, text)
-			}
-		}
-		switch {
-		case err == io.EOF && m.started == 0:
-			return metrics{}, errMetrics
-		case err == io.EOF:
-			return m, nil
-		case err != nil:
+	for s, err := range exposition.Find(r, droppedMetric, startedMetric) {
+		if err != nil {
 			return metrics{}, fmt.Errorf("read metrics: %w", err)
 		}
+		plugin, named := s.Labels["plugin"]
+		switch {
+		case !(s.Value >= 0 && s.Value < 1<<53):
+			return metrics{}, fmt.Errorf("%w: %+v", errMetrics, s)
+		case s.Name == startedMetric && len(s.Labels) == 0:
+			m.started = s.Value
+		case s.Name == startedMetric || !named || len(s.Labels) != 1 || s.Value != math.Trunc(s.Value):
+			return metrics{}, fmt.Errorf("%w: %+v", errMetrics, s)
+		case ours(plugin):
+			m.dropped += uint64(s.Value)
+		}
 	}
-}
-
-// dropsOf reads apiserver_audit_error_total{plugin="webhook"} 12.
-func dropsOf(line string) (plugin string, n uint64, ok bool) {
-	labels, rest, ok := strings.Cut(line[len(droppedMetric):], "}")
-	if !ok {
-		return "", 0, false
+	if m.started <= 0 {
+		return metrics{}, errMetrics
 	}
-	plugin, ok = strings.CutPrefix(labels, `plugin="`)
-	if !ok {
-		return "", 0, false
-	}
-	if plugin, ok = strings.CutSuffix(plugin, `"`); !ok || strings.ContainsAny(plugin, `"\`) {
-		return "", 0, false
-	}
-	v, err := value(rest)
-	return plugin, uint64(v), err == nil && v == math.Trunc(v)
-}
-
-// value reads the number of a sample, which is finite and whole numbers of which
-// are exact.
-func value(text string) (float64, error) {
-	fields := strings.Fields(text)
-	if len(fields) == 0 || len(fields) > 2 { // a time may follow
-		return 0, errMetrics
-	}
-	v, err := strconv.ParseFloat(fields[0], 64)
-	if err != nil || v < 0 || !(v < 1<<53) {
-		return 0, errMetrics
-	}
-	return v, nil
+	return m, nil
 }
