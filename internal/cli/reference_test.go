@@ -28,7 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-//go:generate go test -run TestReference|TestSessionSchema|TestObservationSchema . -args -reference
+//go:generate go test -run TestReference|TestSessionSchema|TestObservationSchema|TestFindingSchema . -args -reference
 
 var rewrite = flag.Bool("reference", false, "rewrite docs/reference instead of comparing with it")
 

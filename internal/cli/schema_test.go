@@ -19,20 +19,29 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// The schemas of the two public JSON forms.
+// The schemas of the public JSON forms.
 const (
 	schemaBase        = "https://github.com/sallyport/sallyport/docs/reference/"
 	sessionSchema     = "session.schema.json"
 	observationSchema = "observation.schema.json"
+	findingSchema     = "finding.schema.json"
 )
 
 // TestSessionSchema holds docs/reference/session.schema.json to the types.
 func TestSessionSchema(t *testing.T) {
 	generated(t, sessionSchema, encodeSchema(t, newSchemaBuilder(t).session()))
+}
+
+// TestFindingSchema does the same for findings.
+func TestFindingSchema(t *testing.T) {
+	generated(t, findingSchema, encodeSchema(t, newSchemaBuilder(t).finding()))
 }
 
 // TestObservationSchema does the same for the wire form of observations.
@@ -82,7 +91,7 @@ type schemaBuilder struct {
 func newSchemaBuilder(t *testing.T) *schemaBuilder {
 	t.Helper()
 	b := &schemaBuilder{comments: map[string]string{}, values: map[string][]string{}, defs: map[string]*schema{}}
-	for _, pkg := range []string{"event", "session"} {
+	for _, pkg := range []string{"attack", "effect", "event", "finding", "session"} {
 		files, err := filepath.Glob("../core/" + pkg + "/*.go")
 		if err != nil || len(files) == 0 {
 			t.Fatalf("sources of %s: %v, %v", pkg, files, err)
@@ -152,6 +161,14 @@ func (b *schemaBuilder) session() *schema {
 	top.Schema, top.ID, top.Title = draft, schemaBase+sessionSchema, "Sallyport session"
 	top.Description += " Printed one object a line by sallyport sessions, show, tail and replay with --json. " +
 		"Absent is absent: a field without a value is left out. New fields may be added; readers pass over what they do not know."
+	top.Defs = b.defs
+	return top
+}
+
+func (b *schemaBuilder) finding() *schema {
+	top := b.object(reflect.TypeFor[finding.Finding]())
+	top.Schema, top.ID, top.Title = draft, schemaBase+findingSchema, "Sallyport finding"
+	top.Description += " Absent is absent: a field without a value is left out. New fields may be added; readers pass over what they do not know."
 	top.Defs = b.defs
 	return top
 }
@@ -263,6 +280,8 @@ func (b *schemaBuilder) ref(t reflect.Type) *schema {
 	switch {
 	case t == reflect.TypeFor[time.Time]():
 		return &schema{Type: "string", Format: "date-time"}
+	case t == reflect.TypeFor[finding.Severity]():
+		return &schema{Type: "string", Description: b.comments[typeName(t)], Enum: severityNames()}
 	case t == reflect.TypeFor[event.Text]():
 		return b.define(t, func() *schema {
 			return &schema{Description: b.comments[typeName(t)], OneOf: []*schema{
@@ -294,15 +313,23 @@ func (b *schemaBuilder) ref(t reflect.Type) *schema {
 	panic("schema: no JSON form for " + t.String())
 }
 
+func severityNames() []string {
+	var names []string
+	for _, s := range finding.Severities() {
+		names = append(names, s.String())
+	}
+	return names
+}
+
 // text describes a string type. Its constants are all that it can be, except
-// for channels, of which later versions know more.
+// for channels and techniques, of which later versions know more.
 func (b *schemaBuilder) text(t reflect.Type) *schema {
 	s := &schema{Type: "string"}
 	if t.PkgPath() == "" {
 		return s
 	}
 	s.Description = b.comments[typeName(t)]
-	if t != reflect.TypeFor[event.Channel]() {
+	if t != reflect.TypeFor[event.Channel]() && t != reflect.TypeFor[attack.Technique]() {
 		s.Enum = b.values[typeName(t)]
 	}
 	return s
@@ -357,6 +384,16 @@ func TestSessionsAreValid(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		validate(t, valid, sessions.Draw(t, "session"))
 	})
+	if err := valid.Validate(map[string]any{"id": "x"}); err == nil {
+		t.Error("an object without the required fields is valid")
+	}
+}
+
+// TestFindingsAreValid does the same for findings.
+func TestFindingsAreValid(t *testing.T) {
+	valid := compile(t, newSchemaBuilder(t).finding(), true)
+	findings := rapid.MakeCustom[finding.Finding](byChance(newSchemaBuilder(t)))
+	rapid.Check(t, func(t *rapid.T) { validate(t, valid, findings.Draw(t, "finding")) })
 	if err := valid.Validate(map[string]any{"id": "x"}); err == nil {
 		t.Error("an object without the required fields is valid")
 	}
@@ -431,6 +468,8 @@ func byChance(b *schemaBuilder) rapid.MakeConfig {
 	chosen[session.State](cfg, b)
 	chosen[session.Level](cfg, b)
 	chosen[session.ActorKind](cfg, b)
+	chosen[effect.Effect](cfg, b)
+	cfg.Types[reflect.TypeFor[finding.Severity]()] = rapid.SampledFrom(finding.Severities()).AsAny()
 	chosen[event.Witness](cfg, b)
 	chosen[event.Service](cfg, b)
 	chosen[event.EntryCause](cfg, b)
@@ -456,6 +495,7 @@ func chosen[S ~string](cfg rapid.MakeConfig, b *schemaBuilder) {
 func TestEveryFieldHasAMeaning(t *testing.T) {
 	b := newSchemaBuilder(t)
 	b.session()
+	b.finding()
 	for name, d := range b.defs {
 		if d.Description == "" {
 			t.Errorf("type %s has no comment", name)
