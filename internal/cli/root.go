@@ -32,6 +32,7 @@ func newRoot(env *environment) *cobra.Command {
 		newTail(env),
 		newCapture(env),
 		newReplay(env),
+		newRules(env),
 		newDoctor(env),
 		newVerify(env),
 		newNode(env),

@@ -1,0 +1,364 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/correlate"
+	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/replay"
+)
+
+func newRules(env *environment) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Check, test and try rules",
+		Long: `Check, test and try rules. Rules are YAML with conditions in CEL; the guide
+(docs/guide/rules.md) has the language.
+
+Wherever rules are named, a directory means all its files that end in .yaml, in
+the order of their names, apart from those that end in .test.yaml.`,
+	}
+	cmd.AddCommand(newRulesLint(env), newRulesTest(env))
+	return cmd
+}
+
+// ruleFiles reads rules, or with tests rule tests, from files and directories.
+func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
+	var names []string
+	for _, p := range paths {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fail(ExitUsage, "", "rules: %w", err)
+		}
+		if !info.IsDir() {
+			if strings.HasSuffix(p, policy.TestSuffix) == tests {
+				names = append(names, p)
+			}
+			continue
+		}
+		found, err := ruleNames(p, tests)
+		if err != nil {
+			return nil, fail(ExitUsage, "", "rules: %w", err)
+		}
+		names = append(names, found...)
+	}
+	files := make([]policy.File, 0, len(names))
+	for _, name := range names {
+		data, err := readAtMost(name, rulesFileMax)
+		if err != nil {
+			return nil, fail(ExitUsage, "", "rules: %w", err)
+		}
+		files = append(files, policy.File{Name: name, Data: data})
+	}
+	if len(files) == 0 && !tests {
+		return nil, fail(ExitUsage, "a file of rules ends in .yaml", "no rules in %s", strings.Join(paths, ", "))
+	}
+	return files, nil
+}
+
+// rulesFileMax is more than policy reads, so that it can say what is too long.
+const rulesFileMax = 2 << 20
+
+func readAtMost(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, most))
+}
+
+// ruleNames finds the files of a directory and those below it, in order.
+func ruleNames(dir string, tests bool) ([]string, error) {
+	var names []string
+	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.Type().IsRegular() && strings.HasSuffix(name, ".yaml") && strings.HasSuffix(name, policy.TestSuffix) == tests {
+			names = append(names, name)
+		}
+		return nil
+	})
+	return names, err
+}
+
+// loadRules reads and checks rules.
+func loadRules(paths []string) (*policy.Set, error) {
+	files, err := ruleFiles(paths, false)
+	if err != nil {
+		return nil, err
+	}
+	set, err := policy.Load(files)
+	return set, brokenRules(err)
+}
+
+// brokenRules gives rules that cannot be used their exit status and hint.
+func brokenRules(err error) error {
+	var errs policy.Errors
+	if !errors.As(err, &errs) {
+		return err
+	}
+	lines := make([]string, len(errs))
+	for i, e := range errs {
+		lines[i] = printable.Text(e.Error())
+	}
+	return fail(ExitUsage, "docs/guide/rules.md has the language", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
+}
+
+func newRulesLint(env *environment) *cobra.Command {
+	var asJSON, channels bool
+	cmd := &cobra.Command{
+		Use:   "lint PATH...",
+		Short: "Check rules and say what each can do on which channel",
+		Long: `Check files of rules completely, and say for each rule on which channels it can
+hold, and how far it gets there:
+
+  decidable    all that it asks for is known before the command runs, and a
+               guard can stand at that door
+  alert only   it can tell, but not prevent
+  invisible    this version sees no sessions of the channel
+
+UNSURE counts the fields that may be unknown on a channel; what the rule does then
+is its own choice ("unknown: match" or "unknown: pass").
+
+Exit status 2 when rules cannot be used; 1 when a suppression has expired.`,
+		Args: cobra.MinimumNArgs(1),
+		Example: `  sallyport rules lint rules/
+  sallyport rules lint rules/ --channels
+  sallyport rules lint rules/ --json | jq -r .rule.id`,
+		RunE: func(_ *cobra.Command, args []string) error { return env.rulesLint(args, channels, asJSON) },
+	}
+	cmd.Flags().BoolVar(&channels, "channels", false, "a line for each rule and channel, with the reason")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per rule")
+	return cmd
+}
+
+func (env *environment) rulesLint(paths []string, channels, asJSON bool) error {
+	set, err := loadRules(paths)
+	if err != nil {
+		return err
+	}
+	reports := set.Lint()
+	switch {
+	case asJSON:
+		for _, r := range reports {
+			if err := writeJSON(env.stdout, r); err != nil {
+				return err
+			}
+		}
+	case channels:
+		err = env.lintChannels(reports)
+	default:
+		err = env.lintRules(reports)
+	}
+	if err != nil {
+		return err
+	}
+	return env.expired(set.Suppressions())
+}
+
+func (env *environment) lintRules(reports []policy.Report) error {
+	t := table{columns: []column{
+		{title: "RULE", least: 12}, {title: "EFFECT"}, {title: "SEVERITY"}, {title: "DECIDABLE"}, {title: "ALERT ONLY"}, {title: "INVISIBLE"},
+		{title: "UNKNOWN"}, {title: "UNSURE", least: 10, drop: 1},
+	}}
+	for _, r := range reports {
+		reach := map[policy.Reach]int{}
+		var unsure []string
+		for _, c := range r.Channels {
+			reach[c.Reach]++
+			unsure = append(unsure, c.Unsure...)
+		}
+		slices.Sort(unsure)
+		number := func(k policy.Reach) cell { return cell{text: fmt.Sprint(reach[k])} }
+		t.rows = append(t.rows, []cell{
+			{text: r.Rule.ID, style: styleBold}, {text: effectsText(r.Rule)}, {text: r.Rule.Severity.String()},
+			number(policy.ReachDecides), number(policy.ReachAlerts), number(policy.ReachNone),
+			{text: string(r.Rule.Unknown)}, {text: strings.Join(slices.Compact(unsure), " ")},
+		})
+	}
+	r := env.renderer()
+	if err := t.write(env.stdout, r.width, r.palette); err != nil {
+		return err
+	}
+	fmt.Fprintf(env.stderr, "%s, no mistakes. Numbers are channels; --channels names them.\n", plural(len(reports), "rule"))
+	return nil
+}
+
+func effectsText(r policy.Rule) string {
+	names := make([]string, len(r.Effects))
+	for i, e := range r.Effects {
+		names[i] = string(e)
+	}
+	return strings.Join(names, "+")
+}
+
+func (env *environment) lintChannels(reports []policy.Report) error {
+	t := table{columns: []column{
+		{title: "RULE", least: 12}, {title: "CHANNEL"}, {title: "REACH"}, {title: "WHY", least: 20}, {title: "UNSURE", least: 10, drop: 1},
+	}}
+	for _, r := range reports {
+		for _, c := range r.Channels {
+			t.rows = append(t.rows, []cell{
+				{text: r.Rule.ID, style: styleBold}, {text: string(c.Channel)}, {text: string(c.Reach), style: reachStyle(c.Reach)},
+				{text: c.Why}, {text: strings.Join(c.Unsure, " ")},
+			})
+		}
+	}
+	r := env.renderer()
+	return t.write(env.stdout, r.width, r.palette)
+}
+
+func reachStyle(r policy.Reach) style {
+	switch r {
+	case policy.ReachDecides:
+		return styleGood
+	case policy.ReachAlerts:
+		return stylePlain
+	case policy.ReachNone:
+		return styleWarn
+	}
+	return stylePlain
+}
+
+// expired tells of suppressions that no longer hold.
+func (env *environment) expired(all []policy.Suppression) error {
+	found := false
+	for _, x := range all {
+		if !time.Now().Before(x.Expires) {
+			found = true
+			fmt.Fprintf(env.stderr, "%s:%d: the suppression of %s by %s expired on %s: %s\n", printable.Text(x.File), x.Line,
+				x.Rule, printable.Text(x.Owner), x.Expires.Format(time.DateOnly), printable.Text(x.Reason))
+		}
+	}
+	if found {
+		return status(ExitFindings)
+	}
+	return nil
+}
+
+func newRulesTest(env *environment) *cobra.Command {
+	var asJSON, verbose bool
+	var with []string
+	cmd := &cobra.Command{
+		Use:   "test PATH...",
+		Short: "Run the tests beside rules",
+		Long: `Run rule tests: files that end in .test.yaml. NAME.test.yaml holds tests of the
+rules in NAME.yaml beside it, or of those that it names. --rules adds files
+with rules, lists or values that are not under PATH.
+
+Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
+		Args:    cobra.MinimumNArgs(1),
+		Example: "  sallyport rules test rules/\n  sallyport rules test rules/shell.test.yaml --rules rules/",
+		RunE:    func(_ *cobra.Command, args []string) error { return env.rulesTest(args, with, verbose, asJSON) },
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&with, "rules", nil, "further `PATH` with rules; may be repeated")
+	f.BoolVarP(&verbose, "verbose", "v", false, "name the tests that pass, too")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per test")
+	return cmd
+}
+
+func (env *environment) rulesTest(paths, with []string, verbose, asJSON bool) error {
+	rules, err := ruleFiles(slices.Concat(with, paths), false)
+	if err != nil {
+		return err
+	}
+	tests, err := ruleFiles(paths, true)
+	if err != nil {
+		return err
+	}
+	if len(tests) == 0 {
+		return fail(ExitUsage, "a file of rule tests ends in "+policy.TestSuffix, "no rule tests in %s", strings.Join(paths, ", "))
+	}
+	results, err := policy.RunTests(rules, tests, readSessions)
+	if err != nil {
+		return brokenRules(err)
+	}
+	failed := 0
+	for _, r := range results {
+		if len(r.Wrong) > 0 {
+			failed++
+		}
+		if err := env.testResult(r, verbose, asJSON); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(env.stderr, "%s, %d failed.\n", plural(len(results), "test"), failed)
+	if failed > 0 {
+		return status(ExitFindings)
+	}
+	return nil
+}
+
+func (env *environment) testResult(r policy.Result, verbose, asJSON bool) error {
+	w := &writer{to: env.stdout}
+	p := env.palette()
+	switch {
+	case asJSON:
+		return writeJSON(env.stdout, r)
+	case len(r.Wrong) > 0:
+		w.line("%s %s:%d: %s", p.paint(styleBad, "FAIL"), printable.Text(r.File), r.Line, printable.Text(r.Name))
+		for _, what := range r.Wrong {
+			w.line("     %s", printable.Text(what))
+		}
+	case verbose:
+		w.line("%s %s:%d: %s", p.paint(styleGood, "ok  "), printable.Text(r.File), r.Line, printable.Text(r.Name))
+	}
+	return w.err
+}
+
+// readSessions reads sessions from a file: one JSON object a line, as `sessions
+// --json` and `replay --json` print them, or a capture, which is replayed.
+func readSessions(name string) ([]session.Session, error) {
+	if !strings.HasSuffix(name, ".jsonl") && !strings.HasSuffix(name, ".json") {
+		return replaySessions(name)
+	}
+	data, err := readAtMost(name, sessionsFileMax)
+	if err != nil {
+		return nil, err
+	}
+	var out []session.Session
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, 16<<20)
+	for n := 1; lines.Scan(); n++ {
+		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
+			continue
+		}
+		var s session.Session
+		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+		out = append(out, s)
+	}
+	return out, lines.Err()
+}
+
+// sessionsFileMax bounds a file of sessions for a rule test.
+const sessionsFileMax = 64 << 20
+
+// replaySessions plays a capture and returns every revision, as rules see them.
+func replaySessions(name string) ([]session.Session, error) {
+	var out []session.Session
+	_, err := replay.Play(readCapture(name), correlate.Options{}, func(r session.Revision) error {
+		out = append(out, r.Session)
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,340 @@
+package policy
+
+import (
+	stdlist "container/list"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// grace is how long the engine waits, by the data's own time, for evidence that
+// may still tell what is unknown of a running session. Audit logs come late.
+const grace = 30 * time.Second
+
+// Bounds of what the engine remembers. The store drops a finding that it has, so
+// forgetting costs work and never a second finding.
+const (
+	sessionsMax = 1 << 14
+	waitingMax  = 1 << 12
+)
+
+// Engine makes findings of the revisions of sessions: at most one for each rule
+// and session, however often it is revised. It is not safe for concurrent use.
+type Engine struct {
+	set      *Set
+	now      time.Time // latest time in the data
+	sessions map[session.ID]*stdlist.Element
+	order    *stdlist.List // of *told, the latest last
+	waiting  map[session.ID]session.Session
+	due      time.Time // when the first of waiting may be told; zero for none
+	memories map[string]*memory
+	stats    Stats
+}
+
+// Stats counts what an engine did.
+type Stats struct {
+	Sessions   uint64            `json:"sessions"` // revisions that were asked about
+	Findings   uint64            `json:"findings"`
+	Suppressed uint64            `json:"suppressed"`       // would-be findings
+	Undecided  uint64            `json:"undecided"`        // conditions that nobody could tell, of rules that let those pass
+	Errors     map[string]uint64 `json:"errors,omitempty"` // by rule: conditions that could not be evaluated
+	Forgotten  uint64            `json:"forgotten"`        // keys of counts and sequences that went for others
+	LastError  string            `json:"last_error,omitempty"`
+}
+
+// told is what was already said of a session.
+type told struct {
+	id    session.ID
+	rules []string
+}
+
+// NewEngine returns an engine with a set of rules.
+func NewEngine(s *Set) *Engine {
+	return &Engine{
+		set: s, sessions: map[session.ID]*stdlist.Element{}, order: stdlist.New(),
+		waiting: map[session.ID]session.Session{}, memories: map[string]*memory{}, stats: Stats{Errors: map[string]uint64{}},
+	}
+}
+
+// Use changes the rules. What is remembered stays for rules about several
+// sessions that are written as before.
+func (e *Engine) Use(s *Set) {
+	old := make(map[string]Rule)
+	for _, r := range e.set.rules {
+		old[r.ID] = r.Rule
+	}
+	for id := range e.memories {
+		i := slices.IndexFunc(s.rules, func(r *rule) bool { return r.ID == id })
+		if i < 0 || s.rules[i].When != old[id].When {
+			delete(e.memories, id)
+		}
+	}
+	e.set = s
+}
+
+// Stats returns what the engine did so far.
+func (e *Engine) Stats() Stats {
+	out := e.stats
+	out.Errors = make(map[string]uint64, len(e.stats.Errors))
+	for k, n := range e.stats.Errors {
+		out.Errors[k] = n
+	}
+	return out
+}
+
+// Observe takes a revision of a session and returns what is to be said of it, in
+// the order of the rules.
+func (e *Engine) Observe(s session.Session) []finding.Finding {
+	out := e.Advance(latest(&s))
+	if s.SupersededBy != "" {
+		delete(e.waiting, s.ID)
+		return out
+	}
+	return append(out, e.review(&s, true)...)
+}
+
+// Remember takes a session that was reviewed by an earlier engine: it counts for
+// rules about several sessions, and nothing is said of it.
+func (e *Engine) Remember(s session.Session) {
+	if s.SupersededBy == "" {
+		e.review(&s, true)
+		e.stats = Stats{Errors: map[string]uint64{}}
+	}
+}
+
+// Advance lets time pass and returns what is to be said of sessions that waited
+// for evidence.
+func (e *Engine) Advance(now time.Time) []finding.Finding {
+	if now.After(e.now) {
+		e.now = now
+	}
+	if e.due.IsZero() || e.now.Before(e.due) {
+		return nil
+	}
+	return e.settle(false)
+}
+
+// Flush returns what is to be said of all sessions that wait, however short a
+// time: the input has ended.
+func (e *Engine) Flush() []finding.Finding { return e.settle(true) }
+
+func (e *Engine) settle(all bool) []finding.Finding {
+	list := make([]session.Session, 0, len(e.waiting))
+	for _, s := range e.waiting {
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b session.Session) int {
+		return compare(seen{at: a.Started, id: a.ID}, seen{at: b.Started, id: b.ID})
+	})
+	clear(e.waiting)
+	e.due = time.Time{}
+	var out []finding.Finding
+	for i := range list {
+		out = append(out, e.review(&list[i], !all)...)
+	}
+	return out
+}
+
+// latest returns the latest time that a session tells of.
+func latest(s *session.Session) time.Time {
+	if s.Ended != nil && s.Ended.After(s.Started) {
+		return *s.Ended
+	}
+	return s.Started
+}
+
+// review asks all rules about a session. With patience it lets a session wait
+// of which a rule cannot tell yet.
+func (e *Engine) review(s *session.Session, patience bool) []finding.Finding {
+	e.stats.Sessions++
+	patience = patience && s.State == session.StateRunning && len(e.waiting) < waitingMax
+	t := e.told(s.ID)
+	delete(e.waiting, s.ID)
+	v := &reviewing{Engine: e, s: s, told: t, patience: patience}
+	a := e.set.asking(s, false)
+	defer a.close()
+	a.each(func(r *rule) { v.ask(r, a) })
+	if !v.until.IsZero() {
+		e.waiting[s.ID] = *s
+		if e.due.IsZero() || v.until.Before(e.due) {
+			e.due = v.until
+		}
+	}
+	e.stats.Findings += uint64(len(v.out))
+	return v.out
+}
+
+// told returns what was said of a session.
+func (e *Engine) told(id session.ID) *told {
+	if el, ok := e.sessions[id]; ok {
+		return el.Value.(*told)
+	}
+	if e.order.Len() >= sessionsMax {
+		first := e.order.Front()
+		delete(e.sessions, first.Value.(*told).id)
+		e.order.Remove(first)
+	}
+	t := &told{id: id}
+	e.sessions[id] = e.order.PushBack(t)
+	return t
+}
+
+// reviewing is one look at one session.
+type reviewing struct {
+	*Engine
+	s        *session.Session
+	told     *told
+	patience bool
+	until    time.Time // when a rule that waits may be asked again
+	decided  bool      // a rule that allows, denies or approves held, or may yet
+	out      []finding.Finding
+}
+
+func (v *reviewing) ask(r *rule, a *asking) {
+	does := r.Decides()
+	if does != "" && v.decided && len(r.Effects) == 1 {
+		return
+	}
+	if r.Settle > 0 && v.wait(r.Settle) {
+		v.decided = v.decided || does != ""
+		return
+	}
+	if r.sequence != nil {
+		v.sequence(r, a)
+		return
+	}
+	got := r.when.judge(a.view, a.frame)
+	if got.unknown != nil && r.Unknown == UnknownMatch && v.wait(grace) {
+		v.decided = v.decided || does != ""
+		return
+	}
+	v.note(r, got)
+	if !r.holds(got) {
+		return
+	}
+	if r.suppressed(v.s) {
+		v.stats.Suppressed++
+		return
+	}
+	first := does != "" && !v.decided
+	v.decided = v.decided || does != ""
+	switch {
+	case r.count != nil:
+		v.count(r, a.view)
+	case r.Has(effect.Alert), first && does != effect.Allow:
+		v.say(r, got, nil)
+	}
+}
+
+// wait reports whether a rule is to wait until the session is older, and sees to
+// it that it is asked again.
+func (v *reviewing) wait(age time.Duration) bool {
+	until := v.s.Started.Add(age)
+	if !v.patience || !v.now.Before(until) {
+		return false
+	}
+	if v.until.IsZero() || until.Before(v.until) {
+		v.until = until
+	}
+	return true
+}
+
+// note counts what could not be told.
+func (v *reviewing) note(r *rule, got answer) {
+	if got.err != nil {
+		v.stats.Errors[r.ID]++
+		v.stats.LastError = "rule " + r.ID + ": " + got.err.Error()
+	}
+	if got.unknown != nil && r.Unknown == UnknownPass && v.s.State != session.StateRunning {
+		v.stats.Undecided++
+	}
+}
+
+// say makes a finding, unless the rule has one of the session.
+func (v *reviewing) say(r *rule, got answer, related []session.ID) {
+	if slices.Contains(v.told.rules, r.ID) {
+		return
+	}
+	v.told.rules = append(v.told.rules, r.ID)
+	f := newFinding(r, v.s, match(r, got))
+	f.Related = related
+	v.out = append(v.out, f)
+}
+
+// newFinding says what a rule has to say about a session.
+func newFinding(r *rule, s *session.Session, m Match) finding.Finding {
+	f := finding.Finding{
+		Rule: r.ID, Severity: r.Severity, Title: r.Title, Message: r.say(s), Effect: effect.Alert,
+		Unknown: m.Unknown, Attack: r.Attack, CIS: r.CIS, Remedy: r.Remedy,
+	}
+	if does := r.Decides(); does != "" {
+		f.Effect = does
+	}
+	if m.Error != "" {
+		f.Message += " (taken to hold: " + m.Error + ")"
+	}
+	f.About(s)
+	return f
+}
+
+func (v *reviewing) memory(r *rule) *memory {
+	m := v.memories[r.ID]
+	if m == nil {
+		m = newMemory()
+		v.memories[r.ID] = m
+	}
+	return m
+}
+
+func (v *reviewing) count(r *rule, view *view) {
+	key, ok := keyOf(r.count.by, view)
+	what := string(v.s.ID)
+	if ok && r.count.distinct != nil {
+		what, ok = r.count.distinct.name(view)
+	}
+	if !ok {
+		return
+	}
+	t, forgot := v.memory(r).track(key, 1)
+	v.stats.Forgotten += forgot
+	one := seen{at: v.s.Started, id: v.s.ID, what: what}
+	if !t.add(0, one, max(64, 4*r.count.atLeast)) {
+		return
+	}
+	if related := r.count.reached(t, one); related != nil {
+		v.say(r, answer{yes: true}, related)
+	}
+}
+
+func (v *reviewing) sequence(r *rule, a *asking) {
+	var t *track
+	fresh := false
+	for i, step := range r.sequence.steps {
+		got := step.judge(a.view, a.frame)
+		v.note(r, got)
+		if !r.holds(got) {
+			continue
+		}
+		if t == nil {
+			key, ok := keyOf(r.sequence.by, a.view)
+			if !ok || r.suppressed(v.s) {
+				return
+			}
+			var forgot uint64
+			t, forgot = v.memory(r).track(key, len(r.sequence.steps))
+			v.stats.Forgotten += forgot
+		}
+		one := seen{at: v.s.Started, id: v.s.ID}
+		if i == len(r.sequence.steps)-1 {
+			f := newFinding(r, v.s, Match{})
+			one.about = &f
+		}
+		fresh = t.add(i, one, perStepMax) || fresh
+	}
+	if fresh {
+		v.out = append(v.out, r.sequence.completed(t)...)
+	}
+}

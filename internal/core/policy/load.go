@@ -1,0 +1,387 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/template"
+	"time"
+
+	"cel.dev/cel-go/cel"
+	"go.yaml.in/yaml/v4"
+
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/finding"
+)
+
+// Version is the version of the format of files of rules.
+const Version = 1
+
+// Bounds of a set of rules.
+const (
+	rulesMax  = 2000
+	settleMax = time.Hour
+	windowMax = 24 * time.Hour
+	countMax  = 1000
+	stepsMax  = 8
+)
+
+// File is a file of rules, with the name that errors give it.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Load reads rules from files, in the order in which they are to be asked, and
+// checks all of it. The error is Errors, and then there is no set: half of the
+// rules is not what anybody wrote.
+func Load(files []File) (*Set, error) { return newLoader().load(files) }
+
+func newLoader() *loader {
+	return &loader{
+		tunables: tunables{lists: map[string][]string{}, values: map[string]any{}}, ids: map[string]*rule{}, names: map[string]string{},
+	}
+}
+
+func (l *loader) load(files []File) (*Set, error) {
+	for _, f := range files {
+		l.files = append(l.files, f.Name)
+		l.file(f)
+	}
+	if l.def == "" && !l.broken {
+		l.errs = append(l.errs, &Error{
+			File: nameOf(files), Message: "no file says what holds when no rule decides",
+			Suggestion: "write `default: allow` or `default: deny` in one of them",
+		})
+	}
+	if l.broken {
+		return nil, l.errs
+	}
+	if l.overrides != nil {
+		maps.Copy(l.lists, l.overrides.lists)
+		maps.Copy(l.values, l.overrides.values)
+	}
+	if err := l.compile(); err != nil {
+		return nil, err
+	}
+	return l.set, nil
+}
+
+func nameOf(files []File) string {
+	if len(files) == 0 {
+		return "rules"
+	}
+	return files[0].Name
+}
+
+// loader is one Load.
+type loader struct {
+	tunables
+	files []string
+	errs  Errors
+	// broken says that a file could not be read at all.
+	broken   bool
+	def      effect.Effect
+	defAt    string
+	names    map[string]string // of lists and values, with where they are set
+	rules    []draft
+	ids      map[string]*rule
+	suppress []suppression
+	places   []*reader // of suppressions
+	// overrides replaces lists and values: tests bring their own.
+	overrides *tunables
+	env       *cel.Env
+	types     *provider
+	set       *Set
+}
+
+// draft is a rule as it stands in its file.
+type draft struct {
+	r    *reader
+	node *yaml.Node
+	keys map[string]*yaml.Node
+	rule *rule
+}
+
+func (l *loader) file(f File) {
+	before := len(l.errs)
+	r, top := open(f.Name, f.Data, &l.errs)
+	if top == nil {
+		l.broken = l.broken || len(l.errs) > before
+		return
+	}
+	keys := r.mapping(top, "version", "default", "lists", "values", "rules", "suppressions")
+	switch v := keys["version"]; {
+	case v == nil:
+		r.errorf(top, fmt.Sprintf("begin the file with `version: %d`", Version), "no version")
+	case v.Value != fmt.Sprint(Version):
+		r.errorf(v, "", "version %s: this sallyport reads version %d", v.Value, Version)
+	}
+	l.setDefault(r, keys["default"])
+	for _, kv := range l.tunablesOf(r, keys["lists"]) {
+		l.lists[kv.name] = r.texts(kv.node)
+	}
+	for _, kv := range l.tunablesOf(r, keys["values"]) {
+		l.values[kv.name] = r.scalar(kv.node)
+	}
+	for _, n := range r.items(keys["rules"]) {
+		l.draft(r, n)
+	}
+	for _, n := range r.items(keys["suppressions"]) {
+		l.suppression(r, n, "")
+	}
+}
+
+func (l *loader) setDefault(r *reader, n *yaml.Node) {
+	if n == nil {
+		return
+	}
+	e, err := effect.Parse(r.text(n))
+	switch {
+	case err != nil || e != effect.Allow && e != effect.Deny:
+		r.errorf(n, "allow or deny", "default %q", n.Value)
+	case l.def != "":
+		r.errorf(n, "", "the default is already set in %s", l.defAt)
+	}
+	l.def, l.defAt = e, fmt.Sprintf("%s:%d", r.file, n.Line)
+}
+
+type named struct {
+	name string
+	node *yaml.Node
+}
+
+// tunablesOf returns what a mapping of lists or values sets.
+func (l *loader) tunablesOf(r *reader, n *yaml.Node) []named {
+	all := r.mapping(n)
+	var out []named
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		v := all[name]
+		switch at, set := l.names[name]; {
+		case !isName(name):
+			r.errorf(v, "", "%q: want a name of letters, digits and _", name)
+		case set:
+			r.errorf(v, "", "%q is already set in %s", name, at)
+		default:
+			l.names[name] = fmt.Sprintf("%s:%d", r.file, v.Line)
+			out = append(out, named{name, v})
+		}
+	}
+	return out
+}
+
+// isName reports whether conditions can write a name.
+func isName(s string) bool {
+	for i, c := range s {
+		if !(c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9') {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 100
+}
+
+var ruleKeys = []string{
+	"id", "title", "when", "effect", "severity", "attack", "cis", "message", "remedy", "unknown", "settle", "count", "sequence", "suppressions",
+}
+
+// draft reads everything of a rule that needs no other file.
+func (l *loader) draft(r *reader, n *yaml.Node) {
+	keys := r.mapping(n, ruleKeys...)
+	if n.Kind != yaml.MappingNode {
+		return
+	}
+	x := &rule{at: position{n.Line, n.Column}}
+	x.ID = r.name(keys["id"])
+	x.File, x.Line = r.file, n.Line
+	if x.ID == "" {
+		if keys["id"] == nil {
+			r.errorf(n, "", "a rule without id")
+		}
+		return
+	}
+	r.rule = x.ID
+	defer func() { r.rule = "" }()
+	if other := l.ids[x.ID]; other != nil {
+		r.errorf(keys["id"], "", "there is another rule of this id in %s:%d", other.File, other.Line)
+		return
+	}
+	if len(l.ids) >= rulesMax {
+		r.errorf(n, "", "more than %d rules", rulesMax)
+		return
+	}
+	l.ids[x.ID] = x
+	x.Title, x.Remedy = r.text(keys["title"]), r.text(keys["remedy"])
+	if x.Title == "" {
+		x.Title = x.ID
+	}
+	x.Effects = effects(r, n, keys["effect"])
+	x.Severity = severity(r, n, keys["severity"], x)
+	x.Attack, x.CIS = techniques(r, keys["attack"]), r.texts(keys["cis"])
+	x.Message, x.message = message(r, keys["message"])
+	x.Unknown = unknownChoice(r, keys["unknown"], x)
+	x.Settle = r.duration(keys["settle"], settleMax)
+	for _, s := range r.items(keys["suppressions"]) {
+		l.suppression(r, s, x.ID)
+	}
+	copied := *r
+	l.rules = append(l.rules, draft{&copied, n, keys, x})
+}
+
+func effects(r *reader, rule, n *yaml.Node) []effect.Effect {
+	var out []effect.Effect
+	decides := 0
+	for _, s := range r.texts(n) {
+		e, err := effect.Parse(s)
+		if err != nil {
+			r.errorf(n, didYouMean(s, []string{"allow", "deny", "approve", "record", "alert"}), "unknown effect %q", s)
+			continue
+		}
+		if e.Decides() {
+			decides++
+		}
+		out = append(out, e)
+	}
+	switch {
+	case n == nil:
+		r.errorf(rule, "allow, deny, approve, record or alert", "no effect")
+	case decides > 1:
+		r.errorf(n, "", "a rule says one of allow, deny and approve")
+	}
+	return out
+}
+
+func severity(r *reader, in, n *yaml.Node, x *rule) finding.Severity {
+	if n == nil {
+		if x.Has(effect.Alert) || x.Has(effect.Deny) || x.Has(effect.Approve) {
+			r.errorf(in, "info, low, medium, high or critical", "no severity")
+		}
+		return finding.Info
+	}
+	s, err := finding.ParseSeverity(n.Value)
+	if err != nil {
+		r.errorf(n, didYouMean(n.Value, []string{"info", "low", "medium", "high", "critical"}), "%v", err)
+	}
+	return s
+}
+
+func techniques(r *reader, n *yaml.Node) []attack.Technique {
+	var out []attack.Technique
+	for _, s := range r.texts(n) {
+		t := attack.Technique(s)
+		if t.Name() == "" {
+			known := make([]string, 0)
+			for _, k := range attack.Techniques() {
+				known = append(known, string(k))
+			}
+			r.errorf(n, didYouMean(s, known), "no technique %q in the vocabulary", s)
+			continue
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+func message(r *reader, n *yaml.Node) (string, *template.Template) {
+	text := r.text(n)
+	if text == "" {
+		return "", nil
+	}
+	t, err := newMessage(text)
+	if err != nil {
+		r.errorf(n, "fields are those of Subject: .Rule, .Session, .Request, .Actor, .Target, .Command", "%s",
+			strings.TrimPrefix(err.Error(), "template: "))
+		return text, nil
+	}
+	return text, t
+}
+
+func unknownChoice(r *reader, n *yaml.Node, x *rule) Unknown {
+	normal := UnknownPass
+	if x.Has(effect.Deny) || x.Has(effect.Approve) || x.Has(effect.Record) {
+		normal = UnknownMatch
+	}
+	if n == nil {
+		return normal
+	}
+	switch u := Unknown(r.text(n)); {
+	case u != UnknownMatch && u != UnknownPass:
+		r.errorf(n, "match or pass", "unknown: %q", n.Value)
+	case u == UnknownMatch && x.Has(effect.Allow):
+		r.errorf(n, "ask with has() what must be known", "a rule cannot allow what it cannot tell")
+	default:
+		return u
+	}
+	return normal
+}
+
+func (l *loader) suppression(r *reader, n *yaml.Node, rule string) {
+	known := []string{"rule", "owner", "reason", "expires", "actor", "workload", "argv_hash"}
+	if rule != "" {
+		known = known[1:]
+	}
+	keys := r.mapping(n, known...)
+	for _, k := range known {
+		if keys[k] == nil {
+			r.errorf(n, "it is keyed on actor, workload and argv_hash together; `sallyport rules explain` prints them for a session",
+				"a suppression without %s", k)
+			return
+		}
+	}
+	x := suppression{Suppression{
+		Rule: rule, File: r.file, Line: n.Line, Owner: r.text(keys["owner"]), Reason: r.text(keys["reason"]),
+		Expires: r.day(keys["expires"]), Actor: r.text(keys["actor"]), Workload: r.text(keys["workload"]),
+		ArgvHash: strings.ToLower(r.text(keys["argv_hash"])),
+	}, n.Column}
+	if rule == "" {
+		x.Rule = r.name(keys["rule"])
+	}
+	if !isHash(x.ArgvHash) {
+		r.errorf(keys["argv_hash"], "", "want the SHA-256 of the argument list, 64 hex digits")
+		return
+	}
+	copied := *r
+	l.suppress, l.places = append(l.suppress, x), append(l.places, &copied)
+}
+
+func isHash(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
+}
+
+// compile checks the conditions of all rules and puts the set together.
+func (l *loader) compile() error {
+	var err error
+	if l.env, l.types, err = environment(&l.tunables); err != nil {
+		return err
+	}
+	l.set = &Set{def: l.def, vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
+	for _, d := range l.rules {
+		l.conditions(d)
+		l.set.rules = append(l.set.rules, d.rule)
+	}
+	for i, x := range l.suppress {
+		target := l.ids[x.Rule]
+		if target == nil {
+			l.places[i].at(x.Line, x.column, didYouMean(x.Rule, slices.Collect(maps.Keys(l.ids))), "a suppression for rule %q, which there is not", x.Rule)
+			continue
+		}
+		target.suppressions = append(target.suppressions, &x)
+		l.set.suppressions = append(l.set.suppressions, x.Suppression)
+	}
+	if len(l.errs) > 0 {
+		l.sortErrors()
+		return l.errs
+	}
+	l.set.index = newIndex(l.set)
+	return l.impossible()
+}
+
+// sortErrors puts the errors in the order of files and lines.
+func (l *loader) sortErrors() {
+	slices.SortStableFunc(l.errs, func(a, b *Error) int {
+		return cmp.Or(cmp.Compare(slices.Index(l.files, a.File), slices.Index(l.files, b.File)),
+			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}

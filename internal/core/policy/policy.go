@@ -1,0 +1,20 @@
+// Package policy is the one language for what is to be detected and what is to
+// be prevented: rules over sessions, and over requests before they run.
+//
+// Load checks files of rules completely and gives a Set; Set.Decide answers a
+// guard; an Engine makes findings of the sessions that were seen, at most one
+// for each rule and session. Conditions are CEL (cel.dev/cel-go) over the fields
+// of docs/reference/session.schema.json, by the same names.
+//
+// A field has a value, or it is absent (known not to be there: a Docker
+// container has no namespace), or it is unknown (nobody could tell who asked).
+// Every question about an absent field is answered with no; a question about an
+// unknown field has no answer, and the condition has none either, unless the
+// rest of it decides. Rule.Unknown says what a rule does then. has() asks
+// whether a field has a value, and always has an answer itself.
+//
+// A condition that cannot be evaluated, for example because it would cost more
+// than it may, is taken to hold, except that it allows nothing.
+//
+// The package is pure: time comes with the sessions.
+package policy

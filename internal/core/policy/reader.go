@@ -1,0 +1,283 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// fileMax bounds a file of rules or tests.
+const fileMax = 1 << 20
+
+// reader reads one YAML file and collects what is wrong with it. A file is read
+// to its end, so that a person sees all mistakes at once.
+type reader struct {
+	file  string
+	lines []string
+	rule  string // whose part is being read
+	errs  *Errors
+}
+
+// errorf notes what is wrong at a node.
+func (r *reader) errorf(n *yaml.Node, suggestion, format string, args ...any) {
+	r.at(n.Line, n.Column, suggestion, format, args...)
+}
+
+func (r *reader) at(line, column int, suggestion, format string, args ...any) {
+	*r.errs = append(*r.errs, &Error{
+		File: r.file, Line: line, Column: column, Rule: r.rule, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
+	})
+}
+
+// open returns the top mapping of a file, nil when there is none to read.
+func open(file string, data []byte, errs *Errors) (*reader, *yaml.Node) {
+	r := &reader{file: file, errs: errs}
+	if len(data) > fileMax {
+		r.at(0, 0, "split it", "more than %d bytes", fileMax)
+		return r, nil
+	}
+	if !utf8.Valid(data) {
+		r.at(0, 0, "", "not UTF-8")
+		return r, nil
+	}
+	r.lines = strings.Split(string(data), "\n")
+	doc, err := document(r.lines, data)
+	if err != nil {
+		r.unreadable(err)
+		return r, nil
+	}
+	if doc == nil {
+		return r, nil
+	}
+	if bad := alias(doc, 0); bad != nil {
+		r.errorf(bad, "write it out", "aliases, merge keys and deep nesting are not read")
+		return r, nil
+	}
+	return r, doc.Content[0]
+}
+
+// document parses the one document of a file; nil when there are only comments.
+func document(lines []string, data []byte) (*yaml.Node, error) {
+	if !slices.ContainsFunc(lines, func(s string) bool { s = strings.TrimSpace(s); return s != "" && s[0] != '#' }) {
+		return nil, nil
+	}
+	var doc yaml.Node
+	if err := yaml.Load(data, &doc); err != nil {
+		return nil, err
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
+		return nil, errors.New("want keys with values")
+	}
+	return &doc, nil
+}
+
+// yamlPlace finds where in the text a YAML error says that it is.
+var yamlPlace = regexp.MustCompile(`at L(\d+)\.C(\d+): (.*)`)
+
+func (r *reader) unreadable(err error) {
+	if m := yamlPlace.FindStringSubmatch(err.Error()); m != nil {
+		line, _ := strconv.Atoi(m[1])
+		column, _ := strconv.Atoi(m[2])
+		r.at(line, column, "", "not YAML: %s", m[3])
+		return
+	}
+	_, text, found := strings.Cut(err.Error(), "yaml: ")
+	if i := strings.LastIndex(text, "yaml: "); found && i >= 0 {
+		text = text[i+len("yaml: "):]
+	}
+	r.at(0, 0, "", "not one YAML document: %s", strings.TrimSpace(text))
+}
+
+// depthMax bounds how deep values are nested.
+const depthMax = 32
+
+// alias returns the first node that is an alias or nested too deep.
+func alias(n *yaml.Node, depth int) *yaml.Node {
+	if n.Kind == yaml.AliasNode || n.Tag == "!!merge" || depth > depthMax {
+		return n
+	}
+	for _, c := range n.Content {
+		if bad := alias(c, depth+1); bad != nil {
+			return bad
+		}
+	}
+	return nil
+}
+
+// mapping returns the values of a mapping by key. Keys that are not known and
+// keys that come twice are errors.
+func (r *reader) mapping(n *yaml.Node, known ...string) map[string]*yaml.Node {
+	out := make(map[string]*yaml.Node)
+	if n == nil {
+		return out
+	}
+	if n.Kind != yaml.MappingNode {
+		r.errorf(n, "", "want keys with values")
+		return out
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		switch {
+		case len(known) > 0 && !slices.Contains(known, k.Value):
+			r.errorf(k, didYouMean(k.Value, known), "unknown key %q", k.Value)
+		case out[k.Value] != nil:
+			r.errorf(k, "", "%q is already set in line %d", k.Value, out[k.Value].Line)
+		default:
+			out[k.Value] = v
+		}
+	}
+	return out
+}
+
+// text returns a scalar, "" after an error or for nil.
+func (r *reader) text(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
+		r.errorf(n, "", "want one text")
+		return ""
+	}
+	return n.Value
+}
+
+// name returns a scalar that is an identifier: letters, digits, -, _ and ".".
+func (r *reader) name(n *yaml.Node) string {
+	s := r.text(n)
+	if n == nil || s == "" {
+		return s
+	}
+	for _, c := range s {
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.", c)) {
+			r.errorf(n, "", "%q: want letters, digits, - and _", s)
+			return ""
+		}
+	}
+	if len(s) > 100 {
+		r.errorf(n, "", "%q…: want at most 100 letters", s[:20])
+		return ""
+	}
+	return s
+}
+
+// texts returns a list of scalars; one scalar is a list of one.
+func (r *reader) texts(n *yaml.Node) []string {
+	switch {
+	case n == nil:
+		return nil
+	case n.Kind == yaml.ScalarNode:
+		if s := r.text(n); s != "" {
+			return []string{s}
+		}
+		return nil
+	case n.Kind != yaml.SequenceNode:
+		r.errorf(n, "", "want a list of texts")
+		return nil
+	}
+	out := make([]string, 0, len(n.Content))
+	for _, c := range n.Content {
+		if s := r.text(c); s != "" {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// items returns the elements of a list.
+func (r *reader) items(n *yaml.Node) []*yaml.Node {
+	if n == nil {
+		return nil
+	}
+	if n.Kind != yaml.SequenceNode {
+		r.errorf(n, `begin each entry with "- "`, "want a list")
+		return nil
+	}
+	return n.Content
+}
+
+// duration returns a positive length of time, 0 for nil or after an error.
+func (r *reader) duration(n *yaml.Node, most time.Duration) time.Duration {
+	s := r.text(n)
+	if s == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d <= 0 || d > most {
+		r.errorf(n, "for example 30s or 5m", "%q: want a duration up to %s", s, most)
+		return 0
+	}
+	return d
+}
+
+// day returns a date, which ends with its day, or a moment.
+func (r *reader) day(n *yaml.Node) time.Time {
+	s := r.text(n)
+	if s == "" {
+		return time.Time{}
+	}
+	if t, err := time.Parse(time.DateOnly, s); err == nil {
+		return t.AddDate(0, 0, 1)
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		r.errorf(n, "", "%q: want a date such as 2027-01-31", s)
+	}
+	return t
+}
+
+// place returns where in the file a position of a scalar's text is: line from 1
+// and column from 0 as CEL counts them. Where the text was folded or escaped,
+// it is where the scalar begins.
+func (r *reader) place(n *yaml.Node, line, column int) (int, int) {
+	switch {
+	case n.Style&yaml.LiteralStyle != 0:
+		at := n.Line + line
+		indent := 0
+		for _, text := range r.lines[min(n.Line, len(r.lines)):] {
+			if strings.TrimSpace(text) != "" {
+				indent = len(text) - len(strings.TrimLeft(text, " "))
+				break
+			}
+		}
+		return at, indent + column + 1
+	case line == 1 && n.Line <= len(r.lines):
+		quote := 0
+		if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
+			quote = 1
+		}
+		text := []rune(r.lines[n.Line-1])
+		if from := n.Column - 1 + quote; from <= len(text) && strings.HasPrefix(string(text[from:]), n.Value) {
+			return n.Line, n.Column + quote + column
+		}
+	}
+	return n.Line, n.Column
+}
+
+// scalar returns the value of a tunable.
+func (r *reader) scalar(n *yaml.Node) any {
+	s := r.text(n)
+	switch n.ShortTag() {
+	case "!!int":
+		v, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			r.errorf(n, "", "%q: want a whole number", s)
+		}
+		return v
+	case "!!bool":
+		return s == "true" || s == "True" || s == "TRUE"
+	case "!!str":
+		if d, err := time.ParseDuration(s); err == nil {
+			return d
+		}
+		return s
+	}
+	r.errorf(n, "", "want a whole number, true or false, a duration or a text")
+	return s
+}

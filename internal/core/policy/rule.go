@@ -1,0 +1,95 @@
+package policy
+
+import (
+	"text/template"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/finding"
+)
+
+// Rule is what is written about a rule, apart from what it asks.
+type Rule struct {
+	ID       string             `json:"id"`
+	File     string             `json:"file"`
+	Line     int                `json:"line"`
+	Title    string             `json:"title"`
+	When     string             `json:"when,omitempty"` // CEL; of a sequence its steps, one a line
+	Effects  []effect.Effect    `json:"effects"`
+	Severity finding.Severity   `json:"severity"`
+	Attack   []attack.Technique `json:"attack,omitempty"`
+	CIS      []string           `json:"cis,omitempty"`
+	Message  string             `json:"message,omitempty"` // template
+	Remedy   string             `json:"remedy,omitempty"`
+	// Unknown says what the rule does when its condition cannot be told.
+	Unknown Unknown `json:"unknown"`
+	// Settle is how old a session must be, by the data's own time, before the
+	// rule is asked about it; one that has ended is asked about at once.
+	Settle time.Duration `json:"settle,omitempty"`
+}
+
+// Decides returns which of allow, deny and approve the rule says, "" for none.
+func (r *Rule) Decides() effect.Effect {
+	for _, e := range r.Effects {
+		if e.Decides() {
+			return e
+		}
+	}
+	return ""
+}
+
+// Has reports whether an effect is among the rule's.
+func (r *Rule) Has(e effect.Effect) bool {
+	for _, x := range r.Effects {
+		if x == e {
+			return true
+		}
+	}
+	return false
+}
+
+// Unknown is what a rule does about a session of which its condition is neither
+// true nor false, because a field that it asks for is unknown.
+type Unknown string
+
+// The choices.
+const (
+	// UnknownMatch takes the condition to hold: what for deny, approve and
+	// record is meant when nothing is said.
+	UnknownMatch Unknown = "match"
+	// UnknownPass takes it not to hold: meant for alert, and the only one that
+	// allow can have.
+	UnknownPass Unknown = "pass"
+)
+
+// rule is a rule that is ready to be asked.
+type rule struct {
+	Rule
+	when         *condition // of a sequence: nil
+	count        *count
+	sequence     *sequence
+	message      *template.Template
+	suppressions []*suppression
+	uses         []use
+	at           position
+	probers      []prober
+}
+
+// position is where a rule stands in its file.
+type position struct{ line, column int }
+
+// windowed reports whether the rule is about several sessions.
+func (r *rule) windowed() bool { return r.count != nil || r.sequence != nil }
+
+// holds turns an answer into yes or no: what cannot be told is as the rule
+// says, and what cannot be evaluated holds, unless that would allow something.
+func (r *rule) holds(a answer) bool {
+	switch {
+	case a.err != nil:
+		return r.Decides() != effect.Allow
+	case a.unknown != nil:
+		return r.Unknown == UnknownMatch
+	}
+	return a.yes
+}

@@ -1,0 +1,87 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/sallyport/sallyport/internal/core/attack"
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// never says which fields no session of a channel can have, by the first part
+// of the channel's id; a field of this list covers those below it.
+var never = map[string][]string{
+	"DK": {
+		"target.namespace", "target.pod", "target.pod_uid", "target.workload", "audit_id",
+		"actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy",
+	},
+	"RT": {"audit_id", "actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy"},
+	"HO": {
+		"audit_id", "exec_id", "actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy",
+		"path", "direction",
+	},
+	"K8": {"actor.uid", "actor.login_uid", "actor.login_user", "actor.pid", "actor.exe", "actor.argv", "user", "privileged"},
+}
+
+// withPath lists the channels of which sessions have a path; what is copied has
+// a direction, too.
+var (
+	withPath      = []event.Channel{"DK-ARCHIVE", "K8-CP", "K8-PPROXY", "K8-SPROXY", "K8-NPROXY-EXEC", "K8-NPROXY-RUN"}
+	withDirection = []event.Channel{"DK-ARCHIVE", "K8-CP"}
+)
+
+// supplies reports whether a session of a channel can have a field.
+func supplies(c event.Channel, path string) bool {
+	if c == event.ChannelUnknown {
+		return true
+	}
+	switch path {
+	case "path":
+		return slices.Contains(withPath, c)
+	case "direction":
+		return slices.Contains(withDirection, c)
+	}
+	return !slices.ContainsFunc(never[family(c)], func(n string) bool { return path == n || strings.HasPrefix(path, n+".") })
+}
+
+// absentOn returns the fields that a channel never has, as a prober takes them.
+func absentOn(c event.Channel, uses []use) map[string]ref.Val {
+	out := make(map[string]ref.Val)
+	for _, u := range uses {
+		if supplies(c, u.path) {
+			continue
+		}
+		out[u.path] = absent
+		if f := valueWhenAbsent[u.path]; f != nil {
+			out[u.path] = f
+		}
+	}
+	return out
+}
+
+// valueWhenAbsent has the fields that are empty rather than absent: lists and
+// flags.
+var valueWhenAbsent = map[string]ref.Val{
+	"actor.groups": &list{}, "actor.argv": &list{}, "actor.deputy": no, "privileged": no,
+}
+
+// observed returns the channels that this version sees, by their own id.
+func observed() map[event.Channel]bool {
+	out := map[event.Channel]bool{event.ChannelUnknown: true}
+	for _, r := range attack.Rows() {
+		out[r.ID] = r.Observed && r.As == ""
+	}
+	return out
+}
+
+// guarded returns the channels at whose door something asks the rules before a
+// command runs.
+func guarded() map[event.Channel]bool {
+	out := map[event.Channel]bool{}
+	for _, r := range attack.Rows() {
+		out[r.ID] = r.Guarded
+	}
+	return out
+}

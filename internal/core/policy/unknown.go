@@ -1,0 +1,71 @@
+package policy
+
+import (
+	"hash/fnv"
+	"slices"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+)
+
+// unknowns holds, by path below "session", the value that says that nobody
+// knows a field, for the fields that often are: making one takes time.
+var unknowns = makeUnknowns(
+	"argv", "command", "tty", "user", "privileged", "state", "ended", "exit_code", "processes", "processes_total", "programs",
+	"actor.kind", "actor.user", "actor.uid", "actor.login_uid", "actor.login_user", "actor.pid", "actor.exe", "actor.argv",
+	"actor.address", "actor.service", "actor.user_agent", "actor.container", "actor.session", "actor.kubernetes_uid",
+	"actor.groups", "actor.extra", "actor.impersonator", "actor.deputy", "actor.identity",
+	"target.container_id", "target.container_name", "target.image", "target.image_id", "target.labels",
+	"target.pod", "target.pod_uid", "target.namespace",
+)
+
+func makeUnknowns(paths ...string) map[string]*types.Unknown {
+	out := make(map[string]*types.Unknown, len(paths))
+	for _, p := range paths {
+		out[p] = newUnknown(p)
+	}
+	return out
+}
+
+func unknownOf(path string) *types.Unknown {
+	if u := unknowns[path]; u != nil {
+		return u
+	}
+	return newUnknown(path)
+}
+
+// newUnknown numbers the value by its path, so that merging two of one field
+// gives one.
+func newUnknown(path string) *types.Unknown {
+	h := fnv.New64a()
+	h.Write([]byte(path))
+	trail := types.NewAttributeTrail("session")
+	for p := range strings.SplitSeq(path, ".") {
+		types.QualifyAttribute(trail, p)
+	}
+	return types.NewUnknown(int64(h.Sum64()), trail)
+}
+
+// elem returns the type of a list's elements, and any other type itself.
+func elem(t *cel.Type) *cel.Type {
+	if t.Kind() == types.ListKind {
+		return t.Parameters()[0]
+	}
+	return t
+}
+
+// unknownPaths names the fields that made a result unknown.
+func unknownPaths(u *types.Unknown) []string {
+	var out []string
+	for _, id := range u.IDs() {
+		trails, _ := u.GetAttributeTrails(id)
+		for _, t := range trails {
+			if s := t.String(); !slices.Contains(out, s) {
+				out = append(out, s)
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
+}

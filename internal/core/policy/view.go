@@ -1,0 +1,188 @@
+package policy
+
+import (
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// view is a session as conditions see it: every field has a value, is absent,
+// or is unknown. It is made once per decision and shared by all rules.
+type view struct {
+	s *session.Session
+	// before says that the command has not run: what only running shows is
+	// unknown.
+	before bool
+	// who is the actor: the session's, or one of its candidates.
+	who     actorView
+	self    object
+	request object
+	actor   object
+	target  object
+	level   object
+	unexpl  object
+	tunes   ref.Val // the variable "lists"
+	values  ref.Val
+}
+
+// actorView is an actor; known says that his identity is.
+type actorView struct {
+	a     *session.Actor
+	known bool
+}
+
+func newView(s *session.Session, before bool, lists, values ref.Val) *view {
+	v := &view{s: s, before: before, tunes: lists, values: values}
+	v.self = object{sessionType, v}
+	v.request = object{requestType, v}
+	v.target = object{targetType, v}
+	v.level = object{attributionType, v}
+	v.unexpl = object{unexplainedType, v}
+	v.setActor(&s.Actor, known(&s.Actor))
+	return v
+}
+
+func (v *view) setActor(a *session.Actor, isKnown bool) {
+	v.who = actorView{a, isKnown}
+	v.actor = object{actorType, &v.who}
+}
+
+// known reports whether an actor's identity is: a daemon that acted by itself is
+// known to be nobody.
+func known(a *session.Actor) bool {
+	return a.Kind != session.ActorNone && a.Kind != "" || a.Service != ""
+}
+
+// ResolveName implements cel.Activation.
+func (v *view) ResolveName(name string) (any, bool) {
+	switch name {
+	case "session":
+		return &v.self, true
+	case "request":
+		return &v.request, true
+	case "lists":
+		return v.tunes, true
+	case "values":
+		return v.values, true
+	}
+	return nil, false
+}
+
+// Parent implements cel.Activation.
+func (v *view) Parent() cel.Activation { return nil }
+
+// asked reports whether what was asked for is known, and not only what came of it.
+func (v *view) asked() bool {
+	return v.before || v.s.ArgvSource == "request" || v.s.ArgvSource == "inspect"
+}
+
+// hasProcesses reports whether sessions of its kind run anything of their own.
+func hasProcesses(k session.Kind) bool {
+	switch k {
+	case session.KindAttach, session.KindForward, session.KindProxy, session.KindChange, session.KindIdentity, session.KindCopy:
+		return false
+	case session.KindStart, session.KindExec, session.KindHealthcheck, session.KindEnter, session.KindRuntime,
+		session.KindProbe, session.KindHook, session.KindDebug:
+	}
+	return true
+}
+
+// family returns the first part of a channel's id, "DK" of "DK-EXEC".
+func family(c event.Channel) string {
+	f, _, _ := strings.Cut(string(c), "-")
+	return f
+}
+
+func (v *view) argv() ([]string, *types.Unknown) {
+	s := v.s
+	switch {
+	case len(s.Argv) > 0 && s.ArgvSource == "event": // joined with blanks: what the arguments were is lost
+		if len(s.Processes) > 0 && len(s.Processes[0].Argv) > 0 {
+			return processArgv(first(&s.Processes[0]))
+		}
+		return nil, unknownOf("argv")
+	case len(s.Argv) > 0:
+		return s.Argv, nil
+	case len(s.Processes) > 0:
+		return processArgv(first(&s.Processes[0]))
+	case !hasProcesses(s.Kind), v.before && s.ArgvSource == "request":
+		return nil, nil
+	}
+	return nil, unknownOf("argv")
+}
+
+// first returns the first program of a process: what it ran later is not what
+// entered.
+func first(p *session.Process) ([]string, bool) {
+	if len(p.Execs) > 0 {
+		return p.Execs[0].Argv, false
+	}
+	return p.Argv, p.ArgvHash != ""
+}
+
+func processArgv(argv []string, truncated bool) ([]string, *types.Unknown) {
+	if truncated {
+		return argv, unknownOf("argv")
+	}
+	return argv, nil
+}
+
+func (v *view) tty() ref.Val {
+	s := v.s
+	switch {
+	case s.TTY:
+		return types.True
+	case v.asked(), len(s.Processes) > 0, !hasProcesses(s.Kind) && s.Kind != session.KindAttach:
+		return types.False
+	}
+	return unknownOf("tty")
+}
+
+// moreProcesses returns an unknown when more may have run than is kept.
+func (v *view) moreProcesses() *types.Unknown {
+	s := v.s
+	switch {
+	case v.before && hasProcesses(s.Kind),
+		s.ProcessesTotal > len(s.Processes), s.LostRecords > 0,
+		len(s.Processes) == 0 && hasProcesses(s.Kind) && s.State != session.StateFailed:
+		return unknownOf("processes")
+	}
+	return nil
+}
+
+// pod returns what is known of a field that only containers of pods have.
+func (v *view) pod(name, value string) ref.Val {
+	if value != "" {
+		return types.String(value)
+	}
+	t := &v.s.Target
+	switch family(v.s.Channel) {
+	case "DK":
+		return absent
+	case "K8", "KL":
+		if t.Namespace == "" && hasProcesses(v.s.Kind) {
+			return unknownOf(name)
+		}
+		if t.Namespace != "" && name != "target.namespace" && t.Pod == "" && hasProcesses(v.s.Kind) {
+			return unknownOf(name)
+		}
+		return absent
+	}
+	if t.Image == "" && len(t.Labels) == 0 && t.Pod == "" { // nobody could say what container it is
+		return unknownOf(name)
+	}
+	return absent
+}
+
+// image returns what is known of a field that every container has.
+func (v *view) image(name, value string) ref.Val {
+	if value == "" && (v.s.Target.ContainerID != "" || hasProcesses(v.s.Kind)) {
+		return unknownOf(name)
+	}
+	return text(value)
+}
