@@ -221,23 +221,40 @@ func (e *Engine) isName(ref string) bool {
 // whose answer was not seen may have. 304 says that there was nothing to do.
 func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status < 300 }
 
-// sweep forgets connections that closed and requests that were answered more
-// than Keep ago; when that is not enough, the oldest half.
+// nodeKeep is how long it is remembered who was at a node's doors: as long as
+// commands in pods wait for the audit log.
+func (e *Engine) nodeKeep() time.Duration {
+	if len(e.kube.in) > 0 {
+		return max(e.opt.Late, e.opt.Keep)
+	}
+	return e.opt.Keep
+}
+
+// forgot notes that sessions that were first seen by t have lost facts.
+func (e *Engine) forgot(t time.Time) {
+	if t.After(e.forgotten) {
+		e.forgotten = t
+	}
+}
+
+// sweep forgets connections that closed and requests that were answered long
+// enough ago; when that is not enough, the oldest half.
 func (e *Engine) sweep() {
 	e.swept = e.now
-	old := e.now.Add(-e.opt.Keep)
+	old, node := e.now.Add(-e.opt.Keep), e.now.Add(-e.nodeKeep())
 	for id, c := range e.conns {
-		if !c.closed().IsZero() && c.seen.Before(old) {
+		if !c.closed().IsZero() && (c.seen.Before(node) || c.service == event.ServiceDocker && c.seen.Before(old)) {
 			delete(e.conns, id)
 		}
 	}
 	if len(e.conns) >= connsMax {
 		ids := sortedBy(e.conns, func(c *conn) time.Time { return c.seen })
 		for _, id := range ids[:len(ids)/2] {
+			e.forgot(e.conns[id].seen)
 			delete(e.conns, id)
 		}
 	}
-	e.sweepAsks(old)
+	e.sweepAsks(node)
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)

@@ -487,6 +487,31 @@ func TestKubeTwinsInTurn(t *testing.T) {
 	}
 }
 
+// TestKubeCandidatesStay: who was at the node's doors is remembered as long as
+// commands in pods are looked at again.
+func TestKubeCandidatesStay(t *testing.T) {
+	for _, later := range []int{1, 10} {
+		c := newCluster(false)
+		received := c.now
+		asked := c.exec("alice", time.Second, "/bin/id")
+		c.now = received.Add(5 * time.Millisecond)
+		direct := c.direct(time.Second, "/bin/id")
+		for range later {
+			c.later(time.Minute)
+			c.add(event.Progress{Header: c.head(event.WitnessAudit), Through: c.now})
+		}
+		c.end()
+		m := finally(c.obs)
+		for _, x := range []event.ExecID{asked, direct} {
+			s := ofExec(t, m, x)
+			stranger := slices.ContainsFunc(s.Attribution.Candidates, func(a session.Actor) bool { return a.Address == "10.1.0.66:40000" })
+			if s.Attribution.Level != session.LevelSet || !stranger {
+				t.Errorf("after %d minutes: %s %+v, %+v", later, s.Attribution.Level, s.Attribution.Candidates, s.Actor)
+			}
+		}
+	}
+}
+
 // TestKubeScript: what runs of a script is its interpreter.
 func TestKubeScript(t *testing.T) {
 	c := newCluster(false)

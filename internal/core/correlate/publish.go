@@ -168,9 +168,7 @@ func (e *Engine) bound() {
 		e.idle[0] = idle{}
 		e.idle = e.idle[1:]
 		if s := c.state(); s.expires && !s.gone && s.lastSeen.Equal(c.since) {
-			if s.firstSeen.After(e.forgotten) {
-				e.forgotten = s.firstSeen
-			}
+			e.forgot(s.firstSeen)
 			e.unschedule(c.subject)
 			e.expire(c.subject)
 		}

@@ -36,11 +36,8 @@ func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	case c.followed.IsZero() || o.Time.Before(c.followed):
 		c.followed = o.Time
 	}
-	if e.asks.total >= asksMax {
-		e.sweepAsks(e.now.Add(-e.opt.Keep))
-	}
-	if e.asks.total >= asksMax {
-		e.sweepAsks(o.Time.Add(-e.opt.Keep / 8))
+	for age := e.nodeKeep(); e.asks.total >= asksMax && age > time.Second; age /= 2 {
+		e.sweepAsks(e.now.Add(-age))
 	}
 	id := o.Container
 	if o.Op == event.RuntimeOpOther || id == "" || e.asks.total >= asksMax {
@@ -87,12 +84,16 @@ func (e *Engine) asksFor(id event.ContainerID) []*event.RuntimeRequest {
 // sweepAsks forgets the requests from before old. What is forgotten before its
 // time takes the silence of its connection with it.
 func (e *Engine) sweepAsks(old time.Time) {
+	keep := e.now.Add(-e.nodeKeep())
 	gone := func(o *event.RuntimeRequest) bool {
 		if !o.Time.Before(old) {
 			return false
 		}
-		if c := e.conns[o.ID.Conn]; c != nil && o.Time.After(e.now.Add(-e.opt.Keep)) {
-			c.blurred = true
+		if o.Time.After(keep) {
+			e.forgot(o.Time.Add(streamLag))
+			if c := e.conns[o.ID.Conn]; c != nil {
+				c.blurred = true
+			}
 		}
 		e.asks.total--
 		return true
