@@ -1,6 +1,8 @@
 package correlate
 
 import (
+	"time"
+
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -14,9 +16,7 @@ func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 		return
 	}
 	w := e.choose(a)
-	if !w.settled {
-		a.subject().state().lookAt = a.began().Add(auditWait + 2*e.kube.lag)
-	}
+	e.awaitAudit(a.subject(), a.began(), w.settled)
 	if len(w.calls) > 0 {
 		e.byCall(a, w, s)
 		return
@@ -57,6 +57,15 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	}
 	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
 		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
+	}
+}
+
+// awaitAudit has c looked at again when the audit log has told of what came of
+// c's time, or will never do so.
+func (e *Engine) awaitAudit(c subject, t time.Time, settled bool) {
+	c.state().lookAt = time.Time{}
+	if !settled {
+		c.state().lookAt = t.Add(auditWait + 2*e.kube.lag)
 	}
 }
 

@@ -186,7 +186,7 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	if k == nil || !k.Up || !k.Peers {
 		return nil, false // nobody was watching: whoever is known now says nothing
 	}
-	for _, c := range e.openTo(t, func(c *conn) bool { return c.service == service && !excluded(c) }) {
+	for _, c := range e.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
 		actors = appendActor(actors, e.peer(c.peer))
 	}
 	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
@@ -204,18 +204,32 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	return actors, whole
 }
 
-// openTo lists the connections that were open at t and match.
-func (e *Engine) openTo(t time.Time, match func(*conn) bool) []*conn {
+// openTo lists the connections to a service that were open at t and match.
+func (e *Engine) openTo(t time.Time, service event.Service, match func(*conn) bool) []*conn {
 	var open []*conn
-	for _, c := range e.conns {
-		late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
-		gone := !c.closed().IsZero() && c.closed().Before(t.Add(-skew))
-		if c.known && !late && !gone && match(c) {
+	for _, c := range e.connsTo(service) {
+		if c.openAt(t) && match(c) {
 			open = append(open, c)
 		}
 	}
-	slices.SortFunc(open, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
 	return open
+}
+
+// connsTo lists the connections to a service whose clients are known, by id. The
+// list is not the caller's to change.
+func (e *Engine) connsTo(service event.Service) []*conn {
+	if len(e.memo.conns) == 0 {
+		for _, c := range e.conns {
+			if c.known {
+				e.memo.conns[c.service] = append(e.memo.conns[c.service], c)
+			}
+		}
+		for _, list := range e.memo.conns {
+			slices.SortFunc(list, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
+		}
+		e.memo.conns[""] = nil // so that it is not empty
+	}
+	return e.memo.conns[service]
 }
 
 // appendActor adds a unless the same process is listed already: a client often

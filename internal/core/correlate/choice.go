@@ -91,13 +91,17 @@ func (e *Engine) group(a arrival) group {
 		return group{arrivals: []arrival{a}}
 	}
 	spans := e.spansOf(k.pod.pod)
-	others := e.momentsIn(a.container(), a)
+	all := e.momentsIn(a.container())
 	g := group{}
 	in := make([]bool, len(spans))
-	taken := make([]bool, len(others))
-	for todo := []int{0}; len(todo) > 0 && len(g.arrivals) <= groupMax; todo = todo[1:] { // others[0] is a
-		m := others[todo[0]]
-		taken[todo[0]] = true
+	taken := make([]bool, len(all))
+	self := slices.IndexFunc(all, func(m moment) bool { return m.subject() == a.subject() })
+	if self < 0 { // not of a pod's, by what is known now
+		all, taken, self = append(slices.Clone(all), newMoment(a)), append(taken, false), len(all)
+	}
+	taken[self] = true
+	for todo := []int{self}; len(todo) > 0 && len(g.arrivals) <= groupMax; todo = todo[1:] {
+		m := all[todo[0]]
 		var fits []int
 		for j, c := range spans {
 			if !c.holds(m) || !e.fits(m.arrival, c.call) {
@@ -108,7 +112,7 @@ func (e *Engine) group(a arrival) group {
 				continue
 			}
 			in[j] = true
-			for i, o := range others {
+			for i, o := range all {
 				if !taken[i] && c.holds(o) && e.fits(o.arrival, c.call) {
 					taken[i] = true
 					todo = append(todo, i)
@@ -143,15 +147,28 @@ type moment struct {
 	beganAt, arrivedAt time.Time
 }
 
-// momentsIn lists the arrivals in a container, a first.
-func (e *Engine) momentsIn(id event.ContainerID, a arrival) []moment {
-	out := []moment{{a, a.began(), a.arrived()}}
-	for _, o := range e.arrivalsIn(id) {
-		if o.subject() != a.subject() {
-			out = append(out, moment{o, o.began(), o.arrived()})
-		}
+func newMoment(a arrival) moment { return moment{a, a.began(), a.arrived()} }
+
+// momentsIn lists the arrivals in a container by when they began. The list is not
+// the caller's to change.
+func (e *Engine) momentsIn(id event.ContainerID) []moment {
+	out, ok := e.memo.moments[id]
+	if ok {
+		return out
 	}
+	for _, a := range e.arrivalsIn(id) {
+		out = append(out, newMoment(a))
+	}
+	slices.SortStableFunc(out, func(a, b moment) int { return a.beganAt.Compare(b.beganAt) })
+	e.memo.moments[id] = out
 	return out
+}
+
+// startingIn returns the part of a list of moments that began between two times.
+func startingIn(list []moment, from, until time.Time) (low, high int) {
+	low, _ = slices.BinarySearchFunc(list, from, func(m moment, t time.Time) int { return m.beganAt.Compare(t) })
+	high, _ = slices.BinarySearchFunc(list, until.Add(1), func(m moment, t time.Time) int { return m.beganAt.Compare(t) })
+	return low, high
 }
 
 // span is a request with its times at hand.

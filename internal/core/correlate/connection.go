@@ -37,6 +37,13 @@ func (c *conn) closed() time.Time {
 	return c.gone
 }
 
+// openAt reports whether the connection was, or may have been, open at t.
+func (c *conn) openAt(t time.Time) bool {
+	late := !c.opened.IsZero() && c.opened.After(t.Add(skew))
+	closed := c.closed()
+	return !late && (closed.IsZero() || !closed.Before(t.Add(-skew)))
+}
+
 func (c *conn) lives(t time.Time) {
 	if t.After(c.alive) {
 		c.alive = t
@@ -74,10 +81,14 @@ func (e *Engine) applyConnect(o event.ClientConnect) {
 	c.service, c.tapped, c.known = o.Service, c.tapped || o.Tapped, true
 	c.lives(o.Time)
 	c.peer = richer(c.peer, o.Peer)
-	if !o.Found {
+	since := o.Time
+	if o.Found {
+		since = time.Time{} // it was there before
+		e.unsettleCRI()
+	} else {
 		c.opened = o.Time
 	}
-	e.touchAround()
+	e.touchAround(since)
 }
 
 func (e *Engine) applyClose(o event.ClientClose) {
@@ -90,16 +101,16 @@ func (e *Engine) applyClose(o event.ClientClose) {
 			e.touch(s, true)
 		}
 	}
-	e.touchAround()
+	e.touchAround(o.Time)
 }
 
-// touchAround looks again at the published sessions that began lately and are
-// not tied by an id: a connection may matter to them. Those that wait to be
+// touchAround looks again at the published sessions that began at t or later and
+// are not tied by an id: a connection may matter to them. Those that wait to be
 // published will see it anyway.
-func (e *Engine) touchAround() {
+func (e *Engine) touchAround(t time.Time) {
 	e.touchIf(func(c subject) bool {
-		s := c.state()
-		return s.published != nil && s.published.Attribution.Level != session.LevelExact && e.now.Before(s.firstSeen.Add(2*e.opt.Window))
+		p := c.state().published
+		return p != nil && p.Attribution.Level != session.LevelExact && !p.Started.Before(t.Add(-e.opt.Window))
 	})
 }
 

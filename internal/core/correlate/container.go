@@ -81,7 +81,9 @@ func (e *Engine) touchIn(c *container) {
 		e.touchWaiting(r)
 	}
 	for _, n := range c.entries {
-		e.touchWaiting(n)
+		if !e.owned(n) {
+			e.touchWaiting(n)
+		}
 	}
 }
 

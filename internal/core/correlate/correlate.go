@@ -103,6 +103,7 @@ type Engine struct {
 	late         uint64
 	forgotten    time.Time // sessions first seen by then may have lost facts before their time
 	swept        time.Time // when closed connections were last forgotten
+	criEpoch     uint64    // see unsettleCRI
 }
 
 // New returns an empty engine.
@@ -141,6 +142,9 @@ func (e *Engine) Observe(o event.Observation) []session.Revision {
 	}
 	if e.now.Sub(e.swept) > e.opt.Keep/4 {
 		e.sweep()
+	}
+	if h := o.Head(); (h.Witness == event.WitnessKernel || h.Witness == event.WitnessContainerd) && e.now.Sub(h.Time) > criSettles/2 {
+		e.unsettleCRI()
 	}
 	e.apply(o)
 	e.changed()

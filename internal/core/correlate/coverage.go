@@ -35,11 +35,13 @@ func (e *Engine) applyState(s event.WitnessState) {
 	}
 	list := insert(e.coverage.states[s.Witness], s, statesMax)
 	e.coverage.states[s.Witness] = list
+	e.unsettleCRI()
 	e.touchSince(s.Time)
 }
 
 func (e *Engine) applyLoss(l event.Loss) {
 	e.coverage.losses = insert(e.coverage.losses, l, lossesMax)
+	e.unsettleCRI()
 	e.touchSince(l.From)
 }
 

@@ -45,6 +45,9 @@ type criAsked struct {
 // them, in all ways of pairing the container's execs with the requests. alone
 // says that there may be one that was not seen.
 func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
+	if o := e.settledCRI(a); o != nil {
+		return []*event.RuntimeRequest{o}, false
+	}
 	w, ok := e.memo.cri[a.subject()]
 	if !ok {
 		e.weighCRI(a)
@@ -84,8 +87,36 @@ func (e *Engine) weighCRI(a arrival) {
 			asked.requests = append(asked.requests, g.requests[j])
 		}
 		e.memo.cri[g.arrivals[i].subject()] = asked
+		e.settleCRI(g.arrivals[i], asked)
 	}
 }
+
+// criSettled is the one request by CRI that a command came of, and the epoch of
+// which that holds.
+type criSettled struct {
+	request *event.RuntimeRequest
+	epoch   uint64
+}
+
+// criSettles is after how long the one request of a command is no longer looked
+// for anew: what a node tells of itself comes within seconds.
+const criSettles = 20 * time.Second
+
+func (e *Engine) settleCRI(a arrival, asked criAsked) {
+	if _, whole := a.argv(); whole && !asked.alone && len(asked.requests) == 1 && e.now.Sub(a.began()) > criSettles {
+		a.subject().state().cri = criSettled{asked.requests[0], e.criEpoch}
+	}
+}
+
+func (e *Engine) settledCRI(a arrival) *event.RuntimeRequest {
+	if s := a.subject().state().cri; s.epoch == e.criEpoch {
+		return s.request
+	}
+	return nil
+}
+
+// unsettleCRI has everything looked for anew: a fact about long ago has come.
+func (e *Engine) unsettleCRI() { e.criEpoch++ }
 
 // criGroup is what could be mistaken for each other: commands, the requests
 // by CRI that fit any of them, and by the index of each command those of the
@@ -99,35 +130,60 @@ type criGroup struct {
 // criGroup collects the requests that fit a, the commands that fit those, and
 // so on. a comes first.
 func (e *Engine) criGroup(a arrival) criGroup {
-	all := slices.DeleteFunc(e.asksFor(a.container()), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
-	others := slices.DeleteFunc(slices.Clone(e.arrivalsIn(a.container())), func(b arrival) bool { return b.subject() == a.subject() })
+	asks, all := e.criAsks(a.container()), e.momentsIn(a.container())
+	number := make([]int, len(asks)) // from 1; -1 of those that are another's for certain
+	taken := make([]bool, len(all))
 	g := criGroup{arrivals: []arrival{a}}
-	number := make(map[*event.RuntimeRequest]int)
+	for i, m := range all {
+		o := e.settledCRI(m.arrival)
+		taken[i] = o != nil || m.subject() == a.subject()
+		if o != nil {
+			if j := slices.Index(asks[criBefore(asks, o.Time):], o); j >= 0 {
+				number[criBefore(asks, o.Time)+j] = -1
+			}
+		}
+	}
 	for i := 0; i < len(g.arrivals) && i <= groupMax; i++ {
 		fits := []int{}
-		for _, o := range all {
-			if !criFits(g.arrivals[i], o) {
+		for j := criBefore(asks, g.arrivals[i].began().Add(-streamLag)); j < len(asks) && causes(asks[j].Time, g.arrivals[i].began()); j++ {
+			o := asks[j]
+			if number[j] < 0 || !criFits(g.arrivals[i], o) {
 				continue
 			}
-			n, known := number[o]
-			if !known {
-				n = len(g.requests)
-				number[o] = n
+			if number[j] == 0 {
 				g.requests = append(g.requests, o)
-				others = slices.DeleteFunc(others, func(b arrival) bool {
-					fits := criFits(b, o)
-					if fits {
-						g.arrivals = append(g.arrivals, b)
+				number[j] = len(g.requests)
+				low, high := startingIn(all, o.Time.Add(-grain), o.Time.Add(streamLag))
+				for k := low; k < high; k++ {
+					if !taken[k] && criFits(all[k].arrival, o) {
+						taken[k] = true
+						g.arrivals = append(g.arrivals, all[k].arrival)
 					}
-					return fits
-				})
+				}
 			}
-			fits = append(fits, n)
+			fits = append(fits, number[j]-1)
 		}
 		slices.Sort(fits)
 		g.fits = append(g.fits, fits)
 	}
 	return g
+}
+
+// criAsks lists the requests by CRI that name a container, by time. The list is
+// not the caller's to change.
+func (e *Engine) criAsks(id event.ContainerID) []*event.RuntimeRequest {
+	out, ok := e.memo.asks[id]
+	if !ok {
+		out = slices.DeleteFunc(e.asksFor(id), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
+		e.memo.asks[id] = out
+	}
+	return out
+}
+
+// criBefore returns where in a list of requests those from t on begin.
+func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
+	i, _ := slices.BinarySearchFunc(asks, t, func(o *event.RuntimeRequest, t time.Time) int { return o.Time.Compare(t) })
+	return i
 }
 
 // criMustRun reports whether an exec must have come of a request by CRI: the
@@ -144,13 +200,19 @@ func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
 // criKnown reports whether every request by CRI that can have been made at t was
 // seen.
 func (e *Engine) criKnown(t time.Time) bool {
+	k := e.coverage.at(event.WitnessKernel, t)
+	if k == nil || !k.Up || !k.Peers {
+		return false
+	}
+	if whole, _ := e.coverage.peersWhole(t.Add(-skew), t.Add(skew)); !whole {
+		return false
+	}
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
 	for _, service := range runtimeServices {
-		unheard, complete := e.candidates(t, service, func(c *conn) bool {
-			return daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)
-		})
-		if len(unheard) > 0 || !complete {
-			return false
+		for _, c := range e.connsTo(service) {
+			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)) {
+				return false
+			}
 		}
 	}
 	return true
@@ -200,8 +262,8 @@ func (e *Engine) followed(c *conn, t time.Time) bool {
 	if !isKubelet(c.peer) {
 		return false
 	}
-	for _, o := range e.conns {
-		if o.peer.ID == c.peer.ID && isKubelet(o.peer) && !o.followed.IsZero() && o.followed.Before(t) &&
+	for _, o := range e.connsTo(c.service) {
+		if o.peer.ID == c.peer.ID && !o.followed.IsZero() && o.followed.Before(t) &&
 			e.coverage.lost(event.WitnessKernel, "requests", o.followed, t.Add(skew)) == 0 {
 			return true
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // kube is what the engine knows of Kubernetes: pods, requests to the API
@@ -157,20 +158,23 @@ func (e *Engine) applyProgress(o event.Progress) {
 func (e *Engine) applyClock(o event.Clock) {
 	if was, ok := e.kube.clocks[o.Of]; !ok || !o.Time.Before(was.Time) {
 		e.kube.clocks[o.Of] = o
-		e.touchUnnamed()
+		e.touchSince(time.Time{}) // every window has moved
 	}
 }
 
-// touchUnnamed looks again at sessions in pods whose actor is not tied by an
-// id: what comes late may tell.
+// touchUnnamed looks again at sessions in pods that are without a name: what
+// comes late may tell.
 func (e *Engine) touchUnnamed() {
 	e.touchIf(func(c subject) bool {
 		if k, ok := c.(*call); ok {
 			return !k.vouched()
 		}
-		return e.inPod(targetOf(c)) && c.state().published != nil && c.state().published.Attribution.Level != levelExact
+		p := c.state().published
+		return e.now.Before(c.state().lookAt) || p != nil && !named(p.Attribution.Level) && e.inPod(targetOf(c))
 	})
 }
+
+func named(l session.Level) bool { return l == session.LevelExact || l == session.LevelStrong }
 
 // unmeasured is how far the API server's clock may be off while nobody has
 // measured it.

@@ -32,6 +32,7 @@ func (e *Engine) attributePodRun(r *run, s *session.Session) {
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
 	}
 	e.explainPodRun(place, s)
+	e.awaitAudit(r, s.Started, len(made) > 0 || e.auditSettled(s.Started))
 }
 
 func podKind(p *podPlace) session.Kind {

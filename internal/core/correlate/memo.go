@@ -7,6 +7,9 @@ import "github.com/sallyport/sallyport/internal/core/event"
 // of them.
 type memo struct {
 	arrivals map[event.ContainerID][]arrival
+	moments  map[event.ContainerID][]moment // by when they began
+	asks     map[event.ContainerID][]*event.RuntimeRequest
+	conns    map[event.Service][]*conn
 	calls    map[podName][]*call
 	spans    map[podName][]span
 	choices  map[subject]choice
@@ -17,6 +20,7 @@ func newMemo() memo {
 	return memo{
 		arrivals: map[event.ContainerID][]arrival{}, calls: map[podName][]*call{}, spans: map[podName][]span{},
 		choices: map[subject]choice{}, cri: map[subject]criAsked{},
+		moments: map[event.ContainerID][]moment{}, asks: map[event.ContainerID][]*event.RuntimeRequest{}, conns: map[event.Service][]*conn{},
 	}
 }
 
@@ -28,4 +32,7 @@ func (e *Engine) changed() {
 	clear(e.memo.spans)
 	clear(e.memo.choices)
 	clear(e.memo.cri)
+	clear(e.memo.moments)
+	clear(e.memo.asks)
+	clear(e.memo.conns)
 }

@@ -26,7 +26,7 @@ func (e *Engine) portWatched(t time.Time) bool {
 // atKubelet lists the connections to the kubelet's port that were open at t and
 // are not the API server's or the kubelet's own.
 func (e *Engine) atKubelet(t time.Time) []*conn {
-	return e.openTo(t, func(c *conn) bool { return c.service == event.ServiceKubelet && !isAPIServer(c.peer) })
+	return e.openTo(t, event.ServiceKubelet, func(c *conn) bool { return !isAPIServer(c.peer) })
 }
 
 // atRuntime lists the connections to the runtime's sockets that were open when a
@@ -39,10 +39,13 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o) })
 	}
 	docker := e.coverage.daemonPID(event.WitnessDocker)
-	return e.openTo(t, func(c *conn) bool {
-		runtime := c.service == event.ServiceContainerd || c.service == event.ServiceCRIO
-		return runtime && !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
-	})
+	var out []*conn
+	for _, service := range runtimeServices {
+		out = append(out, e.openTo(t, service, func(c *conn) bool {
+			return !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
+		})...)
+	}
+	return out
 }
 
 // isKubelet and isAPIServer go by what a local process is called: by its file,

@@ -32,6 +32,7 @@ type state struct {
 	crowded   bool      // of its process tree hardly more than the size can change
 	published *session.Session
 	derivedAt time.Time // engine time of the last look; zero before the first
+	cri       criSettled
 	gone      bool
 }
 
@@ -46,13 +47,19 @@ const crowdedFactor = 10
 // new request and connection may matter to all of them.
 const podCoalesce = time.Second
 
-// wake is how long a revision of c waits for facts that come in the wake of one.
-func (e *Engine) wake(c subject) time.Duration {
+// wake is when c is looked at again, with the facts that come in the wake of one.
+// Commands in pods are weighed against each other: all that are looked at at the
+// same moment are weighed once.
+func (e *Engine) wake(c subject) time.Time {
 	p := c.state().published
-	if p == nil || p.Attribution.Level == session.LevelNone || !e.inPod(p.Target.ContainerID) {
-		return coalesce
+	switch {
+	case !e.inPod(targetOf(c)):
+		return e.now.Add(coalesce)
+	case p == nil || p.Attribution.Level == session.LevelNone:
+		return e.now.Truncate(coalesce).Add(2 * coalesce)
+	default:
+		return e.now.Truncate(podCoalesce).Add(podCoalesce + coalesce)
 	}
-	return podCoalesce
 }
 
 // touch notes that something about c changed. Urgent changes are looked at
@@ -70,7 +77,7 @@ func (e *Engine) touch(c subject, urgent bool) {
 	switch {
 	case s.derivedAt.IsZero() || s.published == nil && urgent:
 	case urgent:
-		due = e.now.Add(e.wake(c))
+		due = e.wake(c)
 	case s.crowded:
 		due = s.derivedAt.Add(crowdedFactor * e.opt.Debounce)
 	default:
@@ -210,6 +217,9 @@ func (e *Engine) publish(c subject) ([]session.Revision, bool) {
 		now = e.inherit(now)
 	}
 	if ok && was != nil && was.ID == now.ID && e.frozen(c) {
+		if was.SupersededBy != "" {
+			return nil, false
+		}
 		now = settle(*was, now)
 	}
 	if !ok {

@@ -27,14 +27,16 @@ func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	c.service, c.known = o.Service, true
 	c.peer = richer(c.peer, o.Peer)
 	c.lives(o.Time)
-	if !o.Certain || unclear(&o) {
-		c.blurred = true
-	}
+	blurred, followed := c.blurred, c.followed
+	c.blurred = c.blurred || !o.Certain || unclear(&o)
 	switch {
 	case o.Op == event.RuntimeOpOther && !o.Certain:
 		c.followed = time.Time{}
 	case c.followed.IsZero() || o.Time.Before(c.followed):
 		c.followed = o.Time
+	}
+	if c.blurred != blurred || c.followed != followed {
+		e.unsettleCRI()
 	}
 	for age := e.nodeKeep(); e.asks.total >= asksMax && age > time.Second; age /= 2 {
 		e.sweepAsks(e.now.Add(-age))
@@ -42,7 +44,7 @@ func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	id := o.Container
 	if o.Op == event.RuntimeOpOther || id == "" || e.asks.total >= asksMax {
 		c.blurred = c.blurred || id == "" && o.Sandbox == "" || e.asks.total >= asksMax
-		e.touchAround()
+		e.touchAround(c.opened)
 		return
 	}
 	e.asks.total++
@@ -93,6 +95,7 @@ func (e *Engine) sweepAsks(old time.Time) {
 			e.forgot(o.Time.Add(streamLag))
 			if c := e.conns[o.ID.Conn]; c != nil {
 				c.blurred = true
+				e.unsettleCRI()
 			}
 		}
 		e.asks.total--
