@@ -63,8 +63,9 @@ type flight struct {
 	givenUp  bool
 }
 
-// flightsMax bounds the canaries that are remembered.
-const flightsMax = 64
+// flightsMin is how many canaries are remembered beside those that may be on
+// their way.
+const flightsMin = 16
 
 func newCanary(w *Witness) *canary {
 	if w.opts.Canary == nil {
@@ -101,10 +102,10 @@ func (c *canary) run(ctx context.Context, s *sink) error {
 }
 
 func (c *canary) send(ctx context.Context, s *sink) {
-	f := flight{token: c.token(), at: time.Now()}
+	f := flight{token: CanaryToken(c.opts.Key), at: time.Now()}
 	c.mu.Lock()
 	c.sent = append(c.sent, f)
-	c.sent = c.sent[max(0, len(c.sent)-flightsMax):]
+	c.sent = c.sent[max(0, len(c.sent)-flightsMin-int(c.opts.Within/c.opts.Every)):]
 	c.mu.Unlock()
 	probing, cancel := context.WithTimeout(ctx, c.opts.Within)
 	defer cancel()
@@ -279,20 +280,21 @@ const (
 	macLen   = 8
 )
 
-// token returns a fresh token: a nonce and its authentication code.
-func (c *canary) token() string {
+// CanaryToken returns a fresh token: a nonce and its authentication code. A
+// witness with the same key tells nobody of it.
+func CanaryToken(key []byte) string {
 	nonce := make([]byte, nonceLen, nonceLen+macLen)
 	_, _ = rand.Read(nonce) // never fails
-	return hex.EncodeToString(append(nonce, c.mac(nonce)...))
+	return hex.EncodeToString(append(nonce, mac(key, nonce)...))
 }
 
-func (c *canary) mac(nonce []byte) []byte {
-	h := hmac.New(sha256.New, c.opts.Key)
+func mac(key, nonce []byte) []byte {
+	h := hmac.New(sha256.New, key)
 	h.Write(nonce)
 	return h.Sum(nil)[:macLen]
 }
 
 func (c *canary) genuine(token string) bool {
 	b, err := hex.DecodeString(token)
-	return err == nil && len(b) == nonceLen+macLen && hmac.Equal(b[nonceLen:], c.mac(b[:nonceLen]))
+	return err == nil && len(b) == nonceLen+macLen && hmac.Equal(b[nonceLen:], mac(c.opts.Key, b[:nonceLen]))
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 )
 
-// aviary runs a canary every 30 s that must be back within 2 min, beside a feed
+// aviary runs a canary, every 30 s as up does, that must be back within 2 min, beside a feed
 // that is up. Its sink's states are said, and which canary comes back when is up
 // to the test.
 type aviary struct {
@@ -23,10 +23,12 @@ type aviary struct {
 	said   []event.WitnessState
 }
 
-func newAviary(t *testing.T) *aviary {
+func newAviary(t *testing.T) *aviary { return aviaryOf(t, 30*time.Second) }
+
+func aviaryOf(t *testing.T, every time.Duration) *aviary {
 	a := &aviary{began: time.Now()}
 	w := New(Options{Canary: &CanaryOptions{
-		Key: []byte("0123456789abcdef"), Every: 30 * time.Second, Within: 2 * time.Minute,
+		Key: []byte("0123456789abcdef"), Every: every, Within: 2 * time.Minute,
 		Probe: func(_ context.Context, token string) error { a.tokens = append(a.tokens, token); return nil },
 	}})
 	a.sink = newSink(w, func(o event.Observation) {
@@ -147,6 +149,22 @@ func TestCanaryLost(t *testing.T) {
 		}
 		if n := a.sink.w.Stats().Gaps; n != 1 {
 			t.Errorf("%d gaps", n)
+		}
+	})
+}
+
+// TestManyCanaries: also of those that are sent every second none is forgotten
+// before it is late.
+func TestManyCanaries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := aviaryOf(t, time.Second)
+		a.at(121)
+		if d := cmp.Diff([]span{{At: 0, Silent: true}}, a.spans()); d != "" {
+			t.Error(d)
+		}
+		a.at(1200)
+		if n := len(a.sink.canary.sent); n > 150 {
+			t.Errorf("%d canaries are remembered", n)
 		}
 	})
 }

@@ -25,20 +25,11 @@ const inspectMax = 4 << 20
 // Inspect looks at the end of an audit log.
 func Inspect(path string) (Facts, error) {
 	facts := Facts{Stages: map[event.KubeStage]int{}}
-	f, err := os.Open(path)
+	buf, whole, err := tail(path)
 	if err != nil {
 		return facts, err
 	}
-	defer f.Close()
-	size, err := f.Seek(0, io.SeekEnd)
-	if err != nil {
-		return facts, err
-	}
-	buf := make([]byte, min(size, inspectMax))
-	if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && err != io.EOF {
-		return facts, err
-	}
-	if size > int64(len(buf)) {
+	if !whole {
 		_, buf, _ = bytes.Cut(buf, []byte("\n")) // begins within a line
 	}
 	for line := range bytes.Lines(buf) {
@@ -48,6 +39,30 @@ func Inspect(path string) (Facts, error) {
 		facts.see(line)
 	}
 	return facts, nil
+}
+
+// Shows reports whether the end of an audit log tells of the canary with a token.
+func Shows(path, token string) (bool, error) {
+	buf, _, err := tail(path)
+	return bytes.Contains(buf, []byte(canaryPrefix+token)), err
+}
+
+// tail returns the end of a file, and whether that is all of it.
+func tail(path string) (buf []byte, whole bool, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, false, err
+	}
+	defer f.Close()
+	size, err := f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, false, err
+	}
+	buf = make([]byte, min(size, inspectMax))
+	if _, err := f.ReadAt(buf, size-int64(len(buf))); err != nil && err != io.EOF {
+		return nil, false, err
+	}
+	return buf, size == int64(len(buf)), nil
 }
 
 func (f *Facts) see(line []byte) {
