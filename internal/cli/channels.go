@@ -29,7 +29,6 @@ type channelFilter struct {
 func newChannels(env *environment) *cobra.Command {
 	var asJSON bool
 	var filter channelFilter
-	var where hostFlags
 	cmd := &cobra.Command{
 		Use:   "channels [ID...]",
 		Short: "List every way into a container and what this version does about it",
@@ -44,7 +43,11 @@ A channel without a claim is one that this version does nothing about.`,
 			if err != nil {
 				return err
 			}
-			have := newExam(env, where).examine(cmd.Context()).have
+			conf, err := env.config("", cmd.Flags())
+			if err != nil {
+				return err
+			}
+			have := newExam(env, conf).examine(cmd.Context()).have
 			out := make([]channelRow, 0, len(rows))
 			for _, r := range rows {
 				here := r.On(have...)
@@ -66,7 +69,8 @@ A channel without a claim is one that this version does nothing about.`,
 	flags.StringSliceVar(&filter.families, "family", nil, "only these `FAMILIES`: "+familyNames())
 	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
-	where.add(cmd, env)
+	flags.String("state", "", "state directory `DIR` (default "+env.stateDir()+")")
+	watchFlags(flags)
 	return cmd
 }
 

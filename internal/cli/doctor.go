@@ -53,7 +53,11 @@ func (x *exam) examine(ctx context.Context) checkup {
 	for _, c := range x.checks() {
 		for _, d := range bounded(ctx, c, checkMax) {
 			up.diagnoses = append(up.diagnoses, d)
-			up.have = append(up.have, d.gives...)
+			for _, n := range d.gives {
+				if !slices.Contains(up.have, n) {
+					up.have = append(up.have, n)
+				}
+			}
 		}
 	}
 	return up
@@ -104,21 +108,30 @@ func (c checkup) verdict() string {
 
 func newDoctor(env *environment) *cobra.Command {
 	var asJSON bool
-	var where hostFlags
+	var file string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this host can see, what is missing and how to fix it",
-		Long: `Doctor asks the kernel, Docker and containerd what they let Sallyport see here,
-by trying it. It changes nothing.
+		Long: `Doctor asks the kernel, Docker, containerd and, where they are configured, the
+API server and the collector what they let Sallyport see here, by trying it. It
+takes the flags and the configuration file of sallyport up and says what would
+come of them; where sallyport up runs on the state directory, also how that does.
+It changes nothing.
 
 Exit status:
   0  full: all that Sallyport can see
   1  degraded: Sallyport works, something is not seen
   2  nothing: neither Docker, containerd, the kernel nor Kubernetes' audit can be watched`,
-		Args:    cobra.NoArgs,
-		Example: "  sallyport doctor\n  sudo sallyport doctor --json",
+		Args: cobra.NoArgs,
+		Example: `  sallyport doctor
+  sudo sallyport doctor --json
+  sudo sallyport doctor --config /etc/sallyport.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			up := newExam(env, where).examine(cmd.Context())
+			conf, err := env.config(file, cmd.Flags())
+			if err != nil {
+				return err
+			}
+			up := newExam(env, conf).examine(cmd.Context())
 			show := up.table
 			if asJSON {
 				show = up.lines
@@ -133,7 +146,10 @@ Exit status:
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per check, and the verdict last")
-	where.add(cmd, env)
+	cmd.Flags().StringVar(&file, "config", "", "read the configuration from `FILE`")
+	cmd.Flags().String("state", "", "state directory `DIR` (default "+env.stateDir()+")")
+	watchFlags(cmd.Flags())
+	roleFlags(cmd.Flags())
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/watch"
 )
 
 // check is one question to the host.
@@ -20,14 +21,13 @@ type check struct {
 
 // exam is what the checks ask; every field is a fake in tests.
 type exam struct {
-	goos     string
-	uid      int
-	address  string // of the Docker daemon
-	state    string // state directory
-	auditLog string // "" when none was named
-	now      func() time.Time
-	built    time.Time // the build's time; zero when unknown
-	read     func(path string) (string, error)
+	conf    config // as up would have it
+	goos    string
+	uid     int
+	address string // of the Docker daemon
+	now     func() time.Time
+	built   time.Time // the build's time; zero when unknown
+	read    func(path string) (string, error)
 
 	features   func() kernel.Features
 	docker     func(ctx context.Context, address string) (dockerFacts, error)
@@ -37,7 +37,8 @@ type exam struct {
 	audit      func(path string) (audit.Facts, error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
-	kube       func(ctx context.Context, path string) (code int, err error) // asks the API server; nil: none is configured
+	kube       func(ctx context.Context, path string) (code int, body []byte, err error) // asks the API server; nil: none is configured
+	status     func() (*watch.Status, error)                                             // of the up that runs here; nil: none does
 }
 
 // dockerFacts is what the Docker daemon says of itself.
@@ -67,7 +68,12 @@ func (x *exam) checks() []check {
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
 		{"kubernetes audit", x.checkAudit},
+		{"audit canary", x.checkCanary},
 		{"API server", x.checkKube},
+		{"pods", x.checkPods},
+		{"admission", x.checkAdmission},
+		{"node", x.checkNode},
+		{"collector", x.checkCollector},
 		{"state directory", x.checkState},
 		{"clock", x.checkClock},
 		{"login uid", x.checkLogin},
@@ -315,7 +321,7 @@ func noContainerd(err error, uid int) diagnosis {
 const freeMin = 512 << 20
 
 func (x *exam) checkState(context.Context) []diagnosis {
-	path := x.state
+	path := x.conf.State
 	facts, err := x.dir(path)
 	d := diagnosis{Check: "state directory", Grade: gradeOK}
 	switch {

@@ -2,18 +2,20 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
 	"github.com/moby/moby/client"
-	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -22,45 +24,72 @@ import (
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/watch"
 )
 
-// hostFlags say which services and which store a command asks about.
-type hostFlags struct{ docker, containerd, state, auditLog, kubeconfig string }
-
-func (f *hostFlags) add(cmd *cobra.Command, env *environment) {
-	cmd.Flags().StringVar(&f.docker, "docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
-	cmd.Flags().StringVar(&f.containerd, "containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
-	cmd.Flags().StringVar(&f.auditLog, "audit-log", "", "`FILE` that a kube-apiserver writes its audit log to (default: that of this host's API server)")
-	cmd.Flags().StringVar(&f.kubeconfig, "kubeconfig", "", "look at the API server by `FILE`, or in-cluster")
-	cmd.Flags().StringVar(&f.state, "state", env.stateDir(), "state directory `DIR`")
-}
-
-// newExam returns an exam of the machine that the program runs on. It looks for
-// the services where `up` does.
-func newExam(env *environment, where hostFlags) *exam {
+// newExam returns an exam of the machine that the program runs on, with the
+// configuration that `up` would have. It looks for the services where `up` does.
+func newExam(env *environment, conf config) *exam {
 	built, _ := time.Parse(time.RFC3339, thisBuild().Time)
-	h := &host{conf: config{Containerd: where.containerd}, docker: findDocker(env, where.docker)}
+	h := &host{conf: conf, docker: findDocker(env, conf.Docker)}
 	return &exam{
-		goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
+		conf: conf, goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
 		find: h.containerdSocket, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
-		address: h.docker.address, state: where.state, audit: audit.Inspect, auditLog: where.auditLog, kube: askKube(where.kubeconfig),
+		address: h.docker.address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
+		status: sync.OnceValues(func() (*watch.Status, error) { return askUp(conf.State) }),
 	}
 }
 
+// pageMax bounds what is read of an API server's answer.
+const pageMax = 64 << 20
+
 // askKube returns what asks the API server of a kubeconfig, nil without one.
-func askKube(kubeconfig string) func(context.Context, string) (int, error) {
+func askKube(kubeconfig string) func(context.Context, string) (int, []byte, error) {
 	if kubeconfig == "" {
 		return nil
 	}
 	connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(kubeconfig) })
-	return func(ctx context.Context, path string) (int, error) {
+	return func(ctx context.Context, path string) (int, []byte, error) {
 		client, err := connect()
 		if err != nil {
-			return 0, err
+			return 0, nil, err
 		}
-		return client.Probe(ctx, path)
+		body, err := client.Get(ctx, path, api.JSON+", text/plain")
+		var status *api.StatusError
+		if errors.As(err, &status) {
+			return status.Code, nil, nil
+		}
+		if err != nil {
+			return 0, nil, err
+		}
+		defer body.Close()
+		page, err := io.ReadAll(io.LimitReader(body, pageMax))
+		return http.StatusOK, page, err
 	}
+}
+
+// askUp returns the status of the `up` that runs on a state directory, nil when
+// none does.
+func askUp(state string) (*watch.Status, error) {
+	address, err := readSmall(filepath.Join(state, addressName))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + strings.TrimSpace(address) + "/status")
+	if err != nil {
+		return nil, nil // the file of one that was killed
+	}
+	defer res.Body.Close()
+	var s watch.Status
+	if err := json.NewDecoder(io.LimitReader(res.Body, 16<<20)).Decode(&s); err != nil {
+		return nil, fmt.Errorf("status of sallyport up: %w", err)
+	}
+	return &s, nil
 }
 
 // readSmall reads a file of /proc, up to a megabyte.

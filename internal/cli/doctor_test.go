@@ -54,7 +54,7 @@ func well() *exam {
 		"/proc/self/loginuid":        "1000",
 	}
 	return &exam{
-		goos: "linux", address: dockerAddress, state: "/var/lib/sallyport", now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
+		goos: "linux", address: dockerAddress, conf: config{State: "/var/lib/sallyport", AdmissionHold: time.Second}, now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
 		read: func(p string) (string, error) {
 			if s, ok := files[p]; ok {
 				return s, nil

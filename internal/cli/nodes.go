@@ -116,6 +116,10 @@ func linkStatus(conf config, node *link.Node, queue *spool.Spool) watch.Link {
 		Collector: conf.NodeCollector, Node: l.Name, Connected: l.Connected, Since: l.Since, Connects: l.Connects,
 		SpoolBytes: s.Bytes, SpoolLimit: s.Limit, Waiting: s.Put - s.Acknowledged, Put: s.Put, Acknowledged: s.Acknowledged, Lost: s.Lost,
 	}
+	if l.Ahead != nil {
+		ahead := int64(*l.Ahead)
+		out.AheadNS = &ahead
+	}
 	if l.Err != nil {
 		out.Reason = l.Err.Error()
 	}

@@ -53,15 +53,33 @@ func newTwoMachines(t *testing.T) *twoMachines {
 
 // collector starts the collector. It has no Docker of its own.
 func (m *twoMachines) collector() *upProcess {
+	return startUp(m.t, m.bin, m.collectState, &docker.Engine{Address: "unix:///nonexistent.sock"}, m.collectorFlags()...)
+}
+
+func (m *twoMachines) collectorFlags() []string {
 	f := m.collectFiles
-	return startUp(m.t, m.bin, m.collectState, &docker.Engine{Address: "unix:///nonexistent.sock"},
-		"--collect", m.addr, "--collect-cert", f.Cert, "--collect-key", f.Key, "--collect-ca", f.CA)
+	return []string{"--collect", m.addr, "--collect-cert", f.Cert, "--collect-key", f.Key, "--collect-ca", f.CA}
 }
 
 func (m *twoMachines) node() *upProcess {
+	return startUp(m.t, m.bin, m.nodeState, m.engine, append(m.nodeFlags(), "--client-requests", "always")...)
+}
+
+func (m *twoMachines) nodeFlags() []string {
 	f := m.alphaFiles
-	return startUp(m.t, m.bin, m.nodeState, m.engine, "--client-requests", "always",
-		"--node", m.addr, "--node-cert", f.Cert, "--node-key", f.Key, "--collector-ca", f.CA, "--node-name", "alpha")
+	return []string{"--node", m.addr, "--node-cert", f.Cert, "--node-key", f.Key, "--collector-ca", f.CA, "--node-name", "alpha"}
+}
+
+// doctor expects that all is well with these checks.
+func (m *twoMachines) doctor(state string, flags []string, checks ...string) {
+	m.t.Helper()
+	args := append([]string{"doctor", "--json", "--state", state, "--docker", m.engine.Address}, flags...)
+	x := consult(m.t, exec.CommandContext(m.t.Context(), m.bin, args...))
+	for _, c := range checks {
+		if d := x.checks[c]; d.Grade != gradeOK {
+			m.t.Errorf("%s: %+v", c, d)
+		}
+	}
 }
 
 // echoes returns the last state of each session on the node whose command is
@@ -127,6 +145,11 @@ func TestNodeAndCollector(t *testing.T) {
 	if _, body := ask(t, m.nodeState, "/metrics"); !strings.Contains(body, "sallyport_link_up 1") {
 		t.Error("the node's metrics do not say that it is linked")
 	}
+	m.doctor(m.nodeState, m.nodeFlags(), "node certificate", "collector", "spool", "link")
+	m.doctor(m.collectState, m.collectorFlags(), "collector certificate", "node alpha")
+	if s := m.status(m.collectState).Nodes[0]; s.Connects != 1 {
+		t.Errorf("doctor pushed the node off: %+v", s)
+	}
 	for _, p := range []*upProcess{n, c} {
 		if err := p.end(syscall.SIGTERM); err != nil {
 			t.Errorf("ended with %v: %s", err, &p.stderr)
@@ -162,8 +185,10 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 		wg.Wait()
 	}
 	storm(0, 4)
-	go func() { time.Sleep(300 * time.Millisecond); _ = c.cmd.Process.Kill() }()
+	killed := make(chan struct{})
+	time.AfterFunc(300*time.Millisecond, func() { _ = c.cmd.Process.Kill(); close(killed) })
 	storm(1, 8)
+	<-killed
 	_ = c.end(syscall.SIGKILL)
 	storm(2, 8) // nobody collects
 	waiting := m.status(m.nodeState).Link

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,35 +116,4 @@ func TestStarts(t *testing.T) {
 			t.Error("a container that is gone is still covered")
 		}
 	})
-}
-
-func TestDoctorOnKubernetes(t *testing.T) {
-	for name, tc := range map[string]struct {
-		pods, webhook int
-		err           error
-		want          []grade
-	}{
-		"all":           {200, 200, nil, []grade{gradeOK, gradeOK, gradeOK}},
-		"no webhook":    {200, 404, nil, []grade{gradeOK, gradeOK, gradeNote}},
-		"no permission": {403, 403, nil, []grade{gradeOK, gradeDegraded, gradeNote}},
-		"no answer":     {0, 0, errors.New("connection refused"), []grade{gradeDegraded}},
-	} {
-		x := well()
-		x.kube = func(_ context.Context, path string) (int, error) {
-			return map[string]int{podsPath: tc.pods, webhookPath: tc.webhook}[path], tc.err
-		}
-		var got []grade
-		for _, d := range x.checkKube(t.Context()) {
-			got = append(got, d.Grade)
-			if d.Grade == gradeDegraded && len(d.Remedy) == 0 {
-				t.Errorf("%s: %s has no remedy", name, d.Check)
-			}
-		}
-		if d := cmp.Diff(tc.want, got); d != "" {
-			t.Errorf("%s: %s", name, d)
-		}
-	}
-	if d := well().checkKube(t.Context()); d != nil {
-		t.Errorf("without a kubeconfig: %+v", d)
-	}
 }

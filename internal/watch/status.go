@@ -49,6 +49,9 @@ type Link struct {
 	Put          uint64 `json:"put"`
 	Acknowledged uint64 `json:"acknowledged"`
 	Lost         uint64 `json:"lost"` // dropped from the spool
+	// AheadNS is by how much at most this clock is ahead of the collector's; absent
+	// while it was not measured.
+	AheadNS *int64 `json:"ahead_ns,omitempty"`
 	// SpoolError says why the spool's disk takes nothing.
 	SpoolError string `json:"spool_error,omitempty"`
 }

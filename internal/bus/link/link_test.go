@@ -219,7 +219,7 @@ func TestClock(t *testing.T) {
 	const shift = -73 * time.Minute
 	a := authority(t)
 	e := startCollector(t, a, link.CollectorOptions{})
-	startNode(t, node(t, a, "alpha"), t.TempDir(), e.addr, link.NodeOptions{Now: func() time.Time { return time.Now().Add(shift) }})
+	n := startNode(t, node(t, a, "alpha"), t.TempDir(), e.addr, link.NodeOptions{Now: func() time.Time { return time.Now().Add(shift) }})
 	var told event.Clock
 	await(t, "the clock is told", func() bool {
 		return e.count(func(o event.Observation) bool {
@@ -232,6 +232,9 @@ func TestClock(t *testing.T) {
 	})
 	if off := (time.Duration(told.Offset) - shift).Abs(); told.Of != "alpha" || told.Node != "" || off > time.Duration(told.Error) || told.Error > event.Duration(200*time.Millisecond) {
 		t.Errorf("%+v, off by %v", told, off)
+	}
+	if s := n.State(); s.Ahead == nil || *s.Ahead < shift || *s.Ahead > shift+time.Second {
+		t.Errorf("the node takes its clock to be ahead by %v", s.Ahead)
 	}
 	t.Logf("offset %v, error %v", time.Duration(told.Offset), time.Duration(told.Error))
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -57,6 +58,10 @@ type NodeState struct {
 	Sent      uint64    // number of the latest observation sent
 	Facts     int       // held for a collector that starts anew
 	FactsOver uint64    // that found no room
+	// Ahead is by how much at most this node's clock is ahead of the collector's,
+	// negative when it is behind: the way of a message is in it. Nil while it was
+	// not measured.
+	Ahead *time.Duration
 }
 
 // Node is the node's end of the link. Put and Beat are for one goroutine.
@@ -65,9 +70,10 @@ type Node struct {
 	facts *facts
 
 	mu    sync.Mutex
-	state NodeState // guarded by mu
-	beat  beat      // guarded by mu; the latest
-	told  beat      // guarded by mu; the latest that was sent
+	state NodeState       // guarded by mu
+	beat  beat            // guarded by mu; the latest
+	told  beat            // guarded by mu; the latest that was sent
+	pings []time.Duration // guarded by mu; of this connection
 }
 
 // beat says that what happened before at has numbers up to seq.
@@ -201,7 +207,7 @@ func (n *Node) up(w welcome) {
 	n.mu.Lock()
 	n.state.Connected, n.state.Since, n.state.Name, n.state.Err = true, n.opt.Now(), w.Node, nil
 	n.state.Connects++
-	n.told = beat{}
+	n.told, n.pings, n.state.Ahead = beat{}, nil, nil
 	n.mu.Unlock()
 	n.opt.Logger.Info("linked to the collector", slog.String("collector", n.opt.Address), slog.String("node", w.Node))
 }
@@ -242,6 +248,7 @@ func (n *Node) listen(_ context.Context, c *conn) error {
 			n.opt.Spool.Acknowledge(seq)
 			n.facts.forget(seq)
 		case kindPing:
+			n.pinged(time.Duration(came - m.number(0)))
 			if err := c.sendAt(func() []byte { return numbers(m.number(0), came, n.opt.Now().UnixNano()) }); err != nil {
 				return err
 			}
@@ -251,6 +258,19 @@ func (n *Node) listen(_ context.Context, c *conn) error {
 			return fmt.Errorf("message of kind %d", m.kind)
 		}
 	}
+}
+
+// pingsMax is how many pings are remembered.
+const pingsMax = 16
+
+// pinged notes how long, by the two clocks, a ping was on its way.
+func (n *Node) pinged(took time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.pings = append(n.pings, took)
+	n.pings = n.pings[max(0, len(n.pings)-pingsMax):]
+	least := slices.Min(n.pings)
+	n.state.Ahead = &least
 }
 
 // The longest time between two beats: while something happens, and without.
