@@ -45,8 +45,21 @@ func (e *Engine) container(id event.ContainerID) *container {
 	if c == nil {
 		c = &container{id: id}
 		e.containers[id] = c
+		e.placeAsTold(c)
 	}
 	return c
+}
+
+// known returns a container that something happened in, else what the API server
+// says of it, else nil. It is not to be changed.
+func (e *Engine) known(id event.ContainerID) *container {
+	if c := e.containers[id]; c != nil {
+		return c
+	}
+	if p, ok := e.kube.pods.containers[id]; ok {
+		return &container{id: id, pod: &p}
+	}
+	return nil
 }
 
 func (e *Engine) applyContainer(o event.DockerContainer) {
@@ -149,7 +162,7 @@ func (c *container) isHealthcheck(argv []string, joined string) bool {
 // target describes the container for a session.
 func (e *Engine) target(id event.ContainerID) session.Target {
 	t := session.Target{ContainerID: id, Node: cmp.Or(e.node, e.host.Hostname)}
-	c := e.containers[id]
+	c := e.known(id)
 	if c == nil {
 		return t
 	}

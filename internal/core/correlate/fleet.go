@@ -13,7 +13,8 @@ import (
 // Header.Node, and one for the host itself and what concerns a whole cluster,
 // named "". What happens on a node goes to that node's engine; what the API
 // server, our webhook and the clock measurements say goes to all of them, and
-// responsible decides which one makes a session of it.
+// responsible decides which one makes a session of it. A pod goes to its node's
+// engine; what is known of all pods they have in common.
 //
 // With observations of one host only, it is that host's Engine. It is not safe
 // for concurrent use.
@@ -23,6 +24,7 @@ type Fleet struct {
 	nodes   map[string]*member
 	names   []string // of nodes, in order
 	cluster memory
+	pods    *pods
 }
 
 // member is a node's engine.
@@ -34,8 +36,8 @@ type member struct {
 
 // NewFleet returns an empty fleet, with engines for opt.Nodes.
 func NewFleet(opt Options) *Fleet {
-	f := &Fleet{opt: opt, local: New(opt), nodes: map[string]*member{}, cluster: newMemory()}
-	f.local.elsewhere = f.has
+	f := &Fleet{opt: opt, local: New(opt), nodes: map[string]*member{}, cluster: newMemory(), pods: newPods()}
+	f.local.elsewhere, f.local.kube.pods = f.has, f.pods
 	for _, name := range opt.Nodes {
 		f.member(name)
 	}
@@ -59,7 +61,7 @@ func (f *Fleet) member(node string) *member {
 	m := f.nodes[node]
 	if m == nil {
 		m = &member{Engine: New(f.opt)}
-		m.node, m.elsewhere = node, f.has
+		m.node, m.elsewhere, m.kube.pods = node, f.has, f.pods
 		f.nodes[node] = m
 		f.names = slices.Sorted(maps.Keys(f.nodes))
 	}
@@ -72,8 +74,15 @@ func (f *Fleet) Nodes() []string { return slices.Clone(f.names) }
 // Observe takes one observation and returns the revisions that are due by now,
 // like Engine.Observe.
 func (f *Fleet) Observe(o event.Observation) []session.Revision {
+	pod, isPod := o.(event.KubePod)
+	if isPod {
+		f.pods.apply(pod)
+	}
 	if node := o.Head().Node; node != "" {
 		return f.observe(f.member(node), o)
+	}
+	if isPod {
+		return f.pod(pod)
 	}
 	if !shared(o) {
 		return f.local.Observe(o)
@@ -84,6 +93,15 @@ func (f *Fleet) Observe(o event.Observation) []session.Revision {
 		if m := f.nodes[name]; m.spoke {
 			out = append(out, m.Observe(o)...)
 		}
+	}
+	return out
+}
+
+// pod tells the engine of its node of a pod, and the engine "", whose time it is.
+func (f *Fleet) pod(o event.KubePod) []session.Revision {
+	out := f.local.Observe(o)
+	if m := f.nodes[o.NodeName]; m != nil && m.spoke {
+		out = append(out, m.Observe(o)...)
 	}
 	return out
 }
@@ -117,7 +135,7 @@ func (m *member) afresh(s event.WitnessState) bool {
 // shared reports whether an observation without a node concerns every node.
 func shared(o event.Observation) bool {
 	switch o := o.(type) {
-	case event.KubeRequest, event.KubeAdmission, event.KubePod, event.Progress, event.Clock:
+	case event.KubeRequest, event.KubeAdmission, event.Progress, event.Clock:
 		return true
 	case event.WitnessState:
 		return ofCluster(o.Witness)

@@ -12,7 +12,7 @@ import (
 // kube is what the engine knows of Kubernetes: pods, requests to the API
 // server, and how far the witnesses that come late have come.
 type kube struct {
-	pods    map[podName][]event.KubePod // lives of a name, by time
+	pods    *pods // of a fleet: all engines have the same
 	calls   map[callKey]*call
 	byPod   map[podName][]*call
 	byNonce map[string]*call
@@ -29,7 +29,7 @@ type kube struct {
 
 func newKube() kube {
 	return kube{
-		pods: map[podName][]event.KubePod{}, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
+		pods: newPods(), calls: map[callKey]*call{}, byPod: map[podName][]*call{},
 		byNonce: map[string]*call{}, in: map[podName][]event.ContainerID{}, clocks: map[string]event.Clock{},
 	}
 }
@@ -38,28 +38,29 @@ func newKube() kube {
 type podName struct{ namespace, name string }
 
 const (
-	podLives   = 4       // remembered of one name
 	reviewsMax = 1024    // access reviews remembered
 	callsMax   = 1 << 15 // requests to the API server remembered
 )
 
 func (e *Engine) applyPod(o event.KubePod) {
-	name := podName{o.Namespace, o.Name}
-	lives := e.kube.pods[name]
-	i := slices.IndexFunc(lives, func(p event.KubePod) bool { return p.UID == o.UID })
-	switch {
-	case i < 0:
-		lives = insert(lives, o, podLives)
-	case !o.Time.Before(lives[i].Time):
-		lives[i] = o
+	if e.elsewhere == nil { // a Fleet has seen to that
+		e.kube.pods.apply(o)
 	}
-	e.kube.pods[name] = lives
 	for k := range o.Containers {
-		if id := o.Containers[k].ID; id != "" {
-			c := e.container(id)
-			e.placeInPod(c, podPlace{pod: name, uid: o.UID, container: o.Containers[k].Name, spec: &o.Containers[k], node: o.NodeName, owner: o.Owner, static: o.Static}, o.Time)
+		id := o.Containers[k].ID
+		if c := e.containers[id]; c != nil {
+			e.placeAsTold(c)
+		}
+		if id != "" {
 			e.touchContainer(id)
 		}
+	}
+}
+
+// placeAsTold notes the place that the API server gives a container.
+func (e *Engine) placeAsTold(c *container) {
+	if p, ok := e.kube.pods.containers[c.id]; ok {
+		e.placeInPod(c, p, p.time)
 	}
 }
 
@@ -128,24 +129,13 @@ func (c *container) place(p podPlace, at time.Time) {
 // inPod reports whether id is a container of a pod, or may well be: containerd
 // keeps those in a namespace of their own.
 func (e *Engine) inPod(id event.ContainerID) bool {
-	c := e.containers[id]
+	c := e.known(id)
 	return c != nil && (c.pod != nil || c.namespace == "k8s.io")
 }
 
 // podAt returns the life of a pod's name around t, or nil.
 func (e *Engine) podAt(name podName, uid string, t time.Time) *event.KubePod {
-	lives := e.kube.pods[name]
-	var best *event.KubePod
-	for i := range lives {
-		p := &lives[i]
-		if uid != "" && p.UID == uid {
-			return p
-		}
-		if uid == "" && (best == nil || p.Started.IsZero() || !p.Started.After(t)) {
-			best = p
-		}
-	}
-	return best
+	return e.kube.pods.at(name, uid, t)
 }
 
 func (e *Engine) applyProgress(o event.Progress) {
