@@ -18,7 +18,7 @@ const prefix = 5
 
 func (c *client) forget(stream uint32) {
 	if k := c.calls[stream]; k != nil {
-		c.all.free(&k.message)
+		c.all.memory.Free(&k.message)
 		delete(c.calls, stream)
 	}
 }
@@ -34,7 +34,7 @@ func (c *client) finishData(s *event.Segment, f frame, body []byte) {
 		c.lose(s)
 		return
 	}
-	cut := !c.all.hold(&k.message, part, maxRequest) || c.gap
+	cut := !c.all.memory.Hold(&k.message, part, maxRequest) || c.gap
 	size := uint64(0)
 	if len(k.message) >= prefix {
 		size = prefix + uint64(binary.BigEndian.Uint32(k.message[1:]))

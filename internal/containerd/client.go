@@ -70,9 +70,9 @@ func (c *client) rebase(s *event.Segment) {
 
 // drop releases what is held.
 func (c *client) drop() {
-	c.all.free(&c.part)
-	c.all.free(&c.body)
-	c.all.free(&c.headers.block)
+	c.all.memory.Free(&c.part)
+	c.all.memory.Free(&c.body)
+	c.all.memory.Free(&c.headers.block)
 	for id := range c.calls {
 		c.forget(id)
 	}
@@ -178,7 +178,7 @@ func (c *client) step(s *event.Segment, data []byte) []byte {
 		return c.stepHead(s, data)
 	case clientBody:
 		n := min(int(c.left), len(data))
-		if c.keep && !c.gap && !c.all.hold(&c.body, data[:n], maxFrame) {
+		if c.keep && !c.gap && !c.all.memory.Hold(&c.body, data[:n], maxFrame) {
 			c.gap = true
 		}
 		c.advance(s, uint32(n))
@@ -191,7 +191,7 @@ func (c *client) step(s *event.Segment, data []byte) []byte {
 // gather adds to c.part until it has size bytes.
 func (c *client) gather(data []byte, size int) (rest []byte, ok bool) {
 	n := min(size-len(c.part), len(data))
-	c.all.hold(&c.part, data[:n], size+c.all.opts.Memory)
+	c.all.memory.Hold(&c.part, data[:n], size+c.all.memory.Limit)
 	return data[n:], len(c.part) == size
 }
 
@@ -204,7 +204,7 @@ func (c *client) stepPreface(s *event.Segment, data []byte) []byte {
 		c.lose(s)
 		return nil
 	}
-	c.all.free(&c.part)
+	c.all.memory.Free(&c.part)
 	c.state = clientHead
 	return rest
 }
@@ -218,7 +218,7 @@ func (c *client) stepHead(s *event.Segment, data []byte) []byte {
 		return nil
 	}
 	f, ok := parseFrame(c.part)
-	c.all.free(&c.part)
+	c.all.memory.Free(&c.part)
 	if !ok || !c.certain && !f.plausible() {
 		c.lose(s)
 		return nil
@@ -282,5 +282,5 @@ func (c *client) finish(s *event.Segment) {
 		c.forget(f.stream)
 	case framePriority, frameSettings, framePush, framePing, frameGoAway, frameWindow:
 	}
-	c.all.free(&c.body)
+	c.all.memory.Free(&c.body)
 }

@@ -87,7 +87,7 @@ func (c *client) finishHeaders(s *event.Segment, f frame, body []byte) {
 		c.lose(s)
 		return
 	}
-	if c.gap || !c.all.hold(&h.block, part, maxBlock) {
+	if c.gap || !c.all.memory.Hold(&h.block, part, maxBlock) {
 		h.lost = true
 	}
 	if f.flags&flagEndHeaders == 0 {
@@ -105,14 +105,14 @@ func (c *client) call(s *event.Segment, id uint32, last bool) {
 	if h.lost {
 		// What the block put into the table is not known, nor who asks.
 		c.doubt(s)
-		c.all.free(&h.block)
+		c.all.memory.Free(&h.block)
 		*h = newHeaders(true)
 		h.path = unknownField
 	} else if err := h.decode(); err != nil {
 		c.lose(s)
 		return
 	}
-	c.all.free(&h.block)
+	c.all.memory.Free(&h.block)
 	if c.calls[id] != nil { // trailers: no message will come
 		c.forget(id)
 		return

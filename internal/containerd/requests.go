@@ -1,9 +1,8 @@
 package containerd
 
 import (
-	"container/list"
-
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/lib/bounded"
 )
 
 // RequestOptions bounds a Requests; zero fields take the defaults.
@@ -40,12 +39,10 @@ type RequestStats struct {
 // 2.3.2) stay unknown. Where that hides the method, an exec is told by its
 // message, as far as no other message looks like it.
 type Requests struct {
-	opts  RequestOptions
-	stats RequestStats
-	conns map[event.ConnID]*list.Element // of *client
-	used  *list.List                     // least recently used last
-	held  int                            // bytes held for all connections
-	out   []event.Observation            // what the current Segment brought up
+	stats  RequestStats
+	conns  *bounded.Table[event.ConnID, *client]
+	memory bounded.Budget      // of the buffers of all connections
+	out    []event.Observation // what the current Segment brought up
 }
 
 // NewRequests returns a parser that knows no connection yet.
@@ -56,7 +53,7 @@ func NewRequests(o RequestOptions) *Requests {
 	if o.Memory <= 0 {
 		o.Memory = 8 << 20
 	}
-	return &Requests{opts: o, conns: map[event.ConnID]*list.Element{}, used: list.New()}
+	return &Requests{conns: bounded.NewTable[event.ConnID](o.Conns, (*client).drop), memory: bounded.Budget{Limit: o.Memory}}
 }
 
 // Segment takes the next piece of a connection and returns what became known by
@@ -83,51 +80,23 @@ func (r *Requests) Segment(s event.Segment) []event.Observation {
 }
 
 // Forget drops what is known of a connection that was closed.
-func (r *Requests) Forget(conn event.ConnID) {
-	if e := r.conns[conn]; e != nil {
-		r.remove(e)
-	}
-}
+func (r *Requests) Forget(conn event.ConnID) { r.conns.Forget(conn) }
 
 // Stats returns the counts so far.
-func (r *Requests) Stats() RequestStats { return r.stats }
+func (r *Requests) Stats() RequestStats {
+	s := r.stats
+	s.Evicted = r.conns.Evicted()
+	return s
+}
 
 // client returns the state of s's connection, making room when it is new.
 func (r *Requests) client(s *event.Segment) *client {
-	if e := r.conns[s.Conn]; e != nil {
-		r.used.MoveToFront(e)
-		return e.Value.(*client)
+	c, ok := r.conns.Get(s.Conn)
+	if !ok {
+		c = newClient(r, s)
+		r.conns.Add(s.Conn, c)
 	}
-	if r.used.Len() >= r.opts.Conns {
-		r.stats.Evicted++
-		r.remove(r.used.Back())
-	}
-	c := newClient(r, s)
-	r.conns[s.Conn] = r.used.PushFront(c)
 	return c
-}
-
-func (r *Requests) remove(e *list.Element) {
-	c := r.used.Remove(e).(*client)
-	c.drop()
-	delete(r.conns, c.id)
-}
-
-// hold appends p to a buffer, within limit and within what all connections may
-// hold together; false when there is no room.
-func (r *Requests) hold(buf *[]byte, p []byte, limit int) bool {
-	if len(*buf)+len(p) > limit || r.held+len(p) > r.opts.Memory {
-		return false
-	}
-	r.held += len(p)
-	*buf = append(*buf, p...)
-	return true
-}
-
-// free empties a buffer.
-func (r *Requests) free(buf *[]byte) {
-	r.held -= len(*buf)
-	*buf = nil
 }
 
 func (r *Requests) tell(o event.RuntimeRequest) {

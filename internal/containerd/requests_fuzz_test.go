@@ -43,14 +43,14 @@ func FuzzRequests(f *testing.F) {
 			offset += uint64(length)
 			in = in[6+sample:]
 		}
-		if r.held > r.opts.Memory {
-			t.Errorf("holds %d bytes, may hold %d", r.held, r.opts.Memory)
+		if r.memory.Held() > r.memory.Limit {
+			t.Errorf("holds %d bytes, may hold %d", r.memory.Held(), r.memory.Limit)
 		}
 		for id := range event.ConnID(17) {
 			r.Forget(id)
 		}
-		if r.held != 0 || r.used.Len() != 0 || len(r.conns) != 0 {
-			t.Errorf("still holds %d bytes of %d connections", r.held, r.used.Len())
+		if r.memory.Held() != 0 || r.conns.Len() != 0 {
+			t.Errorf("still holds %d bytes of %d connections", r.memory.Held(), r.conns.Len())
 		}
 	})
 }

@@ -95,8 +95,8 @@ func TestRecorded(t *testing.T) {
 				t.Errorf("no user agent: %+v", got[0])
 			}
 			r.Forget(7)
-			if r.held != 0 || len(r.conns) != 0 {
-				t.Errorf("holds %d bytes", r.held)
+			if r.memory.Held() != 0 || r.conns.Len() != 0 {
+				t.Errorf("holds %d bytes", r.memory.Held())
 			}
 		}
 	}
@@ -271,8 +271,8 @@ func TestBounds(t *testing.T) {
 		for _, seg := range pieces(s.Bytes(), 0, 500) {
 			seg.Conn = event.ConnID(conn + 1)
 			r.Segment(seg)
-			if r.held > r.opts.Memory || len(r.conns) > 3 {
-				t.Fatalf("holds %d bytes of %d connections", r.held, len(r.conns))
+			if r.memory.Held() > r.memory.Limit || r.conns.Len() > 3 {
+				t.Fatalf("holds %d bytes of %d connections", r.memory.Held(), r.conns.Len())
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func (c *conn) stepAnswer(s *event.Segment, data []byte) []byte {
 			c.missAnswers(s)
 			return nil
 		}
-		if c.sent.keep && !c.all.hold(&c.sent.data, payload, maxBody) {
+		if c.sent.keep && !c.all.memory.Hold(&c.sent.data, payload, maxBody) {
 			c.cutAnswer()
 		}
 		if c.sent.body.done() {
@@ -79,7 +79,7 @@ func (c *conn) stepAnswerHead(s *event.Segment, data []byte) []byte {
 		return nil
 	}
 	res := c.all.parseResponse(head, c.open[0].method)
-	c.all.free(&c.sent.head)
+	c.all.memory.Free(&c.sent.head)
 	if res == nil {
 		c.missAnswers(s)
 		return nil
@@ -162,7 +162,7 @@ func (c *conn) frameAnswer(r *request, res *http.Response) {
 // cutAnswer gives up a wanted body of an answer.
 func (c *conn) cutAnswer() {
 	c.sent.keep = false
-	c.all.free(&c.sent.data)
+	c.all.memory.Free(&c.sent.data)
 	c.tellAnswer()
 }
 
@@ -188,7 +188,7 @@ func (c *conn) tellAnswer() {
 // loseAnswers gives up the pairing of answers with requests.
 func (c *conn) loseAnswers() {
 	c.cutAnswer()
-	c.all.free(&c.sent.head)
+	c.all.memory.Free(&c.sent.head)
 	c.sent.state = streamLost
 	c.open = nil
 }

@@ -75,7 +75,7 @@ func (c *conn) rebase(s *event.Segment) {
 // drop releases what is held.
 func (c *conn) drop() {
 	for _, b := range []*[]byte{&c.recv.head, &c.recv.data, &c.sent.head, &c.sent.data} {
-		c.all.free(b)
+		c.all.memory.Free(b)
 	}
 	c.open, c.receiving, c.answering, c.waitFor, c.spilled = nil, nil, nil, nil, false
 }
@@ -122,7 +122,7 @@ func (c *conn) step(s *event.Segment, data []byte) []byte {
 			c.lose(s)
 			return nil
 		}
-		if c.recv.keep && !c.all.hold(&c.recv.data, payload, maxBody) {
+		if c.recv.keep && !c.all.memory.Hold(&c.recv.data, payload, maxBody) {
 			c.cutBody()
 		}
 		if c.recv.body.done() {
@@ -130,7 +130,7 @@ func (c *conn) step(s *event.Segment, data []byte) []byte {
 		}
 		return data[used:]
 	case streamWaiting:
-		if !c.spilled && !c.all.hold(&c.recv.head, data, maxHead) {
+		if !c.spilled && !c.all.memory.Hold(&c.recv.head, data, maxHead) {
 			c.spilled = true
 		}
 		c.held = event.Segment{Head: s.Head, Peer: s.Peer}
@@ -170,7 +170,7 @@ func (c *conn) stepHead(s *event.Segment, data []byte) []byte {
 		return nil
 	}
 	req := c.all.parseRequest(head)
-	c.all.free(&c.recv.head)
+	c.all.memory.Free(&c.recv.head)
 	if req == nil {
 		c.lose(s)
 		return nil
@@ -190,7 +190,7 @@ func (c *conn) gather(t *stream, data []byte, skip func([]byte) (int, bool)) (he
 		// The end of a head may be far from the end of data: what follows must
 		// not count against the bound.
 		data = data[:min(len(data), maxHead+4-had)]
-		if !c.all.hold(&t.head, data, maxHead+4) {
+		if !c.all.memory.Hold(&t.head, data, maxHead+4) {
 			return nil, 0, false
 		}
 		buf = t.head
@@ -201,7 +201,7 @@ func (c *conn) gather(t *stream, data []byte, skip func([]byte) (int, bool)) (he
 			return buf[from : from+n], from + n - had, true
 		}
 	}
-	if len(buf) >= maxHead+4 || had == 0 && !c.all.hold(&t.head, data, maxHead+4) {
+	if len(buf) >= maxHead+4 || had == 0 && !c.all.memory.Hold(&t.head, data, maxHead+4) {
 		return nil, 0, false
 	}
 	return nil, 0, true
@@ -294,7 +294,7 @@ func (c *conn) cutBody() {
 		return
 	}
 	c.recv.keep = false
-	c.all.free(&c.recv.data)
+	c.all.memory.Free(&c.recv.data)
 	c.all.stats.Cut++
 	c.settle(c.receiving)
 }
@@ -324,7 +324,7 @@ func (c *conn) settle(r *request) {
 	if r == c.receiving && c.recv.keep {
 		r.decoded = r.route.body.decode(c.recv.data, &r.obs)
 		c.recv.keep = false
-		c.all.free(&c.recv.data)
+		c.all.memory.Free(&c.recv.data)
 	}
 	if !r.route.report || !r.obs.Certain && r.route.op == event.OpOther {
 		return
@@ -336,7 +336,7 @@ func (c *conn) settle(r *request) {
 // release goes on behind a request that hijacked nothing.
 func (c *conn) release() {
 	data, spilled := c.recv.head, c.spilled
-	c.all.held -= len(data)
+	c.all.memory.Release(len(data))
 	c.recv.head, c.spilled, c.waitFor = nil, false, nil
 	c.recv.state = streamHead
 	for len(data) > 0 {
@@ -353,7 +353,7 @@ func (c *conn) lose(s *event.Segment) {
 	if c.receiving != nil {
 		c.cutBody()
 	}
-	c.all.free(&c.recv.head)
+	c.all.memory.Free(&c.recv.head)
 	c.receiving, c.waitFor, c.spilled = nil, nil, false
 	c.recv.state = streamLost
 	if c.certain {

@@ -3,10 +3,10 @@ package docker
 import (
 	"bufio"
 	"bytes"
-	"container/list"
 	"net/http"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/lib/bounded"
 )
 
 // Bounds on what is held of one message, in bytes.
@@ -44,14 +44,12 @@ type RequestStats struct {
 // that once as a DockerRequest of OpOther that is not Certain: from there on
 // the absence of a request on that connection means nothing.
 type Requests struct {
-	opts  RequestOptions
-	stats RequestStats
-	conns map[event.ConnID]*list.Element // of *conn
-	used  *list.List                     // least recently used last
-	held  int                            // bytes in buffers of all connections
-	out   []event.Observation            // what the current Segment brought up
-	parse bufio.Reader
-	bytes bytes.Reader
+	stats  RequestStats
+	conns  *bounded.Table[event.ConnID, *conn]
+	memory bounded.Budget      // of the buffers of all connections
+	out    []event.Observation // what the current Segment brought up
+	parse  bufio.Reader
+	bytes  bytes.Reader
 }
 
 // NewRequests returns a parser that knows no connection yet.
@@ -62,7 +60,7 @@ func NewRequests(o RequestOptions) *Requests {
 	if o.Memory <= 0 {
 		o.Memory = 8 << 20
 	}
-	return &Requests{opts: o, conns: map[event.ConnID]*list.Element{}, used: list.New()}
+	return &Requests{conns: bounded.NewTable[event.ConnID](o.Conns, (*conn).drop), memory: bounded.Budget{Limit: o.Memory}}
 }
 
 // Segment takes the next piece of a connection and returns what became known by
@@ -94,54 +92,27 @@ func (r *Requests) Segment(s event.Segment) []event.Observation {
 }
 
 // Forget drops what is known of a connection that was closed.
-func (r *Requests) Forget(conn event.ConnID) {
-	if e := r.conns[conn]; e != nil {
-		r.remove(e)
-	}
-}
+func (r *Requests) Forget(conn event.ConnID) { r.conns.Forget(conn) }
 
 // Stats returns the counts so far.
-func (r *Requests) Stats() RequestStats { return r.stats }
+func (r *Requests) Stats() RequestStats {
+	s := r.stats
+	s.Evicted = r.conns.Evicted()
+	return s
+}
 
 // conn returns the state of s's connection, making room when it is new.
 func (r *Requests) conn(s *event.Segment) *conn {
-	if e := r.conns[s.Conn]; e != nil {
-		r.used.MoveToFront(e)
-		return e.Value.(*conn)
+	c, ok := r.conns.Get(s.Conn)
+	if ok {
+		return c
 	}
-	if r.used.Len() >= r.opts.Conns {
-		r.stats.Evicted++
-		r.remove(r.used.Back())
-	}
-	c := &conn{all: r, id: s.Conn, certain: s.Whole, whole: s.Whole}
+	c = &conn{all: r, id: s.Conn, certain: s.Whole, whole: s.Whole}
 	if !s.Whole {
 		c.recv.state, c.sent.state = streamLost, streamLost
 	}
-	r.conns[s.Conn] = r.used.PushFront(c)
+	r.conns.Add(s.Conn, c)
 	return c
-}
-
-func (r *Requests) remove(e *list.Element) {
-	c := r.used.Remove(e).(*conn)
-	c.drop()
-	delete(r.conns, c.id)
-}
-
-// hold appends p to a connection's buffer, within limit and within what all
-// connections may hold together; false when there is no room.
-func (r *Requests) hold(buf *[]byte, p []byte, limit int) bool {
-	if len(*buf)+len(p) > limit || r.held+len(p) > r.opts.Memory {
-		return false
-	}
-	r.held += len(p)
-	*buf = append(*buf, p...)
-	return true
-}
-
-// free empties a connection's buffer.
-func (r *Requests) free(buf *[]byte) {
-	r.held -= len(*buf)
-	*buf = nil
 }
 
 // parseRequest parses a whole head; nil when the daemon would not take it for a

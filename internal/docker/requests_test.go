@@ -78,8 +78,8 @@ func read(t testing.TB, segs []event.Segment) []string {
 		}
 	}
 	r.Forget(7)
-	if r.held != 0 {
-		t.Errorf("%d bytes are still held after the connection was forgotten", r.held)
+	if r.memory.Held() != 0 {
+		t.Errorf("%d bytes are still held after the connection was forgotten", r.memory.Held())
 	}
 	return out
 }
