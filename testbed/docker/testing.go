@@ -4,9 +4,6 @@ package docker
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,52 +11,20 @@ import (
 	"github.com/sallyport/sallyport/testbed/daemon"
 )
 
-// shared is the one engine of a test program: started by the first test that
-// asks, stopped by Main. It cannot be a field of anything: testing gives a
-// package's tests nothing in common.
-var shared struct {
-	sync.Mutex
-	main   bool
-	engine *Engine
-	err    error
-}
+var shared testbed.Shared[*Engine]
 
 // Main runs a package's tests and then stops the engine that Shared started:
 //
 //	func TestMain(m *testing.M) { os.Exit(docker.Main(m)) }
-func Main(m *testing.M) int {
-	shared.main = true
-	code := m.Run()
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.engine == nil {
-		return code
-	}
-	if err := shared.engine.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return max(code, 1)
-	}
-	return code
-}
+func Main(m *testing.M) int { return shared.Main(m) }
 
 // Shared returns the engine of the test program, for tests that leave it as
-// they found it. It skips the test without the capability docker. The package
-// needs a TestMain with Main.
+// they found it. It skips the test without the
+// capability docker. The package needs a TestMain with Main.
 func Shared(t testing.TB) *Engine {
 	t.Helper()
 	testbed.Require(t, testbed.Docker)
-	shared.Lock()
-	defer shared.Unlock()
-	if !shared.main {
-		t.Fatal("docker.Shared needs a TestMain that calls docker.Main")
-	}
-	if shared.engine == nil && shared.err == nil {
-		shared.engine, shared.err = Start(context.Background(), Options{})
-	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.engine
+	return shared.Get(t, func() (*Engine, error) { return Start(context.Background(), Options{}) })
 }
 
 // New starts an engine for one test, for tests that restart or freeze it. It

@@ -5,8 +5,6 @@ package kube
 import (
 	"context"
 	"fmt"
-	"os"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -14,33 +12,12 @@ import (
 	"github.com/sallyport/sallyport/testbed/daemon"
 )
 
-// shared is the one cluster of a test program: started by the first test that
-// asks, stopped by Main. It cannot be a field of anything: testing gives a
-// package's tests nothing in common.
-var shared struct {
-	sync.Mutex
-	main    bool
-	cluster *Cluster
-	err     error
-}
+var shared testbed.Shared[*Cluster]
 
 // Main runs a package's tests and then stops the cluster that Shared started:
 //
 //	func TestMain(m *testing.M) { os.Exit(kube.Main(m)) }
-func Main(m *testing.M) int {
-	shared.main = true
-	code := m.Run()
-	shared.Lock()
-	defer shared.Unlock()
-	if shared.cluster == nil {
-		return code
-	}
-	if err := shared.cluster.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return max(code, 1)
-	}
-	return code
-}
+func Main(m *testing.M) int { return shared.Main(m) }
 
 // Shared returns the cluster of the test program, for tests that leave it as
 // they found it, each in a namespace of its own. It skips the test without the
@@ -48,18 +25,7 @@ func Main(m *testing.M) int {
 func Shared(t testing.TB) *Cluster {
 	t.Helper()
 	testbed.Require(t, testbed.Kube)
-	shared.Lock()
-	defer shared.Unlock()
-	if !shared.main {
-		t.Fatal("kube.Shared needs a TestMain that calls kube.Main")
-	}
-	if shared.cluster == nil && shared.err == nil {
-		shared.cluster, shared.err = Start(context.Background(), Options{})
-	}
-	if shared.err != nil {
-		t.Fatal(shared.err)
-	}
-	return shared.cluster
+	return shared.Get(t, func() (*Cluster, error) { return Start(context.Background(), Options{}) })
 }
 
 // New starts a cluster for one test, for tests with options or that restart
