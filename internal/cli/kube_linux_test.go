@@ -79,6 +79,7 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 			t.Errorf("%s was not alone: let go %v, held %v", a.User.Name, a.Time, a.Time.Sub(a.Arrived))
 		}
 	}
+	eventually(t, 20*time.Second, "the kubelet is known by its port", func() bool { return seen.believes(c.Nodes[0].Kubelet().PID()) })
 	if s := h.admission.status(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
 		t.Errorf("status: %+v", s)
 	}
@@ -96,8 +97,16 @@ func freeAddress(t *testing.T) string {
 
 // captured is what the witnesses of a host have reported of the webhook.
 type captured struct {
-	mu  sync.Mutex
-	all []event.KubeAdmission // guarded by mu
+	mu       sync.Mutex
+	all      []event.KubeAdmission // guarded by mu
+	kubelets []uint32              // guarded by mu; as the kernel sensor told them last
+}
+
+// believes reports whether the kernel sensor takes a process for a kubelet.
+func (c *captured) believes(pid int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.kubelets, uint32(pid))
 }
 
 // admissions returns the execs whose last argument is word.
@@ -115,10 +124,15 @@ func captureAll(t *testing.T, h *host) *captured {
 	c, done := &captured{}, make(chan error, 1)
 	go func() {
 		done <- watch.Capture(ctx, watch.Options{Witnesses: h.witnesses()}, func(o event.Observation) error {
-			if a, ok := o.(event.KubeAdmission); ok {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				c.all = append(c.all, a)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			switch o := o.(type) {
+			case event.KubeAdmission:
+				c.all = append(c.all, o)
+			case event.WitnessState:
+				if o.Witness == event.WitnessKernel {
+					c.kubelets = o.Kubelets
+				}
 			}
 			return nil
 		})

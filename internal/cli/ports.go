@@ -93,7 +93,7 @@ func kubeletPorts(nodes []kubelet.Node) []kernel.Port {
 	var out []kernel.Port
 	for _, n := range nodes {
 		for _, a := range n.Addresses {
-			out = append(out, kernel.Port{Service: event.ServiceKubelet, Address: a, Process: n.PID})
+			out = append(out, kernel.Port{Service: event.ServiceKubelet, Address: a, Process: n.PID, Believed: n.Believed})
 		}
 	}
 	return out

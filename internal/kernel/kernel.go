@@ -49,6 +49,8 @@ type Port struct {
 	// Process is a process in the listener's network namespace, best the
 	// listener itself; 0 is the sensor.
 	Process uint32
+	// Believed says that Process is the service, and no other process is.
+	Believed bool
 }
 
 // Door is the name of a port in event.WitnessState.

@@ -92,7 +92,7 @@ func (ps *ports) want(w Port) (*port, error) {
 	key := portKey(w.Address, ns)
 	for _, p := range ps.all {
 		if p.key == key && p.Service == w.Service && p.Plain == w.Plain {
-			p.Process = w.Process
+			p.Process, p.Believed = w.Process, w.Believed
 			return p, nil
 		}
 	}

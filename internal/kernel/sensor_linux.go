@@ -311,7 +311,7 @@ func (r *runner) tell(now uint64) {
 	o := event.WitnessState{
 		Header: event.Header{Time: at, Witness: event.WitnessKernel}, Up: true, From: at,
 		Level: string(r.features.Level()), Peers: r.hasPeers, Requests: r.tap.attached(), Reason: r.reason(),
-		TCPDoors: r.tcp.told, Ports: r.tcp.services(),
+		TCPDoors: r.tcp.told, Ports: r.tcp.services(), Kubelets: r.tcp.kubelets,
 	}
 	r.mu.Lock()
 	r.status.Requests, r.status.Reason, r.status.Peers, r.status.Doors = o.Requests, o.Reason, o.Peers, o.TCPDoors

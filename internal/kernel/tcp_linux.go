@@ -25,6 +25,8 @@ type tcpConns struct {
 	// been read for.
 	stale bool
 	told  []string
+	// kubelets are the processes behind those doors that are believed to be one.
+	kubelets []uint32
 	// look is when it is read in any case, in ns since boot: the kernel's walk
 	// through its table can pass by a connection that moves meanwhile.
 	look uint64
@@ -239,9 +241,20 @@ func (c *tcpConns) compare(upTo uint64) bool {
 			c.close(id, now)
 		}
 	}
-	before := c.told
-	c.told = c.doors()
-	return !slices.Equal(before, c.told)
+	doors, kubelets := c.told, c.kubelets
+	c.told, c.kubelets = c.doors(), c.believed()
+	return !slices.Equal(doors, c.told) || !slices.Equal(kubelets, c.kubelets)
+}
+
+// believed lists the kubelets' processes.
+func (c *tcpConns) believed() []uint32 {
+	var out []uint32
+	for _, p := range c.ports.list {
+		if p.Service == event.ServiceKubelet && p.Believed && p.Process != 0 && !slices.Contains(out, p.Process) {
+			out = append(out, p.Process)
+		}
+	}
+	return out
 }
 
 // listed reports whether the list tells of all connections to the port.

@@ -20,11 +20,18 @@ type Node struct {
 	// Addresses are what it listens on beyond the host itself: its API
 	// (port 10250), and the read-only port if that is on.
 	Addresses []netip.AddrPort
+	// Believed says that it is a kubelet, and not a process that is called one: it
+	// is root's, and listens on the kubelet's port, or is the only one so called.
+	// Whoever is root in a network namespace of his own can be so, too.
+	Believed bool
 }
+
+// Port is where a kubelet serves unless its configuration says otherwise.
+const Port = 10250
 
 // Find returns the kubelets of this machine; more than one in test beds only.
 // It goes by the program's name, which anybody can take: what is found so is
-// watched, not trusted.
+// watched; what is to be trusted is Believed.
 func Find() []Node {
 	procs, err := os.ReadDir("/proc")
 	if err != nil {
@@ -45,7 +52,28 @@ func Find() []Node {
 			out = append(out, n)
 		}
 	}
+	for i := range out {
+		out[i].Believed = rootsOwn(out[i].PID) && (len(out) == 1 || out[i].serves(Port))
+	}
 	return out
+}
+
+func (n Node) serves(port uint16) bool {
+	return slices.ContainsFunc(n.Addresses, func(a netip.AddrPort) bool { return a.Port() == port })
+}
+
+// rootsOwn reports whether a process is root's, as this one sees it.
+func rootsOwn(pid uint32) bool {
+	status, err := os.ReadFile(filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10), "status"))
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(status)) {
+		if ids, ok := strings.CutPrefix(line, "Uid:"); ok { // real, effective, saved, file system
+			return slices.Equal(strings.Fields(ids), []string{"0", "0", "0", "0"})
+		}
+	}
+	return false
 }
 
 func name(pid string) string {

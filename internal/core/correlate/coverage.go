@@ -12,12 +12,17 @@ import (
 type coverage struct {
 	states map[event.Witness][]event.WitnessState // by time
 	losses []event.Loss                           // by time
+	// kubelets are the processes that the kernel sensor knows as such, the latest
+	// of them; none while it knows none.
+	kubelets []uint32
 }
 
 // statesMax and lossesMax bound what is remembered of a flapping witness.
 const (
 	statesMax = 1024
 	lossesMax = 1024
+
+	kubeletsMax = 16 // that were one after the other, or live side by side
 )
 
 func (e *Engine) applyHost(h event.Host) {
@@ -36,6 +41,12 @@ func (e *Engine) applyState(s event.WitnessState) {
 	list := insert(e.coverage.states[s.Witness], s, statesMax)
 	e.coverage.states[s.Witness] = list
 	e.unsettleCRI()
+	for _, pid := range s.Kubelets {
+		if !slices.Contains(e.coverage.kubelets, pid) {
+			e.coverage.kubelets = append(e.coverage.kubelets, pid)
+		}
+	}
+	e.coverage.kubelets = e.coverage.kubelets[max(0, len(e.coverage.kubelets)-kubeletsMax):]
 	e.touchSince(s.Time)
 }
 

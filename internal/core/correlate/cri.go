@@ -193,7 +193,7 @@ func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
 func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
 	until := o.Time.Add(e.opt.Window)
 	k := e.containers[o.Container]
-	return isKubelet(o.Peer) && k != nil && !e.now.Before(until) && e.coverage.whole(event.WitnessContainerd, "", o.Time, until) &&
+	return e.isKubelet(o.Peer) && k != nil && !e.now.Before(until) && e.coverage.whole(event.WitnessContainerd, "", o.Time, until) &&
 		slices.ContainsFunc(k.runs, func(r *run) bool { return r.covers(e, o.Time) && r.covers(e, until) })
 }
 
@@ -224,7 +224,7 @@ func (e *Engine) criKnown(t time.Time) bool {
 func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
 	asked, alone := e.criChoice(a)
 	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return isKubelet(o.Peer) || !o.Certain || o.Cut
+		return e.isKubelet(o.Peer) || !o.Certain || o.Cut
 	}) {
 		return false
 	}
@@ -241,11 +241,11 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 	var out []session.Actor
 	asked, alone := e.criChoice(a)
 	for _, o := range asked {
-		if !isKubelet(o.Peer) {
+		if !e.isKubelet(o.Peer) {
 			out = appendActor(out, e.asker(o))
 		}
 	}
-	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return isKubelet(o.Peer) })) {
+	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.isKubelet(o.Peer) })) {
 		out = append(out, kubeletItself)
 	}
 	return out
@@ -259,7 +259,7 @@ var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO
 // for images on another, which shows nothing. Such requests are not certain to
 // anybody who would be named for them, and nobody is: the kubelet asks for others.
 func (e *Engine) followed(c *conn, t time.Time) bool {
-	if !isKubelet(c.peer) {
+	if !e.isKubelet(c.peer) {
 		return false
 	}
 	for _, o := range e.connsTo(c.service) {

@@ -42,15 +42,19 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 	var out []*conn
 	for _, service := range runtimeServices {
 		out = append(out, e.openTo(t, service, func(c *conn) bool {
-			return !isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
+			return !e.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
 		})...)
 	}
 	return out
 }
 
 // isKubelet and isAPIServer go by what a local process is called: by its file,
-// its name, or its first argument, as of a program that is several in one.
-func isKubelet(p event.Peer) bool { return called(p, "kubelet") }
+// its name, or its first argument, as of a program that is several in one. Where
+// the kernel sensor knows which processes serve the kubelet's port, no other is
+// a kubelet.
+func (e *Engine) isKubelet(p event.Peer) bool {
+	return called(p, "kubelet") && (len(e.coverage.kubelets) == 0 || slices.Contains(e.coverage.kubelets, p.ID.PID))
+}
 
 // isAPIServer says nothing of a process that is elsewhere.
 func isAPIServer(p event.Peer) bool { return called(p, "kube-apiserver") }

@@ -19,6 +19,9 @@ type WitnessState struct {
 	// Ports lists the services whose clients on TCP the kernel sensor sees from
 	// now on.
 	Ports []Service `json:"ports,omitempty"`
+	// Kubelets are the processes that serve a kubelet's ports, as far as the kernel
+	// sensor knows: what else is called a kubelet is none.
+	Kubelets []uint32 `json:"kubelets,omitempty"`
 	// OpenDoors lists ways into the service that this witness cannot see, for
 	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
 	OpenDoors []string `json:"open_doors,omitempty"`
