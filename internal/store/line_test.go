@@ -33,6 +33,7 @@ func TestLineIsTheWireForm(t *testing.T) {
 	t.Run("exec", func(t *testing.T) { checkLine[event.ProcessExec](t, c) })
 	t.Run("fork", func(t *testing.T) { checkLine[event.ProcessFork](t, c) })
 	t.Run("exit", func(t *testing.T) { checkLine[event.ProcessExit](t, c) })
+	t.Run("kube request", func(t *testing.T) { checkLine[event.KubeRequest](t, c) })
 	t.Run("other", func(t *testing.T) { checkLine[event.ClientClose](t, c) })
 }
 

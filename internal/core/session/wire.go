@@ -14,9 +14,10 @@ import (
 // and "path" always are strings that any parser reads (invalid bytes replaced);
 // "argv_base64" and so on hold the exact bytes, when the two differ.
 //
-// The wire types below stand beside the plain ones, field by field, instead of
-// calling one another's MarshalJSON: encoding/json checks the output of every
-// such call anew, and a session has hundreds of nested values.
+// The wire types below say what the JSON form is; they are read as they are, and
+// writer writes them. They stand beside the plain ones, field by field, instead
+// of calling one another's UnmarshalJSON: encoding/json checks the input of
+// every such call anew, and a session has hundreds of nested values.
 
 type (
 	plainSession     Session
@@ -61,18 +62,6 @@ type programJSON struct {
 	ExeBase64 string `json:"exe_base64,omitempty"`
 }
 
-// MarshalJSON implements json.Marshaler.
-func (s Session) MarshalJSON() ([]byte, error) {
-	return json.Marshal(sessionJSON{
-		plainSession: plainSession(s), argvJSON: encodeArgv(s.Argv), PathBase64: exact(s.Path),
-		Actor: encodeActor(s.Actor),
-		Attribution: attributionJSON{
-			plainAttribution: plainAttribution(s.Attribution), Candidates: each(s.Attribution.Candidates, encodeActor),
-		},
-		Processes: each(s.Processes, encodeProcess),
-	})
-}
-
 // UnmarshalJSON implements json.Unmarshaler.
 func (s *Session) UnmarshalJSON(b []byte) error {
 	var v sessionJSON
@@ -90,20 +79,11 @@ func (s *Session) UnmarshalJSON(b []byte) error {
 	return d.err
 }
 
-// MarshalJSON implements json.Marshaler.
-func (a Actor) MarshalJSON() ([]byte, error) { return json.Marshal(encodeActor(a)) }
-
 // UnmarshalJSON implements json.Unmarshaler.
 func (a *Actor) UnmarshalJSON(b []byte) error { return decode(b, a, (*decoder).actor) }
 
-// MarshalJSON implements json.Marshaler.
-func (p Process) MarshalJSON() ([]byte, error) { return json.Marshal(encodeProcess(p)) }
-
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *Process) UnmarshalJSON(b []byte) error { return decode(b, p, (*decoder).process) }
-
-// MarshalJSON implements json.Marshaler.
-func (p Program) MarshalJSON() ([]byte, error) { return json.Marshal(encodeProgram(p)) }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (p *Program) UnmarshalJSON(b []byte) error { return decode(b, p, (*decoder).program) }
@@ -116,21 +96,6 @@ func decode[W, T any](b []byte, to *T, convert func(*decoder, W) T) error {
 	var d decoder
 	*to = convert(&d, w)
 	return d.err
-}
-
-func encodeActor(a Actor) actorJSON {
-	return actorJSON{plainActor: plainActor(a), argvJSON: encodeArgv(a.Argv), ExeBase64: exact(a.Exe)}
-}
-
-func encodeProcess(p Process) processJSON {
-	return processJSON{
-		plainProcess: plainProcess(p), argvJSON: encodeArgv(p.Argv), StartBoot: p.ID.Start,
-		ExeBase64: exact(p.Exe), FilenameBase64: exact(p.Filename), Execs: each(p.Execs, encodeProgram),
-	}
-}
-
-func encodeProgram(p Program) programJSON {
-	return programJSON{plainProgram: plainProgram(p), argvJSON: encodeArgv(p.Argv), ExeBase64: exact(p.Exe)}
 }
 
 // each converts a list; nil stays nil.
@@ -148,10 +113,6 @@ func each[A, B any](list []A, convert func(A) B) []B {
 type argvJSON struct {
 	Argv       []string `json:"argv,omitempty"`
 	ArgvBase64 []string `json:"argv_base64,omitempty"`
-}
-
-func encodeArgv(args []string) argvJSON {
-	return argvJSON{Argv: args, ArgvBase64: event.Base64Args(args)}
 }
 
 // exact returns s in base64 when it is not valid UTF-8.
