@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store/ledger"
@@ -14,7 +15,7 @@ import (
 
 // statements are the writer's prepared statements.
 type statements struct {
-	addChunk, lookup, addRecord, putSession, addCheckpoint *sql.Stmt
+	addChunk, lookup, addRecord, addSession, putSession, addCheckpoint *sql.Stmt
 }
 
 func prepare(ctx context.Context, conn *sql.Conn) (statements, error) {
@@ -28,14 +29,16 @@ func prepare(ctx context.Context, conn *sql.Conn) (statements, error) {
 	add(&s.addChunk, `INSERT INTO chunk (earliest, latest, count, body) VALUES (?, ?, ?, ?)`)
 	add(&s.lookup, `SELECT seq, revision, digest FROM session WHERE id = ?`)
 	add(&s.addRecord, `INSERT INTO record (seq, kind, prev, hashes, body) VALUES (?, ?, ?, ?, ?)`)
-	add(&s.putSession, `INSERT OR REPLACE INTO session (id, seq, revision, digest, started, last, open, superseded,
-		unexplained, kind, channel, container, actors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`)
+	const session = ` session (id, seq, revision, digest, started, last, open, superseded,
+		unexplained, kind, channel, container, actors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+	add(&s.addSession, `INSERT OR IGNORE INTO`+session)
+	add(&s.putSession, `INSERT OR REPLACE INTO`+session)
 	add(&s.addCheckpoint, `INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`)
 	return s, errors.Join(errs...)
 }
 
 func (s *statements) close() {
-	for _, stmt := range []*sql.Stmt{s.addChunk, s.lookup, s.addRecord, s.putSession, s.addCheckpoint} {
+	for _, stmt := range []*sql.Stmt{s.addChunk, s.lookup, s.addRecord, s.addSession, s.putSession, s.addCheckpoint} {
 		if stmt != nil {
 			_ = stmt.Close()
 		}
@@ -121,32 +124,49 @@ func (w *writing) addRevision(r session.Revision) (uint32, error) {
 	if r.Session.ID == "" {
 		return 0, errors.New("store session: it has no id")
 	}
-	body, err := encodeSession(r.Session)
-	if err != nil {
+	var err error
+	if w.pack.session, err = appendSession(w.pack.session[:0], r.Session); err != nil {
 		return 0, err
 	}
-	sum := digest(body)
+	row := rowOf(r.Session, w.tree.Size(), 1, digest(w.pack.session))
 	var prev sql.NullInt64
-	var number uint32
-	var last []byte
-	err = w.stmts.lookup.QueryRow(string(r.Session.ID)).Scan(&prev, &number, &last)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return 0, err
+	fresh := false
+	if slices.Contains(r.Changed, "new") { // mostly true: then nothing has to be looked up
+		if fresh, err = w.tryFirst(row); err != nil {
+			return 0, err
+		}
 	}
-	if bytes.Equal(last, sum) {
-		return 0, nil
+	if !fresh {
+		var last []byte
+		err = w.stmts.lookup.QueryRow(string(r.Session.ID)).Scan(&prev, &row.revision, &last)
+		if err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return 0, err
+		}
+		if bytes.Equal(last, row.digest) {
+			return 0, nil
+		}
+		row.revision++
+		if err != nil { // no rows
+			row.revision = 1
+		}
+		if _, err := w.stmts.putSession.Exec(row.values()...); err != nil {
+			return 0, err
+		}
 	}
-	number++
-	content, err := encodeRevision(number, r.Changed, body)
+	w.pack.record = appendRevision(w.pack.record[:0], row.revision, r.Changed, w.pack.session)
+	_, err = w.addRecord(recordRevision, prev, w.pack.record)
+	return row.revision, err
+}
+
+// tryFirst adds the row of a session that is not in the table yet. It returns
+// false when it is.
+func (w *writing) tryFirst(r row) (bool, error) {
+	res, err := w.stmts.addSession.Exec(r.values()...)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	seq, err := w.addRecord(recordRevision, prev, content)
-	if err != nil {
-		return 0, err
-	}
-	_, err = w.stmts.putSession.Exec(rowOf(r.Session, seq, number, sum).values()...)
-	return number, err
+	n, err := res.RowsAffected()
+	return n == 1, err
 }
 
 // addRecord adds a leaf to the ledger and returns its position.
@@ -156,7 +176,8 @@ func (w *writing) addRecord(kind int, prev sql.NullInt64, content []byte) (int64
 	}
 	seq := w.tree.Size()
 	hashes := joinHashes(w.tree.Append(ledger.Leaf(content)))
-	_, err := w.stmts.addRecord.Exec(seq, kind, prev, hashes, w.pack.pack(content))
+	w.pack.frame = w.pack.appendFrame(w.pack.frame[:0], content)
+	_, err := w.stmts.addRecord.Exec(seq, kind, prev, hashes, w.pack.frame)
 	return seq, err
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"iter"
 	"time"
 
@@ -34,6 +35,10 @@ func (r *Reader) Follow(ctx context.Context, after int64) iter.Seq2[Positioned, 
 			}
 			page, pageErr := collect(r.file, rows, func(v *record) []any { return []any{&v.seq, &v.frame} })
 			for _, v := range page {
+				if v.seq <= after {
+					yield(Positioned{}, r.disorder(fmt.Sprintf("ledger record %d", v.seq)))
+					return
+				}
 				rev, err := r.revision(v.seq, v.frame)
 				if !yield(Positioned{v.seq, rev}, err) || err != nil {
 					return

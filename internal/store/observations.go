@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -30,6 +31,9 @@ func (r *Reader) Observations(ctx context.Context, from, to time.Time) iter.Seq2
 			var frame []byte
 			err = r.db.QueryRowContext(ctx, `SELECT id, body FROM chunk WHERE id BETWEEN ? AND ? AND latest >= ? AND earliest <= ?
 				ORDER BY id LIMIT 1`, next, last, low, high).Scan(&id, &frame)
+			if err == nil && (id < next || id == math.MaxInt64) {
+				err = r.disorder(fmt.Sprintf("observations %d", id))
+			}
 			if err != nil {
 				break
 			}

@@ -1,16 +1,14 @@
 package store
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/klauspost/compress/zstd"
-
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/jsonform"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -21,26 +19,6 @@ const (
 	// unpackMax bounds what one stored frame may unfold to, in bytes.
 	unpackMax = 64 << 20
 )
-
-// packer turns what is stored into frames with a checksum.
-type packer struct {
-	zstd *zstd.Encoder
-	line []byte
-}
-
-func newPacker() (packer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1),
-		zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(256<<10), zstd.WithEncoderCRC(true))
-	return packer{zstd: enc}, err
-}
-
-func (p *packer) pack(content []byte) []byte {
-	return p.zstd.EncodeAll(content, make([]byte, 0, len(content)/3+64))
-}
-
-func newUnpacker() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(unpackMax))
-}
 
 // chunk is a row of observations.
 type chunk struct {
@@ -56,7 +34,7 @@ func (p *packer) chunks(obs []event.Observation) ([]chunk, error) {
 	p.line = p.line[:0]
 	flush := func() {
 		if c.count > 0 {
-			c.body = p.pack(p.line)
+			c.body = p.zstd.EncodeAll(p.line, nil)
 			out = append(out, c)
 		}
 		c, p.line = chunk{}, p.line[:0]
@@ -130,34 +108,31 @@ type pruneContent struct {
 	Records [][2]int64 `json:"records"`
 }
 
-// encodeSession returns the JSON of a session without its revision number, which
+// appendSession appends the JSON of a session without its revision number, which
 // is what tells two revisions apart.
-func encodeSession(s session.Session) ([]byte, error) {
+func appendSession(b []byte, s session.Session) ([]byte, error) {
 	s.Revision = 0
-	body, err := json.Marshal(s)
+	b, err := s.AppendJSON(b)
 	if err != nil {
 		return nil, fmt.Errorf("store session %s: %w", s.ID, err)
 	}
-	return body, nil
+	return b, nil
 }
 
-// encodeRevision puts the content of a record together around a session's JSON,
-// so that it is encoded once.
-func encodeRevision(number uint32, changed []string, body []byte) ([]byte, error) {
-	var b bytes.Buffer
-	b.Grow(len(body) + 64)
-	fmt.Fprintf(&b, `{"revision":{"number":%d,`, number)
-	if len(changed) > 0 {
-		names, err := json.Marshal(changed)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(&b, `"changed":%s,`, names)
-	}
-	b.WriteString(`"session":`)
-	b.Write(body)
-	b.WriteString(`}}`)
-	return b.Bytes(), nil
+// appendRevision appends the content of a record around a session's JSON, so
+// that it is encoded once.
+func appendRevision(b []byte, number uint32, changed []string, body []byte) []byte {
+	w := jsonform.Writer{B: b}
+	w.Begin()
+	w.Name("revision")
+	w.Begin()
+	w.Uint("number", uint64(number))
+	w.SomeTexts("changed", changed)
+	w.Name("session")
+	w.B = append(w.B, body...)
+	w.End()
+	w.End()
+	return w.B
 }
 
 // decodeRecord parses the content of a ledger record.

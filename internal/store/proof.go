@@ -186,7 +186,7 @@ func (p *proof) leaf(l leafRow, this *Damage) (ledger.Hash, error) {
 		p.report.Pruned++
 		return ledger.Hash(l.hashes[:ledger.HashSize]), nil
 	}
-	b, err := p.r.zstd.DecodeAll(l.body, nil)
+	b, err := p.r.frames.DecodeAll(l.body, nil)
 	if err != nil {
 		return ledger.Hash{}, fmt.Errorf("its content was changed: %w", err)
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/klauspost/compress/zstd"
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -23,10 +23,10 @@ import (
 // works on an item: what is appended meanwhile may or may not be seen, what was
 // acknowledged before is. An iteration ends after its first error.
 type Reader struct {
-	dir  string
-	file string
-	db   *sql.DB
-	zstd *zstd.Decoder
+	dir    string
+	file   string
+	db     *sql.DB
+	frames *unpacker
 }
 
 // OpenReadOnly opens the store in dir for reading. The error is ErrNoStore when
@@ -49,7 +49,7 @@ func OpenReadOnly(dir string) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.zstd, err = newUnpacker()
+	r.frames, err = newUnpacker()
 	return r, err
 }
 
@@ -86,13 +86,13 @@ func (r *Reader) check() error {
 
 // Close closes the reader. Iterations must have ended.
 func (r *Reader) Close() error {
-	r.zstd.Close()
+	r.frames.Close()
 	return r.db.Close()
 }
 
 // unpack returns the content of a stored frame; what names it in errors.
 func (r *Reader) unpack(frame []byte, what string) ([]byte, error) {
-	b, err := r.zstd.DecodeAll(frame, nil)
+	b, err := r.frames.DecodeAll(frame, nil)
 	if err != nil {
 		return nil, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
 	}
@@ -136,6 +136,20 @@ type hit struct {
 	frame   []byte
 }
 
+// compare orders hits as queries do.
+func (h *hit) compare(o *hit) int {
+	return cmp.Or(cmp.Compare(h.started, o.started), cmp.Compare(h.id, o.id))
+}
+
+// ahead is how a hit compares with the one before it, by a query's order.
+var ahead = map[string]int{"": 1, "DESC": -1}
+
+// disorder is the error for rows that do not come in the order of their keys:
+// whoever goes on from the last one would go round for ever.
+func (r *Reader) disorder(what string) error {
+	return &DamagedError{File: r.file, Offset: -1, What: what + ": out of order"}
+}
+
 // Sessions returns the last revision of each session that fits q, in order of
 // start.
 func (r *Reader) Sessions(ctx context.Context, q Query) iter.Seq2[session.Session, error] {
@@ -177,6 +191,9 @@ func (r *Reader) scan(ctx context.Context, q Query, order string, each func(hit,
 	for {
 		page, pageErr := r.page(ctx, q, after, order)
 		for i, f := range page {
+			if after != nil && f.compare(after) != ahead[order] {
+				return r.disorder("the table of sessions at session " + f.id)
+			}
 			rev, err := r.revision(f.seq, f.frame)
 			if err != nil {
 				return err

@@ -41,7 +41,7 @@ const readersMax = 4
 // and the latest, in ns since 1970.
 //
 // record: the ledger, one row per leaf, seq from 0 without gaps. body is the
-// leaf's content (zstd frame of JSON), NULL once pruned; hashes are those that
+// leaf's content (a frame of JSON, see frame.go), NULL once pruned; hashes are those that
 // ledger.Tree.Append returned for it; prev is the seq of the session's revision
 // before.
 //
@@ -89,6 +89,8 @@ CREATE TABLE checkpoint (
 	note BLOB NOT NULL
 );
 `,
+	// From here on records may be short frames: earlier versions cannot read them.
+	``,
 }
 
 // openSQL returns a pool for file; it opens nothing yet. The mode is "rw" or
