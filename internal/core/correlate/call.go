@@ -32,6 +32,7 @@ type call struct {
 	adm      *event.KubeAdmission
 	id       session.ID // see sessionID
 	idNonce  string
+	told     []session.Evidence // see lines; nil after every change of the facts
 }
 
 func (c *call) state() *state { return &c.st }
@@ -106,6 +107,7 @@ func (e *Engine) applyKubeRequest(o event.KubeRequest) {
 		return
 	}
 	c := e.call(callKey{id: o.ID, received: o.Received.UnixNano(), user: o.User.Name, uri: o.URI}, podName{o.Namespace, o.Pod})
+	c.told = nil
 	switch o.Stage {
 	case event.KubeReceived:
 		c.received = &o
@@ -146,7 +148,7 @@ func (e *Engine) absorb(c *call, nonce string) {
 	if was == c || was.adm == nil || was.fact() != nil {
 		return // a nonce is drawn once: whoever repeats it made it up
 	}
-	c.adm = was.adm
+	c.adm, c.told = was.adm, nil
 	if was.st.index >= 0 && !was.st.firstSeen.IsZero() {
 		e.unschedule(was)
 	}
@@ -158,14 +160,15 @@ func (e *Engine) absorb(c *call, nonce string) {
 }
 
 func (e *Engine) applyAdmission(o event.KubeAdmission) {
+	e.kube.admissions = true
 	if c := e.kube.byNonce[o.Nonce]; c != nil && c.adm == nil {
-		c.adm = &o
+		c.adm, c.told = &o, nil
 		e.measure(c)
 		e.touchCall(c)
 		return
 	}
 	c := e.call(callKey{nonce: o.Nonce}, podName{o.Namespace, o.Pod})
-	c.adm = &o
+	c.adm, c.told = &o, nil
 	e.kube.byNonce[o.Nonce] = c
 	e.touchCall(c)
 }

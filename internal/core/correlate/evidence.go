@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -111,12 +112,14 @@ func (a *account) entry(n *entry) {
 }
 
 // quote shortens and quotes foreign text.
-func quote(s string) string {
+func quote(s string) string { return string(appendQuoted(nil, s)) }
+
+func appendQuoted(b []byte, s string) []byte {
 	const most = 200
 	if len(s) > most {
-		return fmt.Sprintf("%q…", s[:most])
+		return append(strconv.AppendQuote(b, s[:most]), "…"...)
 	}
-	return fmt.Sprintf("%q", s)
+	return strconv.AppendQuote(b, s)
 }
 
 func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {

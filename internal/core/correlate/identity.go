@@ -3,7 +3,6 @@ package correlate
 import (
 	"crypto/sha256"
 	"encoding/base32"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -13,6 +12,11 @@ var idText = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(
 
 // sessionID derives a session's id from what makes it that session.
 func sessionID(parts ...string) session.ID {
-	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
+	var room [512]byte
+	b := append(room[:0], parts[0]...)
+	for _, p := range parts[1:] {
+		b = append(append(b, 0), p...)
+	}
+	sum := sha256.Sum256(b)
 	return session.ID(idText.EncodeToString(sum[:10]))
 }

@@ -25,6 +25,8 @@ type kube struct {
 	through, newest time.Time
 	lag             time.Duration
 	clocks          map[string]event.Clock
+	// admissions says that the admission webhook told of a request.
+	admissions bool
 }
 
 func newKube() kube {
@@ -155,6 +157,9 @@ func (e *Engine) applyClock(o event.Clock) {
 // touchUnnamed looks again at sessions in pods that are without a name: what
 // comes late may tell.
 func (e *Engine) touchUnnamed() {
+	if len(e.containers) == 0 && !e.kube.admissions {
+		return // there is none
+	}
 	e.touchIf(func(c subject) bool {
 		if k, ok := c.(*call); ok {
 			return !k.vouched()

@@ -3,6 +3,7 @@ package correlate
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -89,24 +90,47 @@ func (c *call) evidence() []session.Evidence {
 	return a.sorted()
 }
 
-func (a *account) call(c *call) {
+func (a *account) call(c *call) { *a = append(*a, c.lines()...) }
+
+var (
+	requestName   = event.Name(event.KubeRequest{})
+	admissionName = event.Name(event.KubeAdmission{})
+)
+
+// lines returns what c itself adds to the evidence. They are put together once
+// for what is known of c.
+func (c *call) lines() []session.Evidence {
+	if c.told != nil {
+		return c.told
+	}
 	for _, f := range []*event.KubeRequest{c.received, c.started, c.complete} {
-		if f == nil {
-			continue
+		if f != nil {
+			c.told = append(c.told, session.Evidence{
+				Time: f.Time, Witness: f.Witness, What: requestName + " " + string(f.Op) + " " + string(f.Stage), Detail: requestDetail(f),
+			})
 		}
-		by := f.User.Name
-		if f.Impersonated != nil {
-			by += " as " + f.Impersonated.Name
-		}
-		a.add(*f, string(f.Op)+" "+string(f.Stage), "audit id %s, %s %s, by %s from %s, status %d", f.ID, f.Verb, quote(f.URI), by, f.Address, f.Code)
 	}
 	if f := c.adm; f != nil {
-		alone := ""
+		detail := fmt.Sprintf("nonce %s, by %s, held for %s", f.Nonce, f.User.Name, f.Time.Sub(f.Arrived))
 		if !f.Alone {
-			alone = "; identical requests were under way"
+			detail += "; identical requests were under way"
 		}
-		a.add(*f, string(f.Op), "nonce %s, by %s, held for %s%s", f.Nonce, f.User.Name, f.Time.Sub(f.Arrived), alone)
+		c.told = append(c.told, session.Evidence{Time: f.Time, Witness: f.Witness, What: admissionName + " " + string(f.Op), Detail: detail})
 	}
+	return c.told
+}
+
+func requestDetail(f *event.KubeRequest) string {
+	b := make([]byte, 0, 512)
+	b = append(append(b, "audit id "...), f.ID...)
+	b = append(append(b, ", "...), f.Verb...)
+	b = appendQuoted(append(b, ' '), f.URI)
+	b = append(append(b, ", by "...), f.User.Name...)
+	if f.Impersonated != nil {
+		b = append(append(b, " as "...), f.Impersonated.Name...)
+	}
+	b = append(append(b, " from "...), f.Address...)
+	return string(strconv.AppendInt(append(b, ", status "...), int64(f.Code), 10))
 }
 
 // asked adds to the evidence of a command in a pod the requests that can stand

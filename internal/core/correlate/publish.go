@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -312,29 +313,34 @@ func (e *Engine) successor(c subject) session.ID {
 func difference(a, b *session.Session) []string {
 	var out []string
 	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
-	for i := range va.NumField() {
-		f := va.Type().Field(i)
-		if f.Name == "Revision" || reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+	for i, f := range sessionFields {
+		fa, fb := va.Field(i), vb.Field(i)
+		if f.plain && fa.Equal(fb) || f.name == "revision" || reflect.DeepEqual(fa.Addr().Interface(), fb.Addr().Interface()) {
 			continue
 		}
-		out = append(out, fieldName(f))
+		out = append(out, f.name)
 	}
 	return out
 }
 
-func fieldName(f reflect.StructField) string {
-	name := f.Tag.Get("json")
-	for i, c := range name {
-		if c == ',' {
-			name = name[:i]
-			break
+// sessionFields are the fields of a session by their names in JSON; plain ones can
+// be compared with less effort than reflect.DeepEqual's.
+var sessionFields = func() (out []struct {
+	name  string
+	plain bool
+}) {
+	for f := range reflect.TypeFor[session.Session]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" { // argument lists are written by hand
+			name = "argv"
 		}
+		out = append(out, struct {
+			name  string
+			plain bool
+		}{name, f.Type.Comparable()})
 	}
-	if name == "" || name == "-" { // argument lists are written by hand
-		name = "argv"
-	}
-	return name
-}
+	return out
+}()
 
 // open returns every subject, in no order.
 func (e *Engine) open() []subject {
