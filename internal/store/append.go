@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,33 +16,34 @@ import (
 
 // statements are the writer's prepared statements.
 type statements struct {
-	addChunk, lookup, addRecord, addSession, putSession, addCheckpoint *sql.Stmt
+	lookup                                                     *sql.Stmt
+	addChunk, addRecord, addSession, putSession, addCheckpoint *statement
 }
 
-func prepare(ctx context.Context, conn *sql.Conn) (statements, error) {
-	var s statements
-	var errs []error
-	add := func(to **sql.Stmt, query string) {
-		stmt, err := conn.PrepareContext(ctx, query)
-		*to = stmt
-		errs = append(errs, err)
-	}
-	add(&s.addChunk, `INSERT INTO chunk (earliest, latest, count, body) VALUES (?, ?, ?, ?)`)
-	add(&s.lookup, `SELECT seq, revision, digest FROM session WHERE id = ?`)
-	add(&s.addRecord, `INSERT INTO record (seq, kind, prev, hashes, body) VALUES (?, ?, ?, ?, ?)`)
+func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 	const session = ` session (id, seq, revision, digest, started, last, open, superseded,
 		unexplained, kind, channel, container, actors) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-	add(&s.addSession, `INSERT OR IGNORE INTO`+session)
-	add(&s.putSession, `INSERT OR REPLACE INTO`+session)
-	add(&s.addCheckpoint, `INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`)
-	return s, errors.Join(errs...)
+	for query, to := range map[string]**statement{
+		`INSERT INTO chunk (earliest, latest, count, body) VALUES (?, ?, ?, ?)`:     &s.addChunk,
+		`INSERT INTO record (seq, kind, prev, hashes, body) VALUES (?, ?, ?, ?, ?)`: &s.addRecord,
+		`INSERT OR IGNORE INTO` + session:                                           &s.addSession,
+		`INSERT OR REPLACE INTO` + session:                                          &s.putSession,
+		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`:              &s.addCheckpoint,
+	} {
+		if *to, err = prepareStatement(ctx, conn, query); err != nil {
+			return s, err
+		}
+	}
+	s.lookup, err = conn.PrepareContext(ctx, `SELECT seq, revision, digest FROM session WHERE id = ?`)
+	return s, err
 }
 
 func (s *statements) close() {
-	for _, stmt := range []*sql.Stmt{s.addChunk, s.lookup, s.addRecord, s.addSession, s.putSession, s.addCheckpoint} {
-		if stmt != nil {
-			_ = stmt.Close()
-		}
+	for _, stmt := range []*statement{s.addChunk, s.addRecord, s.addSession, s.putSession, s.addCheckpoint} {
+		stmt.close()
+	}
+	if s.lookup != nil {
+		_ = s.lookup.Close()
 	}
 }
 
@@ -64,10 +66,10 @@ func (s *Store) Append(ctx context.Context, b Batch) ([]session.Revision, error)
 	if err != nil {
 		return nil, err
 	}
-	var stored []session.Revision
+	stored := make([]session.Revision, 0, len(b.Revisions))
 	err = s.transact(context.WithoutCancel(ctx), func(w *writing) error {
 		for _, c := range chunks {
-			if _, err := w.stmts.addChunk.Exec(c.earliest, c.latest, c.count, c.body); err != nil {
+			if _, err := w.stmts.addChunk.Exec(c.earliest, c.latest, int64(c.count), c.body); err != nil {
 				return err
 			}
 		}
@@ -161,11 +163,7 @@ func (w *writing) addRevision(r session.Revision) (uint32, error) {
 // tryFirst adds the row of a session that is not in the table yet. It returns
 // false when it is.
 func (w *writing) tryFirst(r row) (bool, error) {
-	res, err := w.stmts.addSession.Exec(r.values()...)
-	if err != nil {
-		return false, err
-	}
-	n, err := res.RowsAffected()
+	n, err := w.stmts.addSession.Exec(r.values()...)
 	return n == 1, err
 }
 
@@ -175,9 +173,9 @@ func (w *writing) addRecord(kind int, prev sql.NullInt64, content []byte) (int64
 		return 0, fmt.Errorf("store record: %d bytes are more than a record may have", len(content))
 	}
 	seq := w.tree.Size()
-	hashes := joinHashes(w.tree.Append(ledger.Leaf(content)))
+	w.pack.hashes = appendHashes(w.pack.hashes[:0], w.tree.Append(ledger.Leaf(content)))
 	w.pack.frame = w.pack.appendFrame(w.pack.frame[:0], content)
-	_, err := w.stmts.addRecord.Exec(seq, kind, prev, hashes, w.pack.frame)
+	_, err := w.stmts.addRecord.Exec(seq, int64(kind), nullable(prev), w.pack.hashes, w.pack.frame)
 	return seq, err
 }
 
@@ -226,19 +224,27 @@ func rowOf(s session.Session, seq int64, number uint32, digest []byte) row {
 	return r
 }
 
-func (r row) values() []any {
-	return []any{
-		string(r.id), r.seq, r.revision, r.digest, r.started, r.last, r.open, r.superseded,
+func (r *row) values() []driver.Value {
+	return []driver.Value{
+		string(r.id), r.seq, int64(r.revision), r.digest, r.started, r.last, r.open, r.superseded,
 		r.unexplnd, r.kind, r.channel, r.container, r.actors,
 	}
 }
 
-func joinHashes(hashes []ledger.Hash) []byte {
-	out := make([]byte, 0, len(hashes)*ledger.HashSize)
-	for _, h := range hashes {
-		out = append(out, h[:]...)
+func nullable(n sql.NullInt64) driver.Value {
+	if !n.Valid {
+		return nil
 	}
-	return out
+	return n.Int64
+}
+
+func joinHashes(hashes []ledger.Hash) []byte { return appendHashes(nil, hashes) }
+
+func appendHashes(b []byte, hashes []ledger.Hash) []byte {
+	for _, h := range hashes {
+		b = append(b, h[:]...)
+	}
+	return b
 }
 
 func splitHashes(b []byte) []ledger.Hash {

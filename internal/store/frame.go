@@ -36,8 +36,8 @@ type packer struct {
 	zstd *zstd.Encoder
 	dict *s2.Dict
 	// Room for what is being written: observations, a session, the record
-	// around it, its frame.
-	line, session, record, frame []byte
+	// around it, its frame and its hashes.
+	line, session, record, frame, hashes []byte
 }
 
 func newPacker() (packer, error) {

@@ -209,6 +209,6 @@ func (w *writing) dropContent(seq int64) (prev sql.NullInt64, err error) {
 	if err != nil {
 		return prev, err
 	}
-	_, err = w.stmts.addRecord.Exec(seq, recordRevision, prev, hashes, nil)
+	_, err = w.stmts.addRecord.Exec(seq, int64(recordRevision), nullable(prev), hashes, nil)
 	return prev, err
 }

@@ -94,7 +94,7 @@ func (b *bench) intake(ctx context.Context, log []byte) (perSec float64, note st
 	flush := func() error {
 		_, err := st.Append(ctx, batch)
 		sessions += len(batch.Revisions)
-		batch = store.Batch{}
+		batch.Observations, batch.Revisions = batch.Observations[:0], batch.Revisions[:0]
 		return err
 	}
 	take := func(o event.Observation) error {

@@ -101,9 +101,10 @@ type Engine struct {
 	idle         []idle // over, and open for late evidence only; oldest first
 	retired      retired
 	late         uint64
-	forgotten    time.Time // sessions first seen by then may have lost facts before their time
-	swept        time.Time // when closed connections were last forgotten
-	criEpoch     uint64    // see unsettleCRI
+	forgotten    time.Time       // sessions first seen by then may have lost facts before their time
+	swept        time.Time       // when closed connections were last forgotten
+	derived      session.Session // room for the one that is being derived
+	criEpoch     uint64          // see unsettleCRI
 }
 
 // New returns an empty engine.
@@ -242,9 +243,7 @@ func (e *Engine) due(now time.Time) []session.Revision {
 			e.expire(c)
 			continue
 		}
-		if r, ok := e.publish(c); ok {
-			out = append(out, r...)
-		}
+		out = e.publish(c, out)
 		e.reschedule(c)
 	}
 	return out

@@ -206,52 +206,59 @@ func (e *Engine) keep(c subject) time.Duration {
 	return e.openFor(c)
 }
 
-// publish derives c and returns the revision, if its session is new or
+// publish derives c and appends the revision to out, if its session is new or
 // changed. A session that got another id by stronger evidence is closed with a
 // pointer to its successor.
-func (e *Engine) publish(c subject) ([]session.Revision, bool) {
+func (e *Engine) publish(c subject, out []session.Revision) []session.Revision {
 	s := c.state()
 	s.derivedAt = e.now
-	now, ok := c.derive(e)
-	was := s.published
-	if ok {
-		now = e.inherit(now)
+	var ok bool
+	was, now := s.published, &e.derived
+	if *now, ok = c.derive(e); !ok {
+		return e.withdraw(c, out)
 	}
-	if ok && was != nil && was.ID == now.ID && e.frozen(c) {
+	*now = e.inherit(*now)
+	if was != nil && was.ID == now.ID && e.frozen(c) {
 		if was.SupersededBy != "" {
-			return nil, false
+			return out
 		}
-		now = settle(*was, now)
-	}
-	if !ok {
-		if was == nil || was.SupersededBy != "" {
-			return nil, false
-		}
-		by := e.successor(c)
-		if by == was.ID { // an adopted session found its way back to its exec
-			s.published = nil
-			return nil, false
-		}
-		return e.supersede(s, *was, by)
+		*now = settle(*was, *now)
 	}
 	if e.retired.covers(now) {
 		e.late++
-		return nil, false
+		return out
 	}
-	if was == nil || was.ID != now.ID {
-		var out []session.Revision
-		if was != nil && was.SupersededBy == "" {
-			out, _ = e.supersede(s, *was, now.ID)
+	changed := isNew
+	switch {
+	case was == nil:
+	case was.ID != now.ID:
+		if was.SupersededBy == "" {
+			out = supersede(s, out, now.ID)
 		}
-		s.published = &now
-		return append(out, session.Revision{Session: now, Changed: []string{"new"}}), true
+	default:
+		if changed = difference(was, now); len(changed) == 0 {
+			return out
+		}
 	}
-	changed := difference(was, &now)
-	if len(changed) == 0 {
-		return nil, false
+	kept := *now
+	s.published = &kept
+	return append(out, session.Revision{Session: kept, Changed: changed})
+}
+
+var isNew = []string{"new"}
+
+// withdraw closes the session of c, which is none of its own any more.
+func (e *Engine) withdraw(c subject, out []session.Revision) []session.Revision {
+	s := c.state()
+	if s.published == nil || s.published.SupersededBy != "" {
+		return out
 	}
-	s.published = &now
-	return []session.Revision{{Session: now, Changed: changed}}, true
+	by := e.successor(c)
+	if by == s.published.ID { // an adopted session found its way back to its exec
+		s.published = nil
+		return out
+	}
+	return supersede(s, out, by)
 }
 
 // frozen reports whether facts that matter to c may have been forgotten by now:
@@ -281,10 +288,11 @@ func settle(was, now session.Session) session.Session {
 	return now
 }
 
-func (e *Engine) supersede(s *state, was session.Session, by session.ID) ([]session.Revision, bool) {
+func supersede(s *state, out []session.Revision, by session.ID) []session.Revision {
+	was := *s.published
 	was.SupersededBy = by
 	s.published = &was
-	return []session.Revision{{Session: was, Changed: []string{"superseded_by"}}}, true
+	return append(out, session.Revision{Session: was, Changed: []string{"superseded_by"}})
 }
 
 // successor names the session that accounts for c now.
@@ -449,7 +457,7 @@ func (r *retired) add(id session.ID, until time.Time) {
 }
 
 // covers reports whether s is of a closed session's time.
-func (r *retired) covers(s session.Session) bool {
+func (r *retired) covers(s *session.Session) bool {
 	until, ok := r.until[s.ID]
 	return ok && !s.Started.After(until)
 }
