@@ -27,8 +27,11 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 		`INSERT INTO chunk (earliest, latest, count, body) VALUES (?, ?, ?, ?)`:     &s.addChunk,
 		`INSERT INTO record (seq, kind, prev, hashes, body) VALUES (?, ?, ?, ?, ?)`: &s.addRecord,
 		`INSERT OR IGNORE INTO` + session:                                           &s.addSession,
-		`INSERT OR REPLACE INTO` + session:                                          &s.putSession,
-		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`:              &s.addCheckpoint,
+		`INSERT INTO` + session + ` ON CONFLICT (id) DO UPDATE SET seq = excluded.seq, revision = excluded.revision,
+			digest = excluded.digest, started = excluded.started, last = excluded.last, open = excluded.open,
+			superseded = excluded.superseded, unexplained = excluded.unexplained, kind = excluded.kind, channel = excluded.channel,
+			container = excluded.container, actors = excluded.actors`: &s.putSession,
+		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`: &s.addCheckpoint,
 	} {
 		if *to, err = prepareStatement(ctx, conn, query); err != nil {
 			return s, err

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // databaseName is the database's file name in the state directory.
@@ -89,8 +90,33 @@ CREATE TABLE checkpoint (
 	note BLOB NOT NULL
 );
 `,
-	// From here on records may be short frames: earlier versions cannot read them.
-	``,
+	// From here on records may be short frames, which earlier versions cannot
+	// read. The table of sessions is now in the order in which they came: by their
+	// ids, which are random, each row was another page to read and to write.
+	`
+CREATE TABLE session2 (
+	id          TEXT NOT NULL,
+	seq         INTEGER NOT NULL,
+	revision    INTEGER NOT NULL,
+	digest      BLOB NOT NULL,
+	started     INTEGER NOT NULL,
+	last        INTEGER NOT NULL,
+	open        INTEGER NOT NULL,
+	superseded  INTEGER NOT NULL,
+	unexplained INTEGER NOT NULL,
+	kind        TEXT NOT NULL,
+	channel     TEXT NOT NULL,
+	container   BLOB NOT NULL,
+	actors      BLOB NOT NULL
+);
+INSERT INTO session2 SELECT * FROM session ORDER BY seq;
+DROP TABLE session;
+ALTER TABLE session2 RENAME TO session;
+CREATE UNIQUE INDEX session_id ON session (id);
+CREATE INDEX session_started ON session (started, id);
+CREATE INDEX session_open ON session (started) WHERE open = 1;
+CREATE INDEX session_last ON session (last) WHERE open = 0;
+`,
 }
 
 // openSQL returns a pool for file; it opens nothing yet. The mode is "rw" or
@@ -123,7 +149,8 @@ func createDatabase(dir string) (string, error) {
 	return file, f.Close()
 }
 
-// migrate brings the schema up to date, each step in a transaction of its own.
+// migrate brings the schema up to date, in one transaction: a store is of one
+// version at any time.
 func migrate(ctx context.Context, conn *sql.Conn, file string) error {
 	have, err := schemaVersion(ctx, conn, file)
 	if err != nil {
@@ -132,12 +159,14 @@ func migrate(ctx context.Context, conn *sql.Conn, file string) error {
 	if have > len(migrations) {
 		return &SchemaError{File: file, Have: have, Max: len(migrations)}
 	}
-	for v := have; v < len(migrations); v++ {
-		step := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", migrations[v], v+1)
-		if _, err := conn.ExecContext(ctx, step); err != nil {
-			_, _ = conn.ExecContext(ctx, "ROLLBACK")
-			return explain(file, fmt.Errorf("migrate to schema version %d: %w", v+1, err))
-		}
+	if have == len(migrations) {
+		return nil
+	}
+	steps := strings.Join(migrations[have:], "\n")
+	_, err = conn.ExecContext(ctx, fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", steps, len(migrations)))
+	if err != nil {
+		_, _ = conn.ExecContext(ctx, "ROLLBACK")
+		return explain(file, fmt.Errorf("migrate to schema version %d: %w", len(migrations), err))
 	}
 	return nil
 }
