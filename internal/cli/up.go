@@ -125,20 +125,20 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 	return c, nil
 }
 
-// heapFloor is never touched, so it costs no memory, but the garbage collector
-// takes it for live: a small heap is collected every 6 MB instead of every 2.
-var heapFloor []byte
-
 // beModest takes as little as a guest on its host should. One CPU is enough for
 // 20,000 execs a second; on several, the Go scheduler spends a fifth of the
 // work on sharing it out. The collector is frugal: with 16 MB in use, after many
 // sessions, this is what 50 percent without a floor would be.
-func beModest() {
+//
+// The floor is to be kept alive. It is never touched, so it costs no memory, but
+// the collector takes it for live: a small heap is collected every 6 MB instead
+// of every 2.
+func beModest() (floor []byte) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
 	}
-	heapFloor = make([]byte, 24<<20)
 	debug.SetGCPercent(20)
+	return make([]byte, 24<<20)
 }
 
 // addressName is the file in the state directory that holds the HTTP address.
@@ -150,7 +150,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		return err
 	}
 	if conf.CollectListen == "" { // one host's events need no more than one CPU
-		beModest()
+		defer runtime.KeepAlive(beModest())
 	}
 	log := env.logger(slog.LevelWarn)
 	h := findHost(env, conf, log)

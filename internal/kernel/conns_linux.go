@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/link"
@@ -37,6 +38,7 @@ type conns struct {
 	// read is a list that waits until every record from before it is handled.
 	read   []sensorOpenConn
 	readAt uint64
+	raw    bytes.Buffer // the list as read
 }
 
 type conn struct {
@@ -273,13 +275,13 @@ func (c *conns) list() ([]sensorOpenConn, error) {
 	defer r.Close()
 	// The kernel resumes a bucket by position: with small reads it skips
 	// sockets while others come and go.
-	var buf bytes.Buffer
-	buf.Grow(1 << 20)
-	if _, err := buf.ReadFrom(io.LimitReader(r, 64<<20)); err != nil {
+	c.raw.Reset()
+	c.raw.Grow(listRead)
+	if _, err := c.raw.ReadFrom(io.LimitReader(r, 64<<20)); err != nil {
 		return nil, fmt.Errorf("read socket iterator: %w", err)
 	}
-	b := buf.Bytes()
-	var out []sensorOpenConn
+	b := c.raw.Bytes()
+	out := make([]sensorOpenConn, 0, len(b)/int(unsafe.Sizeof(sensorOpenConn{})))
 	for len(b) > 0 {
 		var o sensorOpenConn
 		if o, b, err = fixed[sensorOpenConn](b); err != nil {
@@ -287,8 +289,15 @@ func (c *conns) list() ([]sensorOpenConn, error) {
 		}
 		out = append(out, o)
 	}
+	if c.raw.Cap() > 4*listRead {
+		c.raw = bytes.Buffer{}
+	}
 	return out, nil
 }
+
+// listRead is how much of the list is read at once, in bytes: all of it, as a
+// rule. The room for it is kept: the list is read several times a second.
+const listRead = 1 << 20
 
 // segment makes of a record what a parser takes.
 func (c *conns) segment(r *segmentRecord) (event.Segment, bool) {

@@ -102,7 +102,7 @@ func (e *Engine) applyKubeRequest(o event.KubeRequest) {
 		e.kube.newest = o.Time
 	}
 	if o.Op == event.KubeAccessReview {
-		e.kube.reviews = insert(e.kube.reviews, o, reviewsMax)
+		e.kube.reviews = insert(e.kube.reviews, &o, reviewsMax)
 		e.touchUnnamed()
 		return
 	}

@@ -18,7 +18,7 @@ type kube struct {
 	byNonce map[string]*call
 	// in lists the containers that are, or were, of a pod of that name.
 	in      map[podName][]event.ContainerID
-	reviews []event.KubeRequest // access reviews by nodes, by time
+	reviews []*event.KubeRequest // access reviews by nodes, by time
 	// through is up to when the audit log has told everything, where its
 	// witness says so; newest is the time of its youngest entry; lag is the
 	// longest that an entry took to arrive.
