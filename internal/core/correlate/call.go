@@ -129,6 +129,7 @@ const maxLag = 15 * time.Minute
 func (e *Engine) call(key callKey, pod podName) *call {
 	c := e.kube.calls[key]
 	if c == nil {
+		e.boundCalls()
 		c = &call{key: key}
 		e.kube.calls[key] = c
 		if pod.name != "" {

@@ -266,6 +266,7 @@ func (e *Engine) sweep() {
 		}
 	}
 	e.sweepAsks(node)
+	e.sweepPods()
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)

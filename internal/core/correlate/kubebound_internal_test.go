@@ -1,0 +1,74 @@
+package correlate
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+// Streams whose end nobody tells do not pile up.
+func TestCallsAreBounded(t *testing.T) {
+	e := New(Options{})
+	e.Observe(event.WitnessState{Header: event.Header{Time: noon, Witness: event.WitnessAudit}, Up: true})
+	tell := func(i int, stage event.KubeStage, at time.Time) []session.Revision {
+		return e.Observe(event.KubeRequest{
+			Header: event.Header{Time: at, Witness: event.WitnessAudit}, ID: event.AuditID(fmt.Sprint(i)), Stage: stage, Received: forwarded(i),
+			Op: event.KubePortForward, Verb: "create", URI: "/", User: event.KubeUser{Name: "ana"}, Code: 101, Namespace: "shop", Pod: fmt.Sprint("web-", i), Nonce: fmt.Sprint(i),
+		})
+	}
+	const all = 2*callsMax + 10
+	for i := range all {
+		tell(i, event.KubeStarted, forwarded(i))
+	}
+	if n := len(e.kube.calls); n > callsMax || n < callsMax/2 {
+		t.Errorf("%d requests are remembered", n)
+	}
+	if n := len(e.kube.byPod); n > callsMax {
+		t.Errorf("%d pods have requests", n)
+	}
+	if n := len(e.kube.byNonce); n > callsMax {
+		t.Errorf("%d nonces are remembered", n)
+	}
+	if n := len(e.queue); n > callsMax {
+		t.Errorf("%d are in the queue", n)
+	}
+	tell(0, event.KubeComplete, forwarded(all)) // forgotten long ago
+	first := sessionID("call", "0")
+	if !slices.ContainsFunc(e.Flush(), func(r session.Revision) bool { return r.Session.ID == first && r.Session.State == session.StateEnded }) {
+		t.Error("a stream's end is not told because its beginning was forgotten")
+	}
+}
+
+func forwarded(i int) time.Time { return noon.Add(time.Duration(i) * time.Millisecond) }
+
+// Pods that came and went are forgotten, with their containers; those that are
+// there stay.
+func TestPodsAreForgotten(t *testing.T) {
+	e := New(Options{})
+	tell := func(i int, at time.Time, gone bool) {
+		e.Observe(event.KubePod{
+			Header: event.Header{Time: at, Witness: event.WitnessKube}, Namespace: "shop", Name: fmt.Sprint("web-", i), UID: fmt.Sprint(i), Deleted: gone,
+			Containers: []event.KubeContainer{{Name: "app", Kind: event.KubeApp, ID: event.ContainerID(fmt.Sprint("c", i))}},
+		})
+	}
+	for i := range 3000 {
+		at := noon.Add(time.Duration(i) * time.Second)
+		tell(i, at, false)
+		if i%10 != 0 {
+			tell(i, at.Add(500*time.Millisecond), true)
+		}
+	}
+	late := int(e.opt.Late/time.Second) + int(e.opt.Keep/time.Second)
+	if n, most := len(e.kube.pods), 300+late; n < 300 || n > most {
+		t.Errorf("%d pods are remembered, want 300 to %d", n, most)
+	}
+	if n := len(e.containers); n != len(e.kube.pods) || n != len(e.kube.in) {
+		t.Errorf("%d pods, %d containers in %d pods", len(e.kube.pods), n, len(e.kube.in))
+	}
+}
