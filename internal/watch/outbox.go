@@ -60,7 +60,9 @@ func (b *outbox) put(o event.Observation, revisions []session.Revision) {
 		b.observations = append(b.observations, o)
 	}
 	b.revisions = append(b.revisions, revisions...)
-	b.trim()
+	if b.failing { // else what one observation brought waits, however much it is
+		b.trim()
+	}
 	signal(b.work)
 	if len(revisions) > 0 {
 		signal(b.news)

@@ -494,6 +494,27 @@ func TestRevisionIsStoredSoon(t *testing.T) {
 	})
 }
 
+// TestManyRevisionsAtOnceAreStored: one tick may bring more revisions than may
+// wait for a store that fails.
+func TestManyRevisionsAtOnceAreStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{}
+		b := newOutbox(Options{Keeper: m, UnsavedMax: 10}.withDefaults(), func([]session.Revision) {})
+		written := start(func() { b.run(t.Context()) })
+		var many []session.Revision
+		for i := range 95 {
+			many = append(many, session.Revision{Session: session.Session{ID: session.ID(fmt.Sprint(i))}})
+		}
+		b.put(nil, many)
+		b.put(nil, many)
+		b.close()
+		<-written
+		if len(m.revisions) != 2*len(many) || b.stats.DroppedRevisions != 0 {
+			t.Errorf("%d of %d revisions stored, %d dropped", len(m.revisions), 2*len(many), b.stats.DroppedRevisions)
+		}
+	})
+}
+
 func TestSlowReaderMissesOnlyOutput(t *testing.T) {
 	o := newOutbox(Options{}.withDefaults(), nil)
 	_ = o

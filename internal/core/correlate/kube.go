@@ -27,6 +27,7 @@ type kube struct {
 	clocks          map[string]event.Clock
 	// admissions says that the admission webhook told of a request.
 	admissions bool
+	calm       int // requests that may still come before boundCalls looks again
 }
 
 func newKube() kube {
@@ -41,7 +42,7 @@ type podName struct{ namespace, name string }
 
 const (
 	reviewsMax = 1024    // access reviews remembered
-	callsMax   = 1 << 15 // requests to the API server remembered
+	callsMax   = 1 << 13 // requests to the API server remembered; see boundCalls
 )
 
 func (e *Engine) applyPod(o event.KubePod) {

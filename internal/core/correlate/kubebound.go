@@ -50,19 +50,29 @@ func (e *Engine) forgetPod(name podName) {
 	}
 }
 
-// boundCalls makes room for a request when callsMax are remembered: the quarter
-// about which nothing was told for longest is forgotten. They are streams whose
-// end has not been told, as a rule; when it is, it makes the session anew.
+// boundCalls makes room for a request when callsMax are remembered: those about
+// which nothing was told for longest are forgotten, down to three quarters. They
+// are streams whose end has not been told, as a rule; when it is, it makes the
+// session anew. What has not settled stays, however much it is.
 func (e *Engine) boundCalls() {
-	if len(e.kube.calls) < callsMax {
+	if e.kube.calm > 0 || len(e.kube.calls) < callsMax {
+		e.kube.calm = max(0, e.kube.calm-1)
 		return
 	}
-	calls := slices.SortedFunc(maps.Values(e.kube.calls), func(a, b *call) int {
+	e.kube.calm = callsMax / 4
+	settled := e.now.Add(-e.opt.Settle - e.opt.Window)
+	var calls []*call
+	for _, c := range e.kube.calls {
+		if c.st.lastSeen.Before(settled) {
+			calls = append(calls, c)
+		}
+	}
+	slices.SortFunc(calls, func(a, b *call) int {
 		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
 	})
-	for _, c := range calls[:len(calls)/4] {
+	for _, c := range calls[:min(len(calls), len(e.kube.calls)-callsMax*3/4)] {
 		e.forgot(c.st.firstSeen)
-		if !c.st.firstSeen.IsZero() && c.st.index >= 0 {
+		if c.st.index >= 0 {
 			e.unschedule(c)
 		}
 		if p := c.st.published; p == nil || p.State != session.StateRunning {

@@ -22,20 +22,20 @@ func TestCallsAreBounded(t *testing.T) {
 			Op: event.KubePortForward, Verb: "create", URI: "/", User: event.KubeUser{Name: "ana"}, Code: 101, Namespace: "shop", Pod: fmt.Sprint("web-", i), Nonce: fmt.Sprint(i),
 		})
 	}
-	const all = 2*callsMax + 10
+	const all, most = 8*callsMax + 10, 5*callsMax/4 + 2500 // 2500 have not settled
 	for i := range all {
 		tell(i, event.KubeStarted, forwarded(i))
 	}
-	if n := len(e.kube.calls); n > callsMax || n < callsMax/2 {
+	if n := len(e.kube.calls); n > most || n < callsMax/2 {
 		t.Errorf("%d requests are remembered", n)
 	}
-	if n := len(e.kube.byPod); n > callsMax {
+	if n := len(e.kube.byPod); n > most {
 		t.Errorf("%d pods have requests", n)
 	}
-	if n := len(e.kube.byNonce); n > callsMax {
+	if n := len(e.kube.byNonce); n > most {
 		t.Errorf("%d nonces are remembered", n)
 	}
-	if n := len(e.queue); n > callsMax {
+	if n := len(e.queue); n > most {
 		t.Errorf("%d are in the queue", n)
 	}
 	tell(0, event.KubeComplete, forwarded(all)) // forgotten long ago
