@@ -266,7 +266,6 @@ func (e *Engine) sweep() {
 		}
 	}
 	e.sweepAsks(node)
-	e.sweepPods()
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)

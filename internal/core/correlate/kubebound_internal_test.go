@@ -10,8 +10,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-var noon = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
-
 // Streams whose end nobody tells do not pile up.
 func TestCallsAreBounded(t *testing.T) {
 	e := New(Options{})
@@ -46,29 +44,3 @@ func TestCallsAreBounded(t *testing.T) {
 }
 
 func forwarded(i int) time.Time { return noon.Add(time.Duration(i) * time.Millisecond) }
-
-// Pods that came and went are forgotten, with their containers; those that are
-// there stay.
-func TestPodsAreForgotten(t *testing.T) {
-	e := New(Options{})
-	tell := func(i int, at time.Time, gone bool) {
-		e.Observe(event.KubePod{
-			Header: event.Header{Time: at, Witness: event.WitnessKube}, Namespace: "shop", Name: fmt.Sprint("web-", i), UID: fmt.Sprint(i), Deleted: gone,
-			Containers: []event.KubeContainer{{Name: "app", Kind: event.KubeApp, ID: event.ContainerID(fmt.Sprint("c", i))}},
-		})
-	}
-	for i := range 3000 {
-		at := noon.Add(time.Duration(i) * time.Second)
-		tell(i, at, false)
-		if i%10 != 0 {
-			tell(i, at.Add(500*time.Millisecond), true)
-		}
-	}
-	late := int(e.opt.Late/time.Second) + int(e.opt.Keep/time.Second)
-	if n, most := len(e.kube.pods), 300+late; n < 300 || n > most {
-		t.Errorf("%d pods are remembered, want 300 to %d", n, most)
-	}
-	if n := len(e.containers); n != len(e.kube.pods) || n != len(e.kube.in) {
-		t.Errorf("%d pods, %d containers in %d pods", len(e.kube.pods), n, len(e.kube.in))
-	}
-}
