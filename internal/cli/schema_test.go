@@ -239,7 +239,8 @@ func (b *schemaBuilder) object(t reflect.Type) *schema {
 	if t == reflect.TypeFor[session.Process]() {
 		zero := 0
 		s.Properties["start_boot"] = &schema{Type: "integer", Minimum: &zero, Description: "Start in nanoseconds since boot: with pid, the process's unique name."}
-		s.Required = append(s.Required, "start_boot")
+		s.Properties["start_logged"] = &schema{Type: "integer", Minimum: &zero, Description: "Instead of start_boot, of a process that only a log tells of: the time of its first record there, in nanoseconds since 1970."}
+		s.Required = slices.DeleteFunc(s.Required, func(name string) bool { return name == "uid" || name == "gid" }) // absent where a log has none
 	}
 	slices.Sort(s.Required)
 	return s

@@ -102,6 +102,9 @@ func (l *line) cred(c *event.Cred) {
 	if c.AuditSession != nil {
 		l.Uint("audit_session", uint64(*c.AuditSession))
 	}
+	l.SomeBool("no_uid", c.NoUID)
+	l.SomeBool("no_gid", c.NoGID)
+	l.SomeText("user", c.User)
 	l.End()
 }
 
@@ -115,6 +118,7 @@ func (l *line) argv(a *event.Argv) {
 	l.SomeUint("bytes", uint64(a.Bytes))
 	l.SomeBool("truncated", a.Truncated)
 	l.SomeUint("hash", a.Hash)
+	l.SomeBool("joined", a.Joined)
 	l.End()
 }
 

@@ -70,18 +70,30 @@ func (a arrival) argv() ([]string, bool) {
 		return nil, false
 	}
 	for _, x := range p.execs {
-		if !slices.Equal(x.Argv.Args, runcInit) {
+		if !slices.Equal(x.Argv.Args, runcInit) && !x.Argv.Joined {
 			return x.Argv.Args, !x.Argv.Truncated
 		}
 	}
 	return nil, false
 }
 
+// joined is what the process executed first, where only a joined form is known.
+func (a arrival) joined() (string, bool) {
+	if a.n == nil {
+		return "", false
+	}
+	p := a.n.procs[a.n.root]
+	if p == nil || len(p.execs) == 0 || !p.execs[0].Argv.Joined || len(p.execs[0].Argv.Args) == 0 {
+		return "", false
+	}
+	return p.execs[0].Argv.Args[0], true
+}
+
 // tty reports whether the process had a terminal; known is false when nobody
 // saw.
 func (a arrival) tty() (has, known bool) {
-	if a.n == nil || !a.n.ran() {
-		return false, false
+	if a.n == nil || !a.n.ran() || a.n.reported() {
+		return false, false // a log need not have it
 	}
 	return a.n.procs[a.n.root].execs[0].TTY != "", true
 }
@@ -93,7 +105,13 @@ func (e *Engine) ofPod(a arrival) bool {
 	if a.x != nil {
 		return e.inPod(a.x.container) && randomID(string(a.x.key.id)) && a.x.begun()
 	}
-	return a.n != nil && a.n.fact != nil && a.n.fact.Cause == event.EntryInjected && e.inPod(a.n.where) && e.byShim(a.n)
+	if a.n == nil || a.n.fact == nil || !e.inPod(a.n.where) {
+		return false
+	}
+	if a.n.reported() {
+		return a.n.fact.Cause != event.EntryStart
+	}
+	return a.n.fact.Cause == event.EntryInjected && e.byShim(a.n)
 }
 
 // arrivalsIn lists the commands that came into a container, those of the
@@ -149,6 +167,9 @@ func (e *Engine) fits(a arrival, c *call) bool {
 		return false
 	}
 	argv, whole := a.argv()
+	if joined, ok := a.joined(); ok && !joinedFits(k.argv, joined) {
+		return false
+	}
 	return asAsked(k.argv, argv, whole) && e.manner(a)&mannerOf(k.op) != 0 && e.streamed(a, c)
 }
 

@@ -69,7 +69,10 @@ func (e *Engine) awaitAudit(c subject, t time.Time, settled bool) {
 	}
 }
 
-const gapPending = "who asked is not known yet: the API server's audit log comes late"
+const (
+	gapPending = "who asked is not known yet: the API server's audit log comes late"
+	gapExport  = "the API server's audit log is an export and may lack who asked"
+)
 
 // byNode attributes a to the kubelet itself, to somebody who talks to the
 // kubelet directly, or to a client of the runtime's socket.
@@ -101,6 +104,8 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	switch {
 	case !e.coverage.any(event.WitnessAudit) && !e.coverage.any(event.WitnessAdmission):
 		s.Gaps = append(s.Gaps, "no witness of the API server: who asked there is not known")
+	case e.coverage.partial(event.WitnessAudit, a.began()):
+		s.Gaps = append(s.Gaps, gapExport)
 	case !w.settled:
 		s.Gaps = append(s.Gaps, gapPending)
 	case hook != nil:

@@ -140,7 +140,9 @@ func (e *Engine) isHealthcheck(x *exec) bool {
 		return c.isHealthcheck(x.inspect.Argv, "")
 	}
 	if n := e.entryOf(x); n != nil {
-		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 && !p.execs[0].Argv.Truncated {
+		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 && p.execs[0].Argv.Joined {
+			return c.isHealthcheck(nil, p.execs[0].Argv.String())
+		} else if p != nil && len(p.execs) > 0 && !p.execs[0].Argv.Truncated {
 			return c.isHealthcheck(p.execs[0].Argv.Args, "")
 		}
 	}
@@ -268,8 +270,11 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	begins := s.Started
 	c := e.containers[r.key.container]
 	first := r.first(e, begins)
-	if first {
+	switch {
+	case first:
 		s.Channel = event.ChannelDockerRun
+	case n != nil && n.reported() && r.reported().IsZero():
+		s.Channel = event.ChannelUnknown // a log tells of a process, and nobody of who runs the container
 	}
 	if c.pod != nil {
 		s.Kind, s.Channel = podKind(c.pod), podChannel(c.pod)
@@ -404,10 +409,15 @@ func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
 			by.Exe, by.Argv = p.execs[0].Exe.Path, p.execs[0].Argv
 		}
 	}
-	uid := by.Cred.UID
-	a.UID, a.User, a.LoginUID = &uid, e.users[uid], by.Cred.LoginUID
+	a.User, a.LoginUID = by.Cred.User, by.Cred.LoginUID
+	if uid := by.Cred.UID; !by.Cred.NoUID {
+		a.UID, a.User = &uid, e.users[uid]
+	}
 	a.LoginUser = e.loginName(by.Cred.LoginUID, a.User)
-	a.PID, a.Process, a.Exe, a.Argv = by.ID.PID, by.ID, string(by.Exe), by.Argv.Args
+	a.PID, a.Process, a.Exe = by.ID.PID, by.ID, string(by.Exe)
+	if !by.Argv.Joined {
+		a.Argv = by.Argv.Args
+	}
 	known(s, session.LevelExact, a, viaLineage)
 }
 

@@ -46,6 +46,7 @@ func (e *Engine) container(id event.ContainerID) *container {
 		c = &container{id: id}
 		e.containers[id] = c
 		e.placeAsTold(c)
+		e.learnID(id)
 	}
 	return c
 }
@@ -176,6 +177,9 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 		if ev.Image != "" && !slices.Contains(ev.Forged, "image") {
 			t.Image = ev.Image
 		}
+	}
+	if c.cri != nil && c.pod == nil {
+		t.ContainerName, t.Image = cmp.Or(t.ContainerName, c.cri.Name), cmp.Or(t.Image, c.cri.Image)
 	}
 	return t
 }

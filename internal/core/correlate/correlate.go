@@ -78,6 +78,7 @@ type Engine struct {
 	users      map[uint32]string
 	coverage   coverage
 	containers map[event.ContainerID]*container
+	byShort    map[string][]event.ContainerID // by the first 12 characters
 	execs      map[execKey]*exec
 	runs       map[runKey]*run
 	entries    map[event.ProcessID]*entry
@@ -113,6 +114,7 @@ func New(opt Options) *Engine {
 		opt:          opt.withDefaults(),
 		users:        map[uint32]string{},
 		containers:   map[event.ContainerID]*container{},
+		byShort:      map[string][]event.ContainerID{},
 		execs:        map[execKey]*exec{},
 		runs:         map[runKey]*run{},
 		entries:      map[event.ProcessID]*entry{},

@@ -96,6 +96,12 @@ func (c *coverage) before(t time.Time) bool {
 	return true
 }
 
+// partial reports whether w was a selection at t.
+func (c *coverage) partial(w event.Witness, t time.Time) bool {
+	s := c.at(w, t)
+	return s != nil && s.Partial
+}
+
 // any reports whether w was ever heard of.
 func (c *coverage) any(w event.Witness) bool { return len(c.states[w]) > 0 }
 
@@ -103,10 +109,13 @@ func (c *coverage) any(w event.Witness) bool { return len(c.states[w]) > 0 }
 // from a to b. An empty what asks for any stream.
 func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {
 	s := c.at(w, a)
-	if s == nil || !s.Up {
+	if s == nil || !s.Up || s.Partial {
 		return false
 	}
 	for _, s := range c.states[w] {
+		if s.Time.After(a) && !s.Time.After(b) && s.Partial {
+			return false
+		}
 		if s.Time.After(a) && !s.Time.After(b) && !s.Up {
 			// Down inside the span, unless a later state says that nothing was
 			// missed (From reaches back).

@@ -55,7 +55,7 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 	if where == "" && n.fact.Cause == event.EntryStart && n.runtimeParent() >= 0 {
 		where = event.ContainerID(n.fact.Cgroup) // a runtime by hand, with a name of its own
 	}
-	if where == "" {
+	if where == "" && !n.reported() {
 		return session.Session{}, false // namespaces of its own, but no container: unshare, a systemd unit
 	}
 	s := session.Session{
@@ -66,6 +66,8 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 	argvOfRoot(&s)
 	if x := n.ended(); x != nil {
 		end(&s, x.Time, x.Code)
+	} else if n.reported() && e.teller(n).NoExits {
+		s.State = session.StateUnknown
 	}
 	n.classify(e, &s)
 	e.stamp(&s)
@@ -78,7 +80,7 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 func (n *entry) classify(e *Engine, s *session.Session) {
 	runtime := n.runtimeParent()
 	byShim := runtime+1 < len(n.fact.Lineage) && e.isShimOf(n.where, n.fact.Lineage[runtime+1])
-	reason := "entered beside every service door"
+	reason := beside
 	switch {
 	case n.fact.Cause == event.EntryFound:
 		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
@@ -92,20 +94,23 @@ func (n *entry) classify(e *Engine, s *session.Session) {
 	case e.ofPod(arrival{nil, n}):
 		e.attributeArrival(arrival{nil, n}, s)
 		return
+	case n.reported():
+		n.classifyReported(e, s, runtime, byShim)
+		return
 	case byShim:
 		s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
 		if n.fact.Cause == event.EntryStart {
 			s.Kind = session.KindStart
 		}
 		s.Attribution.Level, s.Actor.Kind = session.LevelNone, session.ActorNone
-		s.Unexplained = session.Unexplained{Is: e.settled(n.born()), Reason: "a runtime started it and no service reported it"}
+		s.Unexplained = session.Unexplained{Is: e.settled(n.born()), Reason: byRuntime}
 		if !s.Unexplained.Is {
 			s.Unexplained.Reason = ""
 		}
 		return
 	case runtime >= 0:
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRunc
-		reason = "the runtime was called by hand, beside every service door"
+		reason = byHand
 	case n.fact.Cause == event.EntryForeignExe:
 		s.Channel = event.ChannelHostChroot
 	case n.fact.InCgroup:
@@ -150,7 +155,7 @@ func (e *Engine) isShimOf(id event.ContainerID, a event.Ancestor) bool {
 			continue
 		}
 		for _, p := range n.fact.Lineage {
-			if isShim(p) {
+			if isShim(p) && p.ID.Logged() == a.ID.Logged() {
 				return p.ID == a.ID
 			}
 		}
@@ -166,6 +171,13 @@ func isShim(a event.Ancestor) bool {
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }
 
+// Why an entry is unexplained.
+const (
+	beside    = "entered beside every service door"
+	byHand    = "the runtime was called by hand, beside every service door"
+	byRuntime = "a runtime started it and no service reported it"
+)
+
 const (
 	gapFound      = "was running when watching began; what it did before is not known"
 	gapFoundEntry = "was running when watching began; how it came in is not known"
@@ -179,6 +191,9 @@ func (e *Engine) showTree(s *session.Session, n *entry) {
 	}
 	if n.fact != nil && n.fact.Cause == event.EntryFound {
 		s.Gaps = append(s.Gaps, gapFound)
+	}
+	if n.reported() {
+		s.Gaps = append(s.Gaps, e.told(n))
 	}
 	if n.total > len(s.Processes) {
 		s.Gaps = append(s.Gaps, "more processes ran than are listed here")
@@ -197,7 +212,7 @@ func shellOnly(ps []session.Process) bool {
 			continue
 		}
 		name := base(p.Exe)
-		if len(p.Argv) > 0 && !slices.Contains(shells, name) {
+		if len(p.Argv) > 0 && !p.ArgvJoined && !slices.Contains(shells, name) {
 			name = strings.TrimPrefix(base(p.Argv[0]), "-") // busybox: the applet is argv[0]
 		}
 		if !slices.Contains(shells, name) {

@@ -98,9 +98,13 @@ func (a *account) entry(n *entry) {
 	f := n.fact
 	parents := make([]string, len(f.Lineage))
 	for i, p := range f.Lineage {
-		parents[i] = fmt.Sprintf("%s[%d]", cmp.Or(base(string(p.Exe)), string(p.Comm)), p.ID.PID)
+		parents[i] = fmt.Sprintf("%s[%s]", cmp.Or(base(string(p.Exe)), string(p.Comm)), orUnknown(p.ID.PID))
 	}
-	a.add(*f, string(f.Cause), "root %d, cgroup %s, parents %s", f.Root.PID, quote(f.Cgroup), strings.Join(parents, " < "))
+	if n.reported() {
+		a.add(*f, string(f.Cause), "pid %s, parents %s", orUnknown(f.Root.PID), cmp.Or(strings.Join(parents, " < "), "not told"))
+	} else {
+		a.add(*f, string(f.Cause), "root %d, cgroup %s, parents %s", f.Root.PID, quote(f.Cgroup), strings.Join(parents, " < "))
+	}
 	if p := n.procs[n.root]; p != nil {
 		for _, x := range p.execs {
 			a.add(x, "", "%s", quote(x.Argv.String()))
@@ -109,6 +113,13 @@ func (a *account) entry(n *entry) {
 			a.add(*p.exit, "", "exit code %d", p.exit.Code)
 		}
 	}
+}
+
+func orUnknown(pid uint32) string {
+	if pid == 0 {
+		return "?"
+	}
+	return strconv.FormatUint(uint64(pid), 10)
 }
 
 // quote shortens and quotes foreign text.

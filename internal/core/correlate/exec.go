@@ -385,11 +385,15 @@ func argvOfRoot(s *session.Session) {
 	}
 	p := s.Processes[0]
 	s.Argv, s.ArgvSource = p.Argv, "process"
+	joined := p.ArgvJoined
 	for _, x := range p.Execs {
 		if !slices.Equal(x.Argv, runcInit) {
-			s.Argv = x.Argv
+			s.Argv, joined = x.Argv, x.ArgvJoined
 			break
 		}
+	}
+	if joined {
+		s.ArgvSource = "log"
 	}
 	s.TTY = s.TTY || p.TTY != ""
 }

@@ -68,12 +68,15 @@ func (e *Engine) placeAsTold(c *container) {
 }
 
 func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
-	c := e.container(o.ID)
-	c.namespace, c.cri = o.Namespace, &o
+	c := e.container(e.wholeID(o.ID))
+	c.namespace = cmp.Or(o.Namespace, c.namespace)
+	if c.cri == nil || o.Witness == event.WitnessContainerd {
+		c.cri = &o
+	}
 	if o.Pod != "" {
 		e.placeInPod(c, podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
 	}
-	e.touchContainer(o.ID)
+	e.touchContainer(c.id)
 }
 
 // podPlace is a container's place in a pod, as the API server or the node's
@@ -119,6 +122,9 @@ func (c *container) place(p podPlace, at time.Time) {
 		return
 	}
 	p.sandbox = p.sandbox || was.sandbox
+	if p.pod == was.pod {
+		p.uid, p.container = cmp.Or(p.uid, was.uid), cmp.Or(p.container, was.container)
+	}
 	newer := !at.Before(was.time)
 	if p.spec == nil || was.spec != nil && !newer {
 		p.spec, p.node, p.owner, p.static = was.spec, was.node, was.owner, was.static

@@ -42,7 +42,9 @@ func (e *Engine) entry(root event.ProcessID) *entry {
 	if n == nil {
 		n = &entry{root: root, procs: map[event.ProcessID]*process{}}
 		e.entries[root] = n
-		e.rootsByPID[root.PID] = append(e.rootsByPID[root.PID], n)
+		if root.PID != 0 {
+			e.rootsByPID[root.PID] = append(e.rootsByPID[root.PID], n)
+		}
 	}
 	return n
 }
@@ -119,8 +121,8 @@ func (e *Engine) place(n *entry, id event.ContainerID) {
 	if id == "" || n.where != "" {
 		return
 	}
-	n.where = id
-	c := e.container(id)
+	n.where = e.wholeID(id)
+	c := e.container(n.where)
 	c.entries = append(c.entries, n)
 	e.placeRun(n)
 }
@@ -249,10 +251,11 @@ func (p *process) show(id event.ProcessID, root *event.SessionEntry) session.Pro
 	out := session.Process{PID: id.PID, ID: id, Forked: len(p.execs) == 0}
 	if p.fork != nil {
 		out.PPID, out.NSPID, out.Start = p.fork.Parent.PID, p.fork.NSPID, p.fork.Time
-		out.UID, out.GID = p.fork.Cred.UID, p.fork.Cred.GID
+		showCred(&out, p.fork.Cred)
 	}
 	if root != nil && root.Root == id {
-		out.Start, out.UID, out.GID = root.Time, root.Cred.UID, root.Cred.GID
+		out.Start = root.Time
+		showCred(&out, root.Cred)
 		if len(root.Lineage) > 0 {
 			out.PPID = root.Lineage[0].ID.PID
 		}
@@ -262,7 +265,7 @@ func (p *process) show(id event.ProcessID, root *event.SessionEntry) session.Pro
 			showExec(&out, x)
 			continue
 		}
-		out.Execs = append(out.Execs, session.Program{Time: x.Time, Argv: x.Argv.Args, Exe: string(x.Exe.Path)})
+		out.Execs = append(out.Execs, session.Program{Time: x.Time, Argv: x.Argv.Args, ArgvJoined: x.Argv.Joined, Exe: string(x.Exe.Path)})
 	}
 	if p.exit != nil {
 		end, code := p.exit.Time, p.exit.Code
@@ -279,7 +282,7 @@ func showExec(out *session.Process, x event.ProcessExec) {
 		out.PPID = x.Parent.PID
 	}
 	out.NSPID = x.NSPID
-	out.Argv = x.Argv.Args
+	out.Argv, out.ArgvJoined = x.Argv.Args, x.Argv.Joined
 	if x.Argv.Truncated {
 		out.ArgvBytes, out.ArgvHash = x.Argv.Bytes, fmt.Sprintf("%016x", x.Argv.Hash)
 	}
@@ -288,5 +291,10 @@ func showExec(out *session.Process, x event.ProcessExec) {
 		out.Filename = f
 	}
 	out.Inode, out.UpperLayer, out.Memfd = x.Exe.Inode, x.Exe.UpperLayer, x.Exe.Memfd
-	out.UID, out.GID, out.TTY = x.Cred.UID, x.Cred.GID, x.TTY
+	out.TTY = x.TTY
+	showCred(out, x.Cred)
+}
+
+func showCred(out *session.Process, c event.Cred) {
+	out.UID, out.GID, out.NoUID, out.NoGID, out.UserName = c.UID, c.GID, c.NoUID, c.NoGID, c.User
 }

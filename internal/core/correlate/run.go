@@ -51,7 +51,7 @@ func (r *run) forget(e *Engine) {
 	c := e.containers[r.key.container]
 	c.runs = slices.DeleteFunc(c.runs, func(o *run) bool { return o == r })
 	if len(c.runs) == 0 && (c.info == nil || c.destroyed()) {
-		delete(e.containers, r.key.container)
+		e.dropContainer(r.key.container)
 		if c.pod != nil {
 			unlist(e.kube.in, c.pod.pod, c.id)
 		}

@@ -42,15 +42,17 @@ type RuntimeTask struct {
 	Running   bool        `json:"running,omitempty"`
 }
 
-// RuntimeContainer is what containerd knows of a container at Time: under CRI,
-// which pod it belongs to.
+// RuntimeContainer is what containerd, or a log, knows of a container at Time:
+// under CRI, which pod it belongs to.
 type RuntimeContainer struct {
 	Header
-	Namespace string      `json:"namespace"`
-	ID        ContainerID `json:"id"`
-	Image     string      `json:"image,omitempty"`
-	Runtime   string      `json:"runtime,omitempty"`
-	// Name is the container's name in its pod.
+	// Namespace is containerd's; empty when another tool's log tells of it.
+	Namespace string `json:"namespace"`
+	// ID is the beginning of the id, at least 12 digits, where a log has no more.
+	ID      ContainerID `json:"id"`
+	Image   string      `json:"image,omitempty"`
+	Runtime string      `json:"runtime,omitempty"`
+	// Name is the container's name in its pod; outside pods, as a log has it.
 	Name         string `json:"name,omitempty"`
 	Pod          string `json:"pod,omitempty"`
 	PodNamespace string `json:"pod_namespace,omitempty"`

@@ -51,3 +51,13 @@ const (
 	WitnessNodes      Witness = "nodes"      // the collector's end of the links to nodes
 	WitnessEngine     Witness = "engine"     // Sallyport itself: ticks, host facts
 )
+
+// The witnesses that are other tools' logs (internal/hostlog, internal/docker/daemonlog).
+const (
+	WitnessFalco     Witness = "falco"      // Falco's alerts
+	WitnessTetragon  Witness = "tetragon"   // Tetragon's export
+	WitnessAuditd    Witness = "auditd"     // the Linux audit log
+	WitnessSysmon    Witness = "sysmon"     // Sysmon, on Linux and Windows
+	WitnessSecurity  Witness = "security"   // the Windows Security log
+	WitnessDockerLog Witness = "docker-log" // the Docker daemon's log
+)

@@ -29,11 +29,26 @@ type BootID string
 
 // ProcessID names one process for ever on one boot: pids are reused, the pair
 // with the start time is not. PID is in the host's pid namespace; Start is in
-// nanoseconds since boot (CLOCK_BOOTTIME), as in task_struct.start_boottime.
+// nanoseconds since boot (CLOCK_BOOTTIME), as in task_struct.start_boottime. Of
+// a process that only a log tells of, see LoggedProcess.
 type ProcessID struct {
 	PID   uint32 `json:"pid"`
 	Start uint64 `json:"start"`
 }
+
+// logged is where Start leaves off to be a time since boot: no host is up for
+// 36 years, and every log is younger than 2006.
+const logged = 1 << 60
+
+// LoggedProcess names a process of which a log tells, and not when it began by
+// the kernel's clock: Start is then the log's own time of its first record, in
+// nanoseconds since 1970. pid is 0 where the log has none.
+func LoggedProcess(pid uint32, first time.Time) ProcessID {
+	return ProcessID{PID: pid, Start: max(logged, uint64(max(0, first.UnixNano())))}
+}
+
+// Logged reports whether p was made by LoggedProcess.
+func (p ProcessID) Logged() bool { return p.Start >= logged }
 
 // IsZero reports whether p names no process.
 func (p ProcessID) IsZero() bool { return p == ProcessID{} }
@@ -57,6 +72,11 @@ type Cred struct {
 	LoginUID *uint32 `json:"login_uid,omitempty"`
 	// AuditSession is audit's session number; absent when unset.
 	AuditSession *uint32 `json:"audit_session,omitempty"`
+	// NoUID and NoGID say that UID and GID are not known, and not 0. User is
+	// then the name that the source has instead, if any.
+	NoUID bool   `json:"no_uid,omitempty"`
+	NoGID bool   `json:"no_gid,omitempty"`
+	User  string `json:"user,omitempty"`
 }
 
 // Executable identifies the file that a process runs, by what the kernel
@@ -85,6 +105,10 @@ type Argv struct {
 	Truncated bool `json:"truncated,omitempty"`
 	// Hash is the FNV-1a 64 of the whole list, present when Truncated.
 	Hash uint64 `json:"hash,omitempty"`
+	// Joined says that the source has no list: Args holds one string, the
+	// command as the source joined it. Where one argument ends is lost, and the
+	// first may be the program's path instead.
+	Joined bool `json:"joined,omitempty"`
 }
 
 // String joins the arguments with blanks, as Docker's events do. It is for

@@ -40,6 +40,7 @@ const (
 	EntryInjected   EntryCause = "injected"   // joined the namespaces of a running container
 	EntryForeignExe EntryCause = "foreignexe" // host namespaces, executable from a container's mounts
 	EntryFound      EntryCause = "found"      // was running when the sensor started; how it came is unknown
+	EntryReported   EntryCause = "reported"   // a log tells of it, and not whether it was a start or an injection
 )
 
 // Ancestor is one parent on the host at the time of an entry.

@@ -33,6 +33,17 @@ type WitnessState struct {
 	DaemonPID uint32 `json:"daemon_pid,omitempty"`
 	// Reason says why it is down or limited, for a person.
 	Reason string `json:"reason,omitempty"`
+	// Partial says that this is a selection (a log that rules, filters or an
+	// export made): what it does not tell may have happened all the same.
+	Partial bool `json:"partial,omitempty"`
+	// NoExits says that it does not tell how processes end.
+	NoExits bool `json:"no_exits,omitempty"`
+	// Lacks lists what its observations never say, in words for a person, for
+	// example "container ids".
+	Lacks []string `json:"lacks,omitempty"`
+	// Precision is the smallest step of its times; absent when it is finer than
+	// a millisecond.
+	Precision Duration `json:"precision,omitempty"`
 }
 
 // Loss says that a witness lost records between From and Time.

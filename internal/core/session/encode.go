@@ -169,13 +169,14 @@ func (w *writer) identity(i *Identity) {
 
 func (w *writer) process(p *Process) {
 	w.Begin()
-	w.Uint("pid", uint64(p.PID))
+	w.SomeUint("pid", uint64(p.PID))
 	w.SomeUint("ppid", uint64(p.PPID))
 	w.SomeUint("ns_pid", uint64(p.NSPID))
 	w.Time("start", p.Start)
 	if p.End != nil {
 		w.Time("end", *p.End)
 	}
+	w.SomeBool("argv_joined", p.ArgvJoined)
 	w.SomeUint("argv_bytes", uint64(p.ArgvBytes))
 	w.SomeText("argv_hash", p.ArgvHash)
 	w.SomeText("exe", p.Exe)
@@ -183,14 +184,23 @@ func (w *writer) process(p *Process) {
 	w.SomeUint("inode", p.Inode)
 	w.SomeBool("upper_layer", p.UpperLayer)
 	w.SomeBool("memfd", p.Memfd)
-	w.Uint("uid", uint64(p.UID))
-	w.Uint("gid", uint64(p.GID))
+	w.SomeText("user_name", p.UserName)
 	w.SomeText("tty", p.TTY)
 	w.exitCode(p.ExitCode)
 	w.SomeInt("signal", int64(p.Signal))
 	w.SomeBool("forked", p.Forked)
 	w.argv(p.Argv)
-	w.Uint("start_boot", p.ID.Start)
+	if p.ID.Logged() {
+		w.SomeUint("start_logged", p.ID.Start)
+	} else {
+		w.SomeUint("start_boot", p.ID.Start)
+	}
+	if !p.NoUID {
+		w.Uint("uid", uint64(p.UID))
+	}
+	if !p.NoGID {
+		w.Uint("gid", uint64(p.GID))
+	}
 	w.SomeText("exe_base64", exact(p.Exe))
 	w.SomeText("filename_base64", exact(p.Filename))
 	list(w, "execs", p.Execs, w.program)
@@ -200,6 +210,7 @@ func (w *writer) process(p *Process) {
 func (w *writer) program(p *Program) {
 	w.Begin()
 	w.Time("time", p.Time)
+	w.SomeBool("argv_joined", p.ArgvJoined)
 	w.SomeText("exe", p.Exe)
 	w.argv(p.Argv)
 	w.SomeText("exe_base64", exact(p.Exe))

@@ -47,6 +47,8 @@ const (
 	StateRunning State = "running"
 	StateEnded   State = "ended"
 	StateFailed  State = "failed" // asked for, but no command ran
+	// StateUnknown: it began, and whoever tells of it never tells of ends.
+	StateUnknown State = "unknown"
 )
 
 // Session is one container administration command from end to end.
@@ -68,13 +70,16 @@ type Session struct {
 
 	// Argv is the command as asked for; absent where none is (attach) or when
 	// only what ran is known (then the first of Processes shows it).
-	Argv       []string `json:"-"`
-	ArgvSource string   `json:"argv_source,omitempty"` // "request", "inspect", "process" or "event" (joined with blanks, quoting lost)
-	TTY        bool     `json:"tty"`
-	User       string   `json:"user,omitempty"`       // user asked for inside the container
-	Privileged bool     `json:"privileged,omitempty"` // asked for by the request
-	Path       string   `json:"path,omitempty"`       // of a copy, inside the container; of a proxy, the URL's
-	Direction  string   `json:"direction,omitempty"`  // of a copy: "in" or "out"
+	Argv []string `json:"-"`
+	// ArgvSource is "request", "inspect" or "process"; of a command of which
+	// only one joined string is known, its quoting lost, "event" (Docker's) or
+	// "log" (another tool's).
+	ArgvSource string `json:"argv_source,omitempty"`
+	TTY        bool   `json:"tty"`
+	User       string `json:"user,omitempty"`       // user asked for inside the container
+	Privileged bool   `json:"privileged,omitempty"` // asked for by the request
+	Path       string `json:"path,omitempty"`       // of a copy, inside the container; of a proxy, the URL's
+	Direction  string `json:"direction,omitempty"`  // of a copy: "in" or "out"
 
 	// Processes is the tree as it ran, in order of start, the root first. At
 	// most MaxProcesses are kept here; ProcessesTotal counts all.
@@ -197,7 +202,7 @@ type Target struct {
 // Process is one process of a session. A program that was replaced by execve
 // in the same process is a further entry in Execs.
 type Process struct {
-	PID   uint32          `json:"pid"`
+	PID   uint32          `json:"pid,omitempty"` // absent where a log has none
 	PPID  uint32          `json:"ppid,omitempty"`
 	NSPID uint32          `json:"ns_pid,omitempty"`
 	ID    event.ProcessID `json:"-"` // (pid, start in ns since boot): see start_boot
@@ -206,6 +211,8 @@ type Process struct {
 	Start time.Time  `json:"start"`
 	End   *time.Time `json:"end,omitempty"`
 	Argv  []string   `json:"-"`
+	// ArgvJoined says that Argv is one string, as a log has the whole command.
+	ArgvJoined bool `json:"argv_joined,omitempty"`
 	// ArgvBytes and ArgvHash (FNV-1a 64, hex) describe the whole list when Argv
 	// holds only its beginning.
 	ArgvBytes  uint32 `json:"argv_bytes,omitempty"`
@@ -217,9 +224,14 @@ type Process struct {
 	Memfd      bool   `json:"memfd,omitempty"`
 	UID        uint32 `json:"uid"`
 	GID        uint32 `json:"gid"`
-	TTY        string `json:"tty,omitempty"`
-	ExitCode   *int   `json:"exit_code,omitempty"`
-	Signal     int    `json:"signal,omitempty"`
+	// NoUID and NoGID say that UID and GID are not known; in JSON they are then
+	// absent. UserName is the name that a log has instead.
+	NoUID    bool   `json:"-"`
+	NoGID    bool   `json:"-"`
+	UserName string `json:"user_name,omitempty"`
+	TTY      string `json:"tty,omitempty"`
+	ExitCode *int   `json:"exit_code,omitempty"`
+	Signal   int    `json:"signal,omitempty"`
 	// Forked says that no execve was seen: the process runs its parent's
 	// program (a subshell, a busybox applet).
 	Forked bool `json:"forked,omitempty"`
@@ -231,7 +243,9 @@ type Process struct {
 type Program struct {
 	Time time.Time `json:"time"`
 	Argv []string  `json:"-"`
-	Exe  string    `json:"exe,omitempty"`
+	// ArgvJoined is as in Process.
+	ArgvJoined bool   `json:"argv_joined,omitempty"`
+	Exe        string `json:"exe,omitempty"`
 }
 
 // Unexplained says whether a session lacks its other half.

@@ -50,7 +50,10 @@ type actorJSON struct {
 type processJSON struct {
 	plainProcess
 	argvJSON
-	StartBoot      uint64        `json:"start_boot"`
+	StartBoot      uint64        `json:"start_boot,omitempty"` // absent where no kernel told
+	StartLogged    uint64        `json:"start_logged,omitempty"`
+	UID            *uint32       `json:"uid,omitempty"`
+	GID            *uint32       `json:"gid,omitempty"`
 	ExeBase64      string        `json:"exe_base64,omitempty"`
 	FilenameBase64 string        `json:"filename_base64,omitempty"`
 	Execs          []programJSON `json:"execs,omitempty"`
@@ -154,7 +157,14 @@ func (d *decoder) actor(w actorJSON) Actor {
 
 func (d *decoder) process(w processJSON) Process {
 	p := Process(w.plainProcess)
-	p.ID = event.ProcessID{PID: p.PID, Start: w.StartBoot}
+	p.ID = event.ProcessID{PID: p.PID, Start: cmp.Or(w.StartBoot, w.StartLogged)}
+	p.UID, p.GID, p.NoUID, p.NoGID = 0, 0, w.UID == nil, w.GID == nil
+	if w.UID != nil {
+		p.UID = *w.UID
+	}
+	if w.GID != nil {
+		p.GID = *w.GID
+	}
 	p.Argv, p.Exe, p.Filename = d.argv(w.argvJSON), d.text(p.Exe, w.ExeBase64), d.text(p.Filename, w.FilenameBase64)
 	p.Execs = each(w.Execs, d.program)
 	return p

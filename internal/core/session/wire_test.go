@@ -21,7 +21,14 @@ func TestWireFormLosesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := gen.Draw(t, "session")
 		for i := range want.Processes { // written once, as pid
-			want.Processes[i].ID.PID = want.Processes[i].PID
+			p := &want.Processes[i]
+			p.ID.PID = p.PID
+			if p.NoUID { // there is nothing to be written
+				p.UID = 0
+			}
+			if p.NoGID {
+				p.GID = 0
+			}
 		}
 		b, err := json.Marshal(want)
 		if err != nil {
@@ -58,10 +65,20 @@ func encodeActor(a Actor) actorJSON {
 }
 
 func encodeProcess(p Process) processJSON {
-	return processJSON{
+	w := processJSON{
 		plainProcess: plainProcess(p), argvJSON: encodeArgv(p.Argv), StartBoot: p.ID.Start,
 		ExeBase64: exact(p.Exe), FilenameBase64: exact(p.Filename), Execs: each(p.Execs, encodeProgram),
 	}
+	if p.ID.Logged() {
+		w.StartBoot, w.StartLogged = 0, p.ID.Start
+	}
+	if !p.NoUID {
+		w.UID = &p.UID
+	}
+	if !p.NoGID {
+		w.GID = &p.GID
+	}
+	return w
 }
 
 func encodeProgram(p Program) programJSON {

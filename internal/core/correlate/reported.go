@@ -1,0 +1,171 @@
+package correlate
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// What a log tells of a process is less than what the kernel sensor sees: it is
+// a selection, and the way in is known only as far as the parents are. Nothing
+// follows from what it does not tell.
+
+// reported reports whether a log told of n, and not the kernel sensor.
+func (n *entry) reported() bool { return n.fact != nil && n.fact.Witness != event.WitnessKernel }
+
+// teller returns what is known of the witness that told of n.
+func (e *Engine) teller(n *entry) event.WitnessState {
+	if s := e.coverage.at(n.fact.Witness, n.born()); s != nil {
+		return *s
+	}
+	return event.WitnessState{Header: event.Header{Witness: n.fact.Witness}}
+}
+
+// told says in words what rests on a log only.
+func (e *Engine) told(n *entry) string {
+	w := e.teller(n)
+	out := "the processes are those that the log of " + string(w.Witness) + " has, and perhaps not all"
+	if len(w.Lacks) > 0 {
+		out += "; it does not tell " + strings.Join(w.Lacks, ", ")
+	}
+	return out
+}
+
+// classifyReported says by which way an entry came that a log told of. Only
+// somebody who calls a runtime by hand shows in the parents that a log has.
+func (n *entry) classifyReported(e *Engine, s *session.Session, runtime int, byShim bool) {
+	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
+	if n.fact.Cause == event.EntryStart {
+		s.Kind = session.KindStart
+	}
+	none(s)
+	switch {
+	case runtime >= 0 && !byShim && runtime+1 < len(n.fact.Lineage) && isNamed(n.fact.Lineage[runtime+1]):
+		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRunc
+		s.Unexplained = session.Unexplained{Is: true, Reason: byHand}
+		e.attributeLineage(n, runtime, s)
+	case runtime < 0 && !startedByShim(n):
+		s.Gaps = append(s.Gaps, "how it came in is not known: the log does not show what started it from outside")
+	case !e.doorWatched(n.born()):
+		s.Gaps = append(s.Gaps, "a runtime started it; no service was watched, so who asked is not known")
+	case !e.settled(n.born()):
+	default:
+		s.Unexplained = session.Unexplained{Is: true, Reason: byRuntime}
+	}
+}
+
+// doorWatched reports whether a service that can have asked for what began at t
+// was watched without a gap: only then its silence says something.
+func (e *Engine) doorWatched(t time.Time) bool {
+	for _, w := range []event.Witness{event.WitnessDocker, event.WitnessContainerd, event.WitnessAudit, event.WitnessAdmission} {
+		if e.coverage.whole(w, "", t, t.Add(e.opt.Window)) {
+			return true
+		}
+	}
+	return false
+}
+
+// isNamed reports whether anything but the pid of a is known.
+func isNamed(a event.Ancestor) bool { return a.Exe != "" || a.Comm != "" }
+
+// startedByShim reports whether the nearest parent is a shim: the runtime
+// between them was gone when the log looked, or has no record.
+func startedByShim(n *entry) bool { return len(n.fact.Lineage) > 0 && isShim(n.fact.Lineage[0]) }
+
+// joinedFits reports whether a command of which only a joined form is known can
+// be argv. Blanks and quotes are not compared, nor what stands for argv[0]: some
+// logs put the program's path there. What does not speak against it fits.
+func joinedFits(argv []string, joined string) bool {
+	if len(argv) == 0 {
+		return false
+	}
+	if squeeze(strings.Join(argv, "")) == squeeze(joined) {
+		return true
+	}
+	_, rest, _ := strings.Cut(joined, " ")
+	return squeeze(strings.Join(argv[1:], "")) == squeeze(rest)
+}
+
+// squeeze leaves out what joining may have added or lost.
+func squeeze(s string) string {
+	return strings.Map(func(r rune) rune {
+		switch r {
+		case ' ', '\t', '\n', '\r', '"', '\'', '\\':
+			return -1
+		}
+		return r
+	}, s)
+}
+
+// isShort reports whether id is the beginning of a container's id (Falco gives
+// 12 digits, Tetragon 31) and neither a whole one nor a name.
+func isShort(id event.ContainerID) bool {
+	return len(id) >= 12 && len(id) < 64 && strings.Trim(string(id), "0123456789abcdef") == ""
+}
+
+// wholeID returns the whole id of a container of which a log gives the beginning,
+// if exactly one known container has it, and else id.
+func (e *Engine) wholeID(id event.ContainerID) event.ContainerID {
+	if !isShort(id) {
+		return id
+	}
+	found := id
+	for _, whole := range e.byShort[id.Short()] {
+		switch {
+		case len(whole) != 64 || !strings.HasPrefix(string(whole), string(id)):
+		case found != id:
+			return id // two fit
+		default:
+			found = whole
+		}
+	}
+	return found
+}
+
+// learnID notes a container's id. To a whole one it moves what a log told of the
+// container by the beginning of its id.
+func (e *Engine) learnID(id event.ContainerID) {
+	e.byShort[id.Short()] = append(e.byShort[id.Short()], id)
+	if len(id) != 64 {
+		return
+	}
+	for _, other := range slices.Clone(e.byShort[id.Short()]) {
+		if other != id && isShort(other) && e.wholeID(other) == id {
+			e.move(e.containers[other], e.containers[id])
+		}
+	}
+}
+
+// move gives the container to what is known of the container from, which is the
+// same one under the beginning of its id.
+func (e *Engine) move(from, to *container) {
+	for _, r := range from.runs {
+		delete(e.runs, r.key)
+		r.key.container = to.id
+		if e.runs[r.key] == nil {
+			e.runs[r.key] = r
+			to.runs = append(to.runs, r)
+		}
+	}
+	for _, n := range from.entries {
+		n.where = to.id
+		to.entries = append(to.entries, n)
+		e.touchEntry(n, true)
+	}
+	if to.cri == nil {
+		to.cri = from.cri
+	}
+	if from.pod != nil {
+		unlist(e.kube.in, from.pod.pod, from.id)
+		e.placeInPod(to, *from.pod, from.pod.time)
+	}
+	e.dropContainer(from.id)
+}
+
+func (e *Engine) dropContainer(id event.ContainerID) {
+	delete(e.containers, id)
+	unlist(e.byShort, id.Short(), id)
+}
