@@ -145,15 +145,15 @@ const commandMax = 64 << 10
 
 // command returns what was asked for, or what ran when that is all there is.
 func command(s *session.Session) string {
-	argv := s.Argv
+	argv, joined := s.Argv, joinedArgv(s)
 	if len(argv) == 0 && len(s.Processes) > 0 {
-		argv = s.Processes[0].Argv
+		argv, joined = s.Processes[0].Argv, s.Processes[0].ArgvJoined
 	}
 	if s.Kind == session.KindCopy {
 		return "copy " + s.Direction + " " + printable.Text(s.Path)
 	}
 	if len(argv) > 0 {
-		return shortCommand(argv)
+		return processArgv(argv, joined)
 	}
 	switch s.Kind {
 	case session.KindAttach, session.KindForward, session.KindIdentity:
@@ -163,6 +163,9 @@ func command(s *session.Session) string {
 	}
 	return ""
 }
+
+// joinedArgv reports whether the command is one string, its quoting lost.
+func joinedArgv(s *session.Session) bool { return s.ArgvSource == "event" || s.ArgvSource == "log" }
 
 // shortCommand returns argv escaped and cut to commandMax bytes before that.
 func shortCommand(argv []string) string {

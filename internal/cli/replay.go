@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,24 +21,37 @@ import (
 func newReplay(env *environment) *cobra.Command {
 	var asJSON, revisions bool
 	var show string
+	v := evidence{stderr: env.stderr}
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
-		Short: "Run the engine over captured observations, offline",
+		Short: "Run the engine over captured observations and other tools' logs, offline",
 		Long: `Run the same engine as "sallyport up" over files of "sallyport capture": on any
-system, without root, with the same output on every run. Several files are
+system, without root, with the same output on every run. Several captures are
 played one after the other as one history: give files of one host, oldest first.
 
-A damaged file is played up to the damage, which is named; exit status 3.
-Times are in UTC.`,
+Logs of other tools are read, too, plain, gzip or zstd, and merged with the rest
+by time. What they are is told from their first records, or by --format:
+` + formatsHelp() + `
+A log says less than the witnesses of "up": what it lacks is unknown, and nothing
+follows from what it does not tell. Standard error says what became of each file.
+
+A damaged file is played up to the damage, which is named, and a record that is
+not understood is left out and quoted; exit status 3. Times are in UTC.`,
 		Args: cobra.MinimumNArgs(1),
 		Example: `  sallyport replay today.capture
   sallyport replay today.capture --show 4t7k
-  sallyport replay today.capture --json | jq -r .id`,
+  sallyport replay today.capture --json | jq -r .id
+  sallyport replay tetragon.log.gz kube-audit.log
+  sallyport replay falco.json eks-audit.json
+  sallyport replay /var/log/audit/audit.log docker-events.json --node edge1
+  sallyport replay sysmon.xml --format winevent`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return env.replay(cmd.Context(), files, replayOutput{asJSON, revisions, show})
+			return env.replay(cmd.Context(), files, &v, replayOutput{asJSON, revisions, show})
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&v.format, "format", "", "the logs are of the format `NAME`, whatever they begin with")
+	f.StringVar(&v.node, "node", "", "logs that name no node are of `NODE`")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")
 	f.StringVar(&show, "show", "", "print all there is on the session whose `ID` begins so")
@@ -51,15 +65,30 @@ type replayOutput struct {
 	show      string
 }
 
-func (env *environment) replay(ctx context.Context, files []string, out replayOutput) error {
+// formatsHelp lists the formats of other tools' logs.
+func formatsHelp() string {
+	var b strings.Builder
+	for _, f := range logFormats() {
+		fmt.Fprintf(&b, "  %-14s %s\n", f.name, f.about)
+	}
+	return b.String()
+}
+
+func (env *environment) replay(ctx context.Context, files []string, v *evidence, out replayOutput) error {
+	input, err := v.read(ctx, files)
+	if err != nil {
+		return err
+	}
 	render := env.renderer()
 	render.zone = time.UTC
 	each, history := env.eachRevision(render, out)
-	result, broken := replay.Play(readAll(ctx, files), correlate.Options{}, each)
+	result, broken := replay.Play(input, correlate.Options{}, each)
 	if ctx.Err() != nil {
 		return nil
 	}
-	var err error
+	if broken == nil && v.faulty {
+		broken = &failure{code: ExitIncomplete}
+	}
 	switch {
 	case out.show != "":
 		err = env.replayed(render, result.Sessions, history, out)

@@ -112,10 +112,10 @@ func (r renderer) header(w *writer, s *session.Session) {
 	r.who(w, s)
 	r.field(w, "container", "%s", target(&s.Target))
 	if len(s.Argv) > 0 {
-		r.field(w, "command", "%s", shortCommand(s.Argv))
+		r.field(w, "command", "%s", processArgv(s.Argv, joinedArgv(s)))
 	}
-	if s.ArgvSource == "event" {
-		r.field(w, "", "(from an event that joins arguments with blanks: the quoting is lost)")
+	if joinedArgv(s) {
+		r.field(w, "", "(from %s that joins arguments with blanks: the quoting is lost)", map[string]string{"event": "an event", "log": "a log"}[s.ArgvSource])
 	}
 	switch {
 	case s.Direction != "":

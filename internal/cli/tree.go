@@ -61,14 +61,30 @@ func children(processes []session.Process) map[int][]int {
 
 func (r renderer) process(w *writer, p *session.Process, first, rest string) {
 	for _, e := range p.Execs {
-		w.line("%s%d  %s  %s", first, p.PID, shortCommand(e.Argv), r.palette.paint(styleDim, "then became"))
+		w.line("%s%s  %s  %s", first, pidText(p.PID), processArgv(e.Argv, e.ArgvJoined), r.palette.paint(styleDim, "then became"))
 		first = rest
 	}
-	w.line("%s%d  %s  %s", first, p.PID, processCommand(p), r.palette.paint(styleDim, processDetail(p)))
+	w.line("%s%s  %s  %s", first, pidText(p.PID), processCommand(p), r.palette.paint(styleDim, processDetail(p)))
+}
+
+// pidText is a pid, or that a log has none.
+func pidText(pid uint32) string {
+	if pid == 0 {
+		return "?"
+	}
+	return strconv.FormatUint(uint64(pid), 10)
+}
+
+// processArgv is a command as a list, or as the one string that a log has.
+func processArgv(argv []string, joined bool) string {
+	if joined {
+		return printable.Cut(printable.Text(strings.Join(argv, " ")), commandMax)
+	}
+	return shortCommand(argv)
 }
 
 func processCommand(p *session.Process) string {
-	text := shortCommand(p.Argv)
+	text := processArgv(p.Argv, p.ArgvJoined)
 	if p.Forked {
 		text += " (forked only: no exec seen)"
 	}
@@ -89,7 +105,12 @@ func processDetail(p *session.Process) string {
 	if p.Memfd {
 		parts = append(parts, "from memory, no file")
 	}
-	parts = append(parts, "uid "+strconv.FormatUint(uint64(p.UID), 10))
+	switch {
+	case !p.NoUID:
+		parts = append(parts, "uid "+strconv.FormatUint(uint64(p.UID), 10))
+	case p.UserName != "":
+		parts = append(parts, "user "+printable.Text(p.UserName))
+	}
 	if p.TTY != "" {
 		parts = append(parts, printable.Text(p.TTY))
 	}
@@ -98,7 +119,7 @@ func processDetail(p *session.Process) string {
 		parts = append(parts, "killed by signal "+strconv.Itoa(p.Signal))
 	case p.ExitCode != nil:
 		parts = append(parts, "exit "+strconv.Itoa(*p.ExitCode))
-	case p.End == nil:
+	case p.End == nil && !p.ID.Logged(): // no log tells of all ends
 		parts = append(parts, "running")
 	}
 	return strings.Join(parts, ", ")
@@ -117,15 +138,15 @@ func (r renderer) timeline(w *writer, s *session.Session) {
 	for i := range s.Processes {
 		p := &s.Processes[i]
 		for _, e := range p.Execs {
-			moments = append(moments, moment{e.Time, fmt.Sprintf("%d runs %s", p.PID, shortCommand(e.Argv))})
+			moments = append(moments, moment{e.Time, fmt.Sprintf("%s runs %s", pidText(p.PID), processArgv(e.Argv, e.ArgvJoined))})
 		}
-		born := fmt.Sprintf("%d runs %s", p.PID, shortCommand(p.Argv))
+		born := fmt.Sprintf("%s runs %s", pidText(p.PID), processArgv(p.Argv, p.ArgvJoined))
 		if p.Forked {
-			born = fmt.Sprintf("%d is forked", p.PID)
+			born = fmt.Sprintf("%s is forked", pidText(p.PID))
 		}
 		moments = append(moments, moment{p.Start, born})
 		if p.End != nil {
-			moments = append(moments, moment{*p.End, fmt.Sprintf("%d ends", p.PID)})
+			moments = append(moments, moment{*p.End, fmt.Sprintf("%s ends", pidText(p.PID))})
 		}
 	}
 	if s.Ended != nil {

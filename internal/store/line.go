@@ -81,6 +81,7 @@ func (l *line) exit(o *event.ProcessExit) {
 	}
 	l.Int("code", int64(o.Code))
 	l.SomeInt("signal", int64(o.Signal))
+	l.SomeBool("no_code", o.NoCode)
 }
 
 func (l *line) process(name string, id event.ProcessID) {

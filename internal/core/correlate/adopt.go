@@ -89,7 +89,7 @@ func (o *orphan) derive(*Engine) (session.Session, bool) {
 	}
 	s := o.old
 	if o.exit != nil {
-		end(&s, o.exit.Time, o.exit.Code)
+		endOf(&s, o.exit)
 		s.Gaps = union(s.Gaps, []string{gapInterrupted})
 		return s, true
 	}

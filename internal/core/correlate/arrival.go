@@ -77,16 +77,18 @@ func (a arrival) argv() ([]string, bool) {
 	return nil, false
 }
 
-// joined is what the process executed first, where only a joined form is known.
+// joined is what the process executed first, where only a joined form is known,
+// and all of that.
 func (a arrival) joined() (string, bool) {
 	if a.n == nil {
 		return "", false
 	}
 	p := a.n.procs[a.n.root]
-	if p == nil || len(p.execs) == 0 || !p.execs[0].Argv.Joined || len(p.execs[0].Argv.Args) == 0 {
+	if p == nil || len(p.execs) == 0 {
 		return "", false
 	}
-	return p.execs[0].Argv.Args[0], true
+	v := p.execs[0].Argv
+	return v.String(), v.Joined && !v.Truncated
 }
 
 // tty reports whether the process had a terminal; known is false when nobody
@@ -163,14 +165,27 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if until, ends := e.hi(c); ends && a.began().After(until) {
 		return false
 	}
-	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec {
+	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec && !k.unsaid {
 		return false
 	}
+	return a.ran(k) && e.manner(a)&mannerOf(k.op) != 0 && e.streamed(a, c)
+}
+
+// ran reports whether what a executed can be the command of a request.
+func (a arrival) ran(k ask) bool {
 	argv, whole := a.argv()
-	if joined, ok := a.joined(); ok && !joinedFits(k.argv, joined) {
-		return false
+	joined, ok := a.joined()
+	switch {
+	case k.unsaid && k.argv == nil, argv == nil && !ok:
+		return true
+	case k.joined && ok:
+		return squeeze(k.argv[0]) == squeeze(joined) || joinedFits(strings.Fields(k.argv[0]), joined)
+	case k.joined:
+		return !whole || joinedFits(argv, k.argv[0])
+	case ok:
+		return joinedFits(k.argv, joined)
 	}
-	return asAsked(k.argv, argv, whole) && e.manner(a)&mannerOf(k.op) != 0 && e.streamed(a, c)
+	return asAsked(k.argv, argv, whole)
 }
 
 // asAsked reports whether a process that executed ran can come from a request

@@ -50,7 +50,9 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 		known(s, session.LevelStrong, actors[0], viaWindow)
 	}
 	if len(w.calls) == 1 {
-		s.Argv, s.ArgvSource, s.TTY = c.ask().argv, "request", c.ask().tty
+		if k := c.ask(); k.argv != nil || !k.unsaid {
+			s.Argv, s.ArgvSource, s.TTY = k.argv, k.argvSource(), k.tty
+		}
 		if f := c.fact(); f != nil {
 			s.AuditID = f.ID
 		}

@@ -69,6 +69,8 @@ type ask struct {
 	container string
 	node      string
 	argv      []string
+	joined    bool // argv is one string
+	unsaid    bool // what is empty of container, argv and tty is not known
 	tty       bool
 	stdin     bool
 	path      string
@@ -80,7 +82,8 @@ func (c *call) ask() ask {
 	if f := c.fact(); f != nil {
 		a := ask{
 			op: f.Op, verb: f.Verb, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
-			argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, ports: f.Ports, object: f.Object,
+			argv: f.Argv, joined: f.Joined, unsaid: f.NoQuery, tty: f.TTY, stdin: f.Stdin, path: f.Path, ports: f.Ports,
+			object: f.Object,
 		}
 		if a.object == nil && c.adm != nil {
 			a.object = c.adm.Object
@@ -92,6 +95,14 @@ func (c *call) ask() ask {
 		op: f.Op, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
 		argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, object: f.Object,
 	}
+}
+
+// argvSource says where the command of a session is known from.
+func (a ask) argvSource() string {
+	if a.joined {
+		return "log"
+	}
+	return "request"
 }
 
 func (c *call) pod() podName { return c.ask().pod }

@@ -33,7 +33,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		Target: e.targetOfCall(c), Path: a.path,
 	}
 	if a.argv != nil {
-		s.ArgvSource = "request"
+		s.ArgvSource = a.argvSource()
 	}
 	if f := c.fact(); f != nil {
 		s.AuditID = f.ID

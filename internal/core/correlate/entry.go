@@ -65,10 +65,9 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 	e.showTree(&s, n)
 	argvOfRoot(&s)
 	if x := n.ended(); x != nil {
-		end(&s, x.Time, x.Code)
-	} else if n.reported() && e.teller(n).NoExits {
-		s.State = session.StateUnknown
+		endOf(&s, x)
 	}
+	e.unsure(&s, n, nil)
 	n.classify(e, &s)
 	e.stamp(&s)
 	s.Evidence = n.evidence(e)
@@ -163,10 +162,12 @@ func (e *Engine) isShimOf(id event.ContainerID, a event.Ancestor) bool {
 	return true
 }
 
+// isShim reports whether a is what a service has start processes in containers:
+// a shim of containerd, conmon, or on Windows the container's own agent.
 func isShim(a event.Ancestor) bool {
 	name := base(string(a.Exe))
 	return strings.HasPrefix(name, "containerd-shim") || strings.HasPrefix(string(a.Comm), "containerd-shim") ||
-		name == "conmon" || a.Comm == "conmon"
+		name == "conmon" || a.Comm == "conmon" || strings.EqualFold(string(a.Comm), "CExecSvc.exe")
 }
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

@@ -110,7 +110,11 @@ func (a *account) entry(n *entry) {
 			a.add(x, "", "%s", quote(x.Argv.String()))
 		}
 		if p.exit != nil {
-			a.add(*p.exit, "", "exit code %d", p.exit.Code)
+			if p.exit.NoCode {
+				a.add(*p.exit, "", "exit code not told")
+			} else {
+				a.add(*p.exit, "", "exit code %d", p.exit.Code)
+			}
 		}
 	}
 }

@@ -329,6 +329,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	}
 	x.command(e, &s)
 	x.outcome(e, &s, n)
+	e.unsure(&s, n, x.docker)
 	if a := (arrival{x, n}); e.ofPod(a) {
 		if e.partOfCopy(a) != nil {
 			return session.Session{}, false
@@ -479,19 +480,24 @@ func deref(p *int) int {
 func conclude(s *session.Session, n *entry, exited *event.RuntimeEvent, die *event.DockerEvent) {
 	switch {
 	case n != nil && n.ended() != nil:
-		end(s, n.ended().Time, n.ended().Code)
+		endOf(s, n.ended())
 	case exited != nil:
 		at := exited.ExitedAt
 		if at.IsZero() {
 			at = exited.Time
 		}
 		end(s, at, deref(exited.ExitCode))
-	case n != nil: // the root still runs, whatever Docker says
+	case n != nil && !n.reported(): // the root still runs, whatever Docker says
 	case die != nil && die.ExitCode != nil && !slices.Contains(die.Forged, "exitCode"):
 		end(s, die.Time, *die.ExitCode)
 	case die != nil:
 		s.State, s.Ended = session.StateEnded, &die.Time
 	}
+}
+
+func endOf(s *session.Session, x *event.ProcessExit) {
+	at := x.Time
+	s.State, s.Ended, s.ExitCode = session.StateEnded, &at, codeOf(x)
 }
 
 func end(s *session.Session, at time.Time, code int) {

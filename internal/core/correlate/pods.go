@@ -43,6 +43,9 @@ func (p *pods) apply(o event.KubePod) {
 		p.newest = o.Time
 	}
 	p.sweep()
+	if !p.knowsMore(&o) {
+		return
+	}
 	l := p.life(&o)
 	switch {
 	case l == nil: // no room
@@ -57,6 +60,22 @@ func (p *pods) apply(o event.KubePod) {
 		}
 		p.place(l, &o)
 	}
+}
+
+// knowsMore reports whether o is worth noting: a log knows no more of a pod than
+// where it runs, and what it says goes when the API server speaks.
+func (p *pods) knowsMore(o *event.KubePod) bool {
+	name := podName{o.Namespace, o.Name}
+	if o.Witness.Log() {
+		return len(p.lives[name]) == 0
+	}
+	for _, l := range slices.Clone(p.lives[name]) {
+		if l.pod.Witness.Log() {
+			p.forget(l)
+			unlist(p.lives, name, l)
+		}
+	}
+	return true
 }
 
 // life returns the life that o is about, a new one when there is none.

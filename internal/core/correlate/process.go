@@ -268,10 +268,18 @@ func (p *process) show(id event.ProcessID, root *event.SessionEntry) session.Pro
 		out.Execs = append(out.Execs, session.Program{Time: x.Time, Argv: x.Argv.Args, ArgvJoined: x.Argv.Joined, Exe: string(x.Exe.Path)})
 	}
 	if p.exit != nil {
-		end, code := p.exit.Time, p.exit.Code
-		out.End, out.ExitCode, out.Signal = &end, &code, p.exit.Signal
+		end := p.exit.Time
+		out.End, out.ExitCode, out.Signal = &end, codeOf(p.exit), p.exit.Signal
 	}
 	return out
+}
+
+func codeOf(x *event.ProcessExit) *int {
+	if x.NoCode {
+		return nil
+	}
+	code := x.Code
+	return &code
 }
 
 func showExec(out *session.Process, x event.ProcessExec) {
@@ -283,7 +291,7 @@ func showExec(out *session.Process, x event.ProcessExec) {
 	}
 	out.NSPID = x.NSPID
 	out.Argv, out.ArgvJoined = x.Argv.Args, x.Argv.Joined
-	if x.Argv.Truncated {
+	if x.Argv.Truncated && x.Argv.Hash != 0 {
 		out.ArgvBytes, out.ArgvHash = x.Argv.Bytes, fmt.Sprintf("%016x", x.Argv.Hash)
 	}
 	out.Exe = string(x.Exe.Path)

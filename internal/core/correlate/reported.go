@@ -14,7 +14,7 @@ import (
 // follows from what it does not tell.
 
 // reported reports whether a log told of n, and not the kernel sensor.
-func (n *entry) reported() bool { return n.fact != nil && n.fact.Witness != event.WitnessKernel }
+func (n *entry) reported() bool { return n.fact != nil && n.fact.Witness.Log() }
 
 // teller returns what is known of the witness that told of n.
 func (e *Engine) teller(n *entry) event.WitnessState {
@@ -22,6 +22,29 @@ func (e *Engine) teller(n *entry) event.WitnessState {
 		return *s
 	}
 	return event.WitnessState{Header: event.Header{Witness: n.fact.Witness}}
+}
+
+// unsure says of a session that seems to run that nobody knows, when only logs
+// tell of it that need not tell of ends.
+func (e *Engine) unsure(s *session.Session, n *entry, docker []event.DockerEvent) {
+	if s.State != session.StateRunning {
+		return
+	}
+	silent := func(w event.Witness, t time.Time) bool {
+		at := e.coverage.at(w, t)
+		return w.Log() && at != nil && at.NoExits
+	}
+	switch {
+	case n != nil && n.fact != nil && silent(n.fact.Witness, n.born()):
+		s.State = session.StateUnknown
+	case n == nil && len(docker) > 0:
+		for _, ev := range docker {
+			if !silent(ev.Witness, ev.Time) {
+				return
+			}
+		}
+		s.State = session.StateUnknown
+	}
 }
 
 // told says in words what rests on a log only.

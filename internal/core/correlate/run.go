@@ -193,6 +193,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	}
 	r.command(e, &s)
 	r.outcome(e, &s, n)
+	e.unsure(&s, n, nil)
 	e.attributeRun(r, n, &s)
 	e.stamp(&s)
 	s.Evidence = r.evidence(e, n)

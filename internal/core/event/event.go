@@ -61,3 +61,13 @@ const (
 	WitnessSecurity  Witness = "security"   // the Windows Security log
 	WitnessDockerLog Witness = "docker-log" // the Docker daemon's log
 )
+
+// Log reports whether w is another tool's log. It is a selection: what it does
+// not tell may have happened.
+func (w Witness) Log() bool {
+	switch w {
+	case WitnessFalco, WitnessTetragon, WitnessAuditd, WitnessSysmon, WitnessSecurity, WitnessDockerLog:
+		return true
+	}
+	return false
+}

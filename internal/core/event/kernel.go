@@ -91,6 +91,8 @@ type ProcessExit struct {
 	// Code is the exit status; 128+Signal when a signal killed the process.
 	Code   int `json:"code"`
 	Signal int `json:"signal,omitempty"`
+	// NoCode says that the status is not known, and not 0.
+	NoCode bool `json:"no_code,omitempty"`
 }
 
 // Service is a service door: who listens on a socket.

@@ -49,6 +49,11 @@ type KubeRequest struct {
 	Argv  []string `json:"argv,omitempty"`
 	TTY   bool     `json:"tty,omitempty"`
 	Stdin bool     `json:"stdin,omitempty"`
+	// NoQuery says that the log does not have the URI's query: Container, Argv,
+	// TTY and Stdin are then not known, and not empty. Joined says that Argv is
+	// known all the same, as one string with its quoting lost.
+	NoQuery bool `json:"no_query,omitempty"`
+	Joined  bool `json:"joined,omitempty"`
 	// Path is what follows "/proxy" of pods/proxy, services/proxy and
 	// nodes/proxy, without the query.
 	Path string `json:"path,omitempty"`

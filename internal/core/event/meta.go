@@ -36,7 +36,8 @@ type WitnessState struct {
 	// Partial says that this is a selection (a log that rules, filters or an
 	// export made): what it does not tell may have happened all the same.
 	Partial bool `json:"partial,omitempty"`
-	// NoExits says that it does not tell how processes end.
+	// NoExits says that it need not tell how processes end: one that did not end
+	// may have.
 	NoExits bool `json:"no_exits,omitempty"`
 	// Lacks lists what its observations never say, in words for a person, for
 	// example "container ids".
