@@ -17,6 +17,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/corpus/story"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -143,7 +144,7 @@ func observation(line []byte) (event.Observation, error) {
 	if err := json.Unmarshal(again, &b); err != nil {
 		return nil, err
 	}
-	if diff := subset(a, b, ""); diff != "" {
+	if diff := story.Diff(a, b, ""); diff != "" {
 		return nil, fmt.Errorf("not the wire form: %s", diff)
 	}
 	return o, nil
@@ -229,14 +230,14 @@ func (s written) check(t *testing.T, got []session.Session) {
 	free := slices.Clone(objects)
 	background := func(o any) bool { return o.(map[string]any)["started"].(string) < s.begin() }
 	for n, want := range s.sessions {
-		i := slices.IndexFunc(free, func(o any) bool { return subset(want, o, "") == "" })
+		i := slices.IndexFunc(free, func(o any) bool { return story.Diff(want, o, "") == "" })
 		if i >= 0 {
 			free = slices.Delete(free, i, i+1)
 			continue
 		}
 		nearest := "there is none left"
 		if i := slices.IndexFunc(free, func(o any) bool { return !background(o) }); i >= 0 {
-			nearest = subset(want, free[i], "")
+			nearest = story.Diff(want, free[i], "")
 		}
 		t.Errorf("no session is as the story says in line %d: %s", n+1, nearest)
 	}
@@ -249,76 +250,5 @@ func (s written) check(t *testing.T, got []session.Session) {
 			t.Logf("session:\n%s", b)
 		}
 		t.Logf("the story:\n%s", s.comment)
-	}
-}
-
-// subset says where want is not contained in got, "" when it is. Of objects
-// only the fields that want has are compared, and null stands for a field that
-// is absent; arrays are compared element by element.
-func subset(want, got any, at string) string {
-	switch want := want.(type) {
-	case map[string]any:
-		obj, ok := got.(map[string]any)
-		if !ok {
-			return fmt.Sprintf("%s: want an object, got %v", at, got)
-		}
-		for _, k := range slices.Sorted(maps.Keys(want)) {
-			v, has := obj[k]
-			if want[k] == nil {
-				if has {
-					return fmt.Sprintf("%s.%s: want none, got %v", at, k, v)
-				}
-				continue
-			}
-			if !has {
-				return fmt.Sprintf("%s.%s: want %v, got none", at, k, want[k])
-			}
-			if diff := subset(want[k], v, at+"."+k); diff != "" {
-				return diff
-			}
-		}
-		return ""
-	case []any:
-		list, ok := got.([]any)
-		if !ok || len(list) != len(want) {
-			return fmt.Sprintf("%s: want %v, got %v", at, want, got)
-		}
-		for i := range want {
-			if diff := subset(want[i], list[i], fmt.Sprintf("%s[%d]", at, i)); diff != "" {
-				return diff
-			}
-		}
-		return ""
-	}
-	if want != got {
-		return fmt.Sprintf("%s: want %v, got %v", at, want, got)
-	}
-	return ""
-}
-
-func TestSubset(t *testing.T) {
-	parse := func(s string) (v any) {
-		if err := json.Unmarshal([]byte(s), &v); err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	for _, tc := range []struct {
-		want, got string
-		ok        bool
-	}{
-		{`{"a":1}`, `{"a":1,"b":2}`, true},
-		{`{"a":1}`, `{"a":2}`, false},
-		{`{"a":1}`, `{}`, false},
-		{`{"a":null}`, `{"b":1}`, true},
-		{`{"a":null}`, `{"a":0}`, false},
-		{`{"a":[{"x":1}]}`, `{"a":[{"x":1,"y":2}]}`, true},
-		{`{"a":[{"x":1}]}`, `{"a":[{"x":1},{"x":2}]}`, false},
-		{`{"a":[]}`, `{"a":[1]}`, false},
-		{`{"a":"1"}`, `{"a":1}`, false},
-	} {
-		if diff := subset(parse(tc.want), parse(tc.got), ""); (diff == "") != tc.ok {
-			t.Errorf("subset(%s, %s) = %q", tc.want, tc.got, diff)
-		}
 	}
 }

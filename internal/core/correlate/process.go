@@ -207,6 +207,9 @@ func (n *entry) execID() event.ExecID {
 		return ""
 	}
 	args := n.fact.Lineage[i].Argv.Args
+	if n.fact.Lineage[i].Argv.Joined { // the id is looked for among execs that are known: no more is claimed
+		args = strings.Fields(n.fact.Lineage[i].Argv.String())
+	}
 	at := slices.Index(args, "--pid-file")
 	if at < 0 || at+1 >= len(args) || !slices.Contains(args[:at], "exec") {
 		return ""

@@ -24,8 +24,11 @@ func (rec *record) get(name string) string {
 // started takes Sysmon's event 1.
 func (r *Reader) started(rec record) ([]event.Observation, error) {
 	pid, err := pidOf(rec.get("ProcessId"))
-	if err != nil || rec.get("ProcessGuid") == "" {
-		return nil, errors.Join(errNoProcess, err)
+	if err == nil && rec.get("ProcessGuid") == "" {
+		err = errNoProcess
+	}
+	if err != nil {
+		return nil, err
 	}
 	ppid, err := pidOf(rec.get("ParentProcessId"))
 	if err != nil {
@@ -50,8 +53,11 @@ func (r *Reader) started(rec record) ([]event.Observation, error) {
 // ended takes Sysmon's event 5, which has no status.
 func (r *Reader) ended(rec record) ([]event.Observation, error) {
 	pid, err := pidOf(rec.get("ProcessId"))
-	if err != nil || rec.get("ProcessGuid") == "" {
-		return nil, errors.Join(errNoProcess, err)
+	if err == nil && rec.get("ProcessGuid") == "" {
+		err = errNoProcess
+	}
+	if err != nil {
+		return nil, err
 	}
 	return r.sysmon.Exit(rec.utc(), rec.computer, guid(rec.get("ProcessGuid")), pid, nil, 0), nil
 }
@@ -59,8 +65,11 @@ func (r *Reader) ended(rec record) ([]event.Observation, error) {
 // created takes the Security log's event 4688.
 func (r *Reader) created(rec record) ([]event.Observation, error) {
 	pid, err := pidOf(rec.get("NewProcessId"))
-	if err != nil || pid == 0 {
-		return nil, errors.Join(errNoProcess, err)
+	if err == nil && pid == 0 {
+		err = errNoProcess
+	}
+	if err != nil {
+		return nil, err
 	}
 	ppid, err := pidOf(rec.get("ProcessId"))
 	if err != nil {
@@ -84,8 +93,11 @@ func (r *Reader) created(rec record) ([]event.Observation, error) {
 // exited takes the Security log's event 4689.
 func (r *Reader) exited(rec record) ([]event.Observation, error) {
 	pid, err := pidOf(rec.get("ProcessId"))
-	if err != nil || pid == 0 {
-		return nil, errors.Join(errNoProcess, err)
+	if err == nil && pid == 0 {
+		err = errNoProcess
+	}
+	if err != nil {
+		return nil, err
 	}
 	status, err := strconv.ParseUint(rec.get("Status"), 0, 32)
 	if err != nil {
