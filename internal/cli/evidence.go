@@ -78,7 +78,7 @@ var captureMark = []byte(`{"sallyport_capture"`)
 const sniffed = 10
 
 // formatOf tells what a file is by its first records; nil for a capture, and for
-// what is nothing that is known: then opening it as a capture says so.
+// an empty file: opening it as a capture says so.
 func formatOf(file string) (*logFormat, error) {
 	f, err := logfile.Open(file)
 	if err != nil {
@@ -107,7 +107,10 @@ func formatOf(file string) (*logFormat, error) {
 	}
 	switch len(found) {
 	case 0:
-		return nil, nil
+		if len(bytes.TrimSpace(head)) == 0 {
+			return nil, nil
+		}
+		return nil, fail(ExitUsage, "--format NAME, one of "+logFormatNames(), "%s: neither a capture nor a log that is known", file)
 	case 1:
 		return &found[0], nil
 	}

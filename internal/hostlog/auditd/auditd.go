@@ -20,9 +20,12 @@ package auditd
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -31,7 +34,7 @@ import (
 )
 
 var (
-	shape       = regexp.MustCompile(`^(?:node=(\S+) )?type=(\S+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,12})\):`)
+	shape       = regexp.MustCompile(`^(?:node=([!-~]{1,255}) )?type=(\S+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,12})\):`)
 	interpreted = regexp.MustCompile(`^(?:node=\S+ )?type=\S+ msg=audit\([^)]*[^0-9.:)][^)]*\) ?:`)
 )
 
@@ -43,7 +46,7 @@ func Sniff(record []byte) bool { return shape.Match(record) || interpreted.Match
 type Reader struct {
 	tracker *lineage.Tracker
 	events  map[id]*syscall
-	queue   []*syscall // in the order in which their first records came
+	queue   []*syscall // in order of time and serial
 	newest  time.Time
 	other   int
 }
@@ -68,8 +71,8 @@ func (r *Reader) Other() int { return r.other }
 // id names an event.
 type id struct {
 	node   string
-	time   int64
-	serial string
+	time   int64 // in milliseconds
+	serial int64
 }
 
 // ErrInterpreted says that a log is the output of ausearch -i, in which names
@@ -105,9 +108,13 @@ func (r *Reader) Record(line []byte) ([]event.Observation, error) {
 	if at.After(r.newest) {
 		r.newest = at
 	}
-	key := id{string(part(1)), at.UnixMilli(), string(part(5))}
+	serial, err := strconv.ParseInt(string(part(5)), 10, 64)
+	if err != nil {
+		return nil, errShape
+	}
+	key := id{string(part(1)), at.UnixMilli(), serial}
 	body, _, _ := bytes.Cut(line[m[1]:], []byte{0x1d})
-	err := r.take(key, at, string(part(2)), body)
+	err = r.take(key, at, string(part(2)), body)
 	return r.ready(false), err
 }
 
@@ -119,7 +126,10 @@ func (r *Reader) take(key id, at time.Time, kind string, body []byte) error {
 		if e == nil {
 			e = &syscall{id: key, at: at}
 			r.events[key] = e
-			r.queue = append(r.queue, e)
+			i, _ := slices.BinarySearchFunc(r.queue, e, func(a, b *syscall) int {
+				return cmp.Or(cmp.Compare(a.id.time, b.id.time), cmp.Compare(a.id.serial, b.id.serial))
+			})
+			r.queue = slices.Insert(r.queue, i, e)
 		}
 		return e.record(kind, body)
 	case "PROCTITLE", "EOE": // the last records of an event

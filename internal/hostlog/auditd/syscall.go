@@ -134,6 +134,9 @@ func (e *syscall) field(key string, value []byte) error {
 
 // terminal turns "pts0" into "pts/0".
 func terminal(s string) string {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < '!' || r > '~' }) {
+		return ""
+	}
 	if n, ok := strings.CutPrefix(s, "pts"); ok && n != "" && n[0] != '/' {
 		return "pts/" + n
 	}

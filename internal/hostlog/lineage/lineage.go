@@ -90,7 +90,8 @@ type process struct {
 	place     Place
 	container event.ContainerID
 	self      event.Ancestor
-	parents   []event.Ancestor
+	parent    *process         // nil when not known, or forgotten
+	above     []event.Ancestor // of a process without a record: its own parents
 	// starting is the container that a runtime made for this shim, and whose
 	// first process has not shown yet.
 	starting event.ContainerID
@@ -144,11 +145,11 @@ func (t *Tracker) Exec(s Seen) []event.Observation {
 	case !p.entry.IsZero() && (s.Container == "" || p.container == "" || s.Container == p.container):
 	case enters:
 		out = append(out, t.entry(&s, p, parent, again))
-	default:
-		if s.Place == Inside {
-			p.place, p.container = Inside, s.Container
-			t.Inside++
-		}
+	case s.Place == Inside:
+		p.place, p.container = Inside, s.Container
+		t.Inside++
+	case s.Place == Host:
+		p.place = Host
 	}
 	p.self = event.Ancestor{ID: p.id, Comm: s.Name, Exe: cmp.Or(s.Exe.Path, s.Filename), Argv: s.Argv, Cred: s.Cred, TTY: s.TTY}
 	t.starts(p, parent)
@@ -203,8 +204,8 @@ func (t *Tracker) parent(s *Seen) *process {
 		p.id.PID = s.PPID
 	}
 	p.self.ID = p.id
-	for _, a := range s.Parents[1:] {
-		p.parents = append(p.parents, a.Ancestor)
+	for _, a := range s.Parents[1:min(len(s.Parents), parentsMax)] {
+		p.above = append(p.above, a.Ancestor)
 	}
 	if s.ParentKey != "" {
 		p.keys = []string{s.ParentKey}
@@ -238,8 +239,7 @@ func (t *Tracker) process(s *Seen, parent *process) (p *process, again bool) {
 		p.keys = []string{s.Key}
 	}
 	if parent != nil {
-		p.entry, p.container, p.place = parent.entry, parent.container, parent.place
-		p.parents = slices.Clip(append([]event.Ancestor{parent.self}, parent.parents[:min(len(parent.parents), parentsMax-1)]...))
+		p.entry, p.container, p.place, p.parent = parent.entry, parent.container, parent.place, parent
 	}
 	t.keep(p)
 	return p, false
@@ -251,8 +251,7 @@ func (t *Tracker) enters(s *Seen, p, parent *process) bool {
 	if exe := cmp.Or(s.Exe.Path, s.Filename); isRuntime(s.Name, exe) || isShim(s.Name, exe) {
 		return false // it is on its way in, or lets others in
 	}
-	from := p.parents
-	outside := len(from) > 0 && starts(from[0])
+	outside := p.parent != nil && starts(p.parent.self)
 	if s.Place != Inside {
 		return outside && s.Place == Unknown
 	}
@@ -261,7 +260,7 @@ func (t *Tracker) enters(s *Seen, p, parent *process) bool {
 		return true
 	case parent != nil && parent != p:
 		return parent.place == Host
-	case len(from) > 0 || p.place != Unknown:
+	case p.parent != nil || p.place != Unknown:
 		return p.place == Host
 	}
 	return true // nothing at all is known of where it came from
@@ -271,9 +270,9 @@ func (t *Tracker) enters(s *Seen, p, parent *process) bool {
 func (t *Tracker) entry(s *Seen, p, parent *process, again bool) event.Observation {
 	e := event.SessionEntry{
 		Header: t.head(s.Time, s.Node), Root: p.id, Outer: p.entry, Cause: event.EntryReported, AtExec: again,
-		Container: s.Container, Cred: s.Cred, Lineage: p.parents,
+		Container: s.Container, Cred: s.Cred, Lineage: p.lineage(),
 	}
-	from := door(p.parents)
+	from := door(e.Lineage)
 	e.Container = cmp.Or(e.Container, from.container)
 	first := from.op == opCreate || s.NSPID == 1
 	if parent != nil && parent.starting != "" && from.op == opNone {
@@ -284,7 +283,7 @@ func (t *Tracker) entry(s *Seen, p, parent *process, again bool) event.Observati
 	switch {
 	case first && s.PID != 0: // nobody can tell two starts without pids apart
 		e.Cause = event.EntryStart
-	case from.op == opExec, s.Injected, s.NSPID > 1 && len(p.parents) > 0 && starts(p.parents[0]):
+	case from.op == opExec, s.Injected, s.NSPID > 1 && p.parent != nil && starts(p.parent.self):
 		e.Cause = event.EntryInjected
 	}
 	p.entry, p.container, p.place = p.id, e.Container, Inside
@@ -305,10 +304,22 @@ func parentID(s *Seen, p, parent *process) event.ProcessID {
 	switch {
 	case parent != nil && parent != p:
 		return parent.id
-	case len(p.parents) > 0:
-		return p.parents[0].ID
+	case p.parent != nil:
+		return p.parent.id
 	}
 	return event.ProcessID{PID: s.PPID}
+}
+
+// lineage lists the parents of p, the nearest first.
+func (p *process) lineage() []event.Ancestor {
+	var out []event.Ancestor
+	for q := p.parent; q != nil && len(out) < parentsMax; q = q.parent {
+		out = append(out, q.self)
+		if q.parent == nil {
+			out = append(out, q.above...)
+		}
+	}
+	return out[:min(len(out), parentsMax)]
 }
 
 func (t *Tracker) keep(p *process) {
@@ -329,7 +340,7 @@ func (t *Tracker) forget(p *process) {
 	if p.gone {
 		return
 	}
-	p.gone = true
+	p.gone, p.parent = true, nil
 	for _, k := range p.keys {
 		if t.byKey[k] == p {
 			delete(t.byKey, k)

@@ -1,6 +1,7 @@
 package lineage
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -87,7 +88,7 @@ func ofRuntime(args []string) way {
 				i++
 			}
 		case w.op != opNone:
-			w.container = event.ContainerID(a)
+			w.container = idOf(a)
 			return w
 		case a == "exec":
 			w.op = opExec
@@ -112,5 +113,17 @@ func ofShim(args []string) event.ContainerID {
 	if value("-namespace", "--namespace") == "k8s.io" {
 		return "" // -id is the pod's sandbox
 	}
-	return event.ContainerID(value("-id", "--id", "-c", "--cid"))
+	return idOf(value("-id", "--id", "-c", "--cid"))
+}
+
+// identifier is what containerd takes for an id (pkg/identifiers); runc takes as
+// much.
+var identifier = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$`)
+
+// idOf returns s when it can be a container's id.
+func idOf(s string) event.ContainerID {
+	if !identifier.MatchString(s) {
+		return ""
+	}
+	return event.ContainerID(s)
 }

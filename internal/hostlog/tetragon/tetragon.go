@@ -45,8 +45,8 @@ type Reader struct {
 func New() *Reader {
 	return &Reader{
 		tracker: lineage.New(event.WitnessState{
-			Header: event.Header{Witness: event.WitnessTetragon},
-			Lacks:  []string{"argv[0]", "where one argument ends", "groups", "terminals"},
+			Header: event.Header{Witness: event.WitnessTetragon}, NoExits: true, // filters may leave them out
+			Lacks: []string{"argv[0]", "where one argument ends", "groups", "terminals"},
 		}),
 		whole: map[string]event.ContainerID{},
 	}
@@ -112,8 +112,11 @@ var errNoProcess = errors.New("an event without exec_id, pid and time")
 // processes give nothing.
 func (r *Reader) Record(data []byte) ([]event.Observation, error) {
 	if !bytes.Contains(data, []byte(`"process_exec"`)) && !bytes.Contains(data, []byte(`"process_exit"`)) {
-		r.other++
-		return nil, valid(data)
+		err := valid(data)
+		if err == nil {
+			r.other++
+		}
+		return nil, err
 	}
 	var rec record
 	if err := plainjson.Unmarshal(data, &rec); err != nil {

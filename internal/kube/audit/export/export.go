@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -121,12 +122,16 @@ func (w *wrapper) columns() bool {
 
 var (
 	errForm = errors.New("not in this form")
+	errUTF8 = errors.New("not UTF-8, as JSON is")
 	// ErrColumns says that a record is a row of a table.
 	ErrColumns = fmt.Errorf("rows of a Log Analytics table are %w: export the resource logs to storage or Event Hubs", logfile.ErrRefused)
 )
 
 // Record reads one record.
 func (r *Reader) Record(data []byte) ([]event.Observation, error) {
+	if !utf8.Valid(data) {
+		return nil, errUTF8
+	}
 	switch r.form {
 	case Native:
 		return r.native(data)
