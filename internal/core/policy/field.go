@@ -282,8 +282,11 @@ func processFields() []field {
 		get("start", cel.TimestampType, func(p *session.Process) ref.Val { return types.Timestamp{Time: p.Start} }),
 		get("argv", textList, func(p *session.Process) ref.Val {
 			l := list{n: len(p.Argv), at: func(i int) ref.Val { return types.String(p.Argv[i]) }}
-			if p.ArgvHash != "" {
+			if p.ArgvHash != "" || p.ArgvJoined {
 				l.rest = unknownOf("processes.argv")
+			}
+			if p.ArgvJoined {
+				l.n = 0
 			}
 			return &l
 		}),
@@ -291,8 +294,8 @@ func processFields() []field {
 		get("filename", cel.StringType, func(p *session.Process) ref.Val { return text(p.Filename) }),
 		get("upper_layer", cel.BoolType, func(p *session.Process) ref.Val { return types.Bool(p.UpperLayer) }),
 		get("memfd", cel.BoolType, func(p *session.Process) ref.Val { return types.Bool(p.Memfd) }),
-		get("uid", cel.IntType, func(p *session.Process) ref.Val { return types.Int(p.UID) }),
-		get("gid", cel.IntType, func(p *session.Process) ref.Val { return types.Int(p.GID) }),
+		get("uid", cel.IntType, func(p *session.Process) ref.Val { return orNoNumber(p.UID, !p.NoUID, "processes.uid") }),
+		get("gid", cel.IntType, func(p *session.Process) ref.Val { return orNoNumber(p.GID, !p.NoGID, "processes.gid") }),
 		get("tty", cel.StringType, func(p *session.Process) ref.Val { return text(p.TTY) }),
 		get("exit_code", cel.IntType, func(p *session.Process) ref.Val {
 			if p.ExitCode == nil {
@@ -307,6 +310,14 @@ func processFields() []field {
 			return &list{n: len(e), at: func(i int) ref.Val { return &object{programType, &program{argv: e[i].Argv, exe: e[i].Exe}} }}
 		}),
 	}
+}
+
+// orNoNumber is a number, or unknown where a log does not have it.
+func orNoNumber(n uint32, known bool, path string) ref.Val {
+	if !known {
+		return unknownOf(path)
+	}
+	return types.Int(n)
 }
 
 func orUnknown(s, path string) ref.Val {
@@ -331,10 +342,10 @@ func programs(processes []session.Process) []*program {
 	for i := range processes {
 		p := &processes[i]
 		for j := range p.Execs {
-			all = append(all, &program{argv: p.Execs[j].Argv, exe: p.Execs[j].Exe})
+			all = append(all, &program{argv: arguments(p.Execs[j].Argv, p.Execs[j].ArgvJoined), exe: p.Execs[j].Exe, truncated: p.Execs[j].ArgvJoined})
 		}
 		if !p.Forked {
-			all = append(all, &program{p.Argv, p.Exe, p.ArgvHash != "", p})
+			all = append(all, &program{arguments(p.Argv, p.ArgvJoined), p.Exe, p.ArgvHash != "" || p.ArgvJoined, p})
 		}
 	}
 	return all

@@ -76,7 +76,7 @@ func (v *view) command() ref.Val {
 	switch {
 	case len(argv) > 0 && rest == nil:
 		return types.String(strings.Join(argv, " "))
-	case v.s.ArgvSource == "event" && len(v.s.Argv) > 0:
+	case joined(v.s) && len(v.s.Argv) > 0:
 		return types.String(v.s.Argv[0])
 	case rest != nil:
 		return unknownOf("command")

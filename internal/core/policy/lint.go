@@ -136,11 +136,11 @@ func enums() map[string][]string {
 		return out
 	}
 	all := map[string][]string{
-		"state":             text(session.StateRunning, session.StateEnded, session.StateFailed),
+		"state":             text(session.StateRunning, session.StateEnded, session.StateFailed, session.StateUnknown),
 		"attribution.level": text(session.LevelExact, session.LevelStrong, session.LevelSet, session.LevelNone),
 		"actor.kind":        text(session.ActorUnix, session.ActorKubernetes, session.ActorTLS, session.ActorNone),
 		"direction":         {"in", "out"},
-		"argv_source":       {"request", "inspect", "process", "event"},
+		"argv_source":       {"request", "inspect", "process", "event", "log"},
 	}
 	for _, k := range kinds() {
 		all["kind"] = append(all["kind"], string(k))

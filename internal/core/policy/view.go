@@ -101,28 +101,53 @@ func family(c event.Channel) string {
 func (v *view) argv() ([]string, *types.Unknown) {
 	s := v.s
 	switch {
-	case len(s.Argv) > 0 && s.ArgvSource == "event": // joined with blanks: what the arguments were is lost
+	case len(s.Argv) > 0 && joined(s): // with blanks: what the arguments were is lost
 		if len(s.Processes) > 0 && len(s.Processes[0].Argv) > 0 {
-			return processArgv(first(&s.Processes[0]))
+			return firstArgv(&s.Processes[0])
 		}
 		return nil, unknownOf("argv")
 	case len(s.Argv) > 0:
 		return s.Argv, nil
 	case len(s.Processes) > 0:
-		return processArgv(first(&s.Processes[0]))
+		return firstArgv(&s.Processes[0])
 	case !hasProcesses(s.Kind), v.before && s.ArgvSource == "request":
 		return nil, nil
 	}
 	return nil, unknownOf("argv")
 }
 
+// joined reports whether the command is one string, its quoting lost.
+func joined(s *session.Session) bool { return s.ArgvSource == "event" || s.ArgvSource == "log" }
+
+// logged reports whether only another tool's log tells of what ran: it is a
+// selection, and need not say everything of what it has.
+func logged(s *session.Session) bool { return len(s.Processes) > 0 && s.Processes[0].ID.Logged() }
+
 // first returns the first program of a process: what it ran later is not what
 // entered.
-func first(p *session.Process) ([]string, bool) {
+func first(p *session.Process) (argv []string, truncated bool) {
 	if len(p.Execs) > 0 {
 		return p.Execs[0].Argv, false
 	}
 	return p.Argv, p.ArgvHash != ""
+}
+
+// firstArgv returns the arguments of the first program of a process. Of a joined
+// command none is known.
+func firstArgv(p *session.Process) ([]string, *types.Unknown) {
+	argv, truncated := first(p)
+	if p.ArgvJoined && len(p.Execs) == 0 || len(p.Execs) > 0 && p.Execs[0].ArgvJoined {
+		return nil, unknownOf("argv")
+	}
+	return processArgv(argv, truncated)
+}
+
+// arguments returns an argument list, none where only a joined form is known.
+func arguments(argv []string, joined bool) []string {
+	if joined {
+		return nil
+	}
+	return argv
 }
 
 func processArgv(argv []string, truncated bool) ([]string, *types.Unknown) {
@@ -137,7 +162,7 @@ func (v *view) tty() ref.Val {
 	switch {
 	case s.TTY:
 		return types.True
-	case v.asked(), len(s.Processes) > 0, !hasProcesses(s.Kind) && s.Kind != session.KindAttach:
+	case v.asked(), len(s.Processes) > 0 && !logged(s), !hasProcesses(s.Kind) && s.Kind != session.KindAttach:
 		return types.False
 	}
 	return unknownOf("tty")
@@ -147,7 +172,7 @@ func (v *view) tty() ref.Val {
 func (v *view) moreProcesses() *types.Unknown {
 	s := v.s
 	switch {
-	case v.before && hasProcesses(s.Kind),
+	case v.before && hasProcesses(s.Kind), logged(s),
 		s.ProcessesTotal > len(s.Processes), s.LostRecords > 0,
 		len(s.Processes) == 0 && hasProcesses(s.Kind) && s.State != session.StateFailed:
 		return unknownOf("processes")
