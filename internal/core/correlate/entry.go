@@ -20,7 +20,7 @@ func (n *entry) forget(e *Engine) {
 		c.entries = slices.DeleteFunc(c.entries, func(o *entry) bool { return o == n })
 	}
 	if n.fact != nil {
-		unlist(e.rootsByExec, n.execID(), n)
+		unlist(e.rootsByExec, n.named, n)
 	}
 }
 

@@ -275,7 +275,7 @@ func (e *Engine) namedBy(n *entry) *exec {
 	if n.fact == nil || n.ran() && e.coverage.whole(event.WitnessContainerd, "", n.born(), n.born()) {
 		return nil
 	}
-	for _, x := range e.execsByID[n.execID()] {
+	for _, x := range e.execsByID[n.named] {
 		if x.container == n.where && len(x.pids()) == 0 {
 			return x
 		}

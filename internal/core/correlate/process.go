@@ -16,6 +16,7 @@ type entry struct {
 	st    state
 	root  event.ProcessID
 	fact  *event.SessionEntry // nil while only its processes were seen
+	named event.ExecID        // as the runtime's arguments have it; see execID
 	where event.ContainerID   // by the entry itself or by the root's exec
 	procs map[event.ProcessID]*process
 	total int // processes ever; of those beyond procsMax, the births that were seen
@@ -65,9 +66,10 @@ func (e *Engine) applyEntry(o event.SessionEntry) {
 	n := e.entry(o.Root)
 	if n.fact == nil || o.Cause != event.EntryFound {
 		n.fact = &o
+		n.named = n.execID()
 	}
 	n.process(o.Root)
-	if id := n.execID(); id != "" && !slices.Contains(e.rootsByExec[id], n) {
+	if id := n.named; id != "" && !slices.Contains(e.rootsByExec[id], n) {
 		e.rootsByExec[id] = append(e.rootsByExec[id], n)
 	}
 	e.place(n, o.Container)
