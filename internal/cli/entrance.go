@@ -106,3 +106,9 @@ func (e *entrance) tell() (out []begun) {
 	}
 	return out
 }
+
+// pending reports whether the kubelet has asked for argv by itself, and it has
+// not begun.
+func (e *entrance) pending(argv string) bool {
+	return slices.ContainsFunc(e.marks, func(m mark) bool { return m.what == markAsked && !m.stream && !m.told && m.argv == argv })
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
@@ -18,15 +19,20 @@ type starts struct {
 	gate *admission.Gate
 
 	mu         sync.Mutex
-	containers map[event.ContainerID]*inPod // guarded by mu
-	pods       map[podName]int              // guarded by mu; containers of each
-	seeing     bool                         // guarded by mu; the kernel sensor is up
+	containers map[event.ContainerID]*inPod  // guarded by mu
+	pods       map[podName]int               // guarded by mu; containers of each
+	probes     map[event.ContainerID]periods // guarded by mu; of specifications that have some
+	seeing     bool                          // guarded by mu; the kernel sensor is up
 }
+
+// periods are those of a container's probes, by argv.
+type periods = map[string][]time.Duration
 
 // inPod is a container of a pod.
 type inPod struct {
 	admission.Command // without argv
 	entrance
+	rhythm
 }
 
 type podName struct{ namespace, name string }
@@ -35,8 +41,8 @@ type podName struct{ namespace, name string }
 const startsMax = 16384
 
 func newStarts(o admission.GateOptions) *starts {
-	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName]int{}}
-	o.Covered = s.covers
+	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName]int{}, probes: map[event.ContainerID]periods{}}
+	o.Covered, o.Company = s.covers, s.company
 	s.gate = admission.NewGate(o)
 	return s
 }
@@ -46,6 +52,23 @@ func (s *starts) covers(namespace, pod string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seeing && s.pods[podName{namespace, pod}] > 0
+}
+
+// company reports whether the kubelet runs the same command by itself just now, or
+// is about to: nothing would tell its process from another.
+func (s *starts) company(c admission.Command, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, k := range s.containers {
+		if k.Namespace != c.Namespace || k.Pod != c.Pod || c.Container != "" && k.Container != c.Container {
+			continue
+		}
+		k.periods = s.probes[id]
+		if argv := joined(c.Argv); k.pending(argv) || k.due(argv, now) {
+			return true
+		}
+	}
+	return false
 }
 
 // see looks at an observation of any witness on its way to the engine.
@@ -60,6 +83,8 @@ func (s *starts) see(o event.Observation) {
 		if o.API == event.APICRI && (stream || o.Op == event.RuntimeOpExecSync) && !o.Cut {
 			s.mark(o.Container, mark{at: o.Time, what: markAsked, argv: joined(o.Argv), stream: stream})
 		}
+	case event.KubePod:
+		s.learnProbes(o)
 	case event.RuntimeContainer:
 		if o.Pod != "" && !o.Sandbox {
 			s.learn(o)
@@ -96,6 +121,9 @@ func (s *starts) mark(id event.ContainerID, m mark) {
 	var all []begun
 	if known {
 		all = c.add(m)
+		if c.periods = s.probes[id]; m.what == markAsked && !m.stream {
+			c.beat(m.argv, m.at)
+		}
 	}
 	s.mu.Unlock()
 	for _, b := range all {
@@ -113,6 +141,26 @@ func (s *starts) learn(o event.RuntimeContainer) {
 	}
 	s.containers[o.ID] = &inPod{Command: admission.Command{Namespace: o.PodNamespace, Pod: o.Pod, Container: o.Name}}
 	s.pods[podName{o.PodNamespace, o.Pod}]++
+}
+
+func (s *starts) learnProbes(o event.KubePod) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range o.Containers {
+		delete(s.probes, k.ID)
+		if o.Deleted || k.ID == "" || len(s.probes) >= startsMax {
+			continue
+		}
+		p := periods{}
+		for _, h := range k.Hooks {
+			if h.Period > 0 {
+				p[joined(h.Argv)] = append(p[joined(h.Argv)], time.Duration(h.Period))
+			}
+		}
+		if len(p) > 0 {
+			s.probes[k.ID] = p
+		}
+	}
 }
 
 func (s *starts) forget(id event.ContainerID) {

@@ -24,7 +24,14 @@ type GateOptions struct {
 	// pod. Where nobody would, nothing is held. Nil: always. It must not call
 	// the Gate.
 	Covered func(namespace, pod string) bool
+	// Company reports whether somebody else runs the same command just now, or is
+	// about to, whom no gate can hold: the kubelet with a probe. The request is
+	// held until he has, for as long as Hold. Nil: nobody. It must not call the Gate.
+	Company func(c Command, now time.Time) bool
 }
+
+// companyPoll is how often Company is asked while a request is held for it.
+const companyPoll = 10 * time.Millisecond
 
 // Gate lets requests for pods/exec go so that two which cannot be told apart at
 // the process are not under way together, as far as a short wait can bring that
@@ -77,17 +84,37 @@ func (g *Gate) Pass(ctx context.Context, nonce string, c Command) (at time.Time,
 	if !gone {
 		g.wait(ctx, t)
 	}
+	avoided := mayHold && g.avoid(ctx, c, began)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if avoided {
+		t.at = time.Now()
+	}
 	g.stats.Passed++
 	if t.alone {
 		g.stats.Alone++
 	}
-	if !gone {
+	if !gone || avoided {
 		g.stats.Held++
 		g.stats.Wait += t.at.Sub(began)
 	}
 	return t.at, t.alone
+}
+
+// avoid waits while the request would have company. It is under way already as far
+// as other requests go, so none of them overtakes it.
+func (g *Gate) avoid(ctx context.Context, c Command, began time.Time) (waited bool) {
+	if g.opts.Company == nil {
+		return false
+	}
+	for now := time.Now(); ctx.Err() == nil && now.Sub(began) < g.opts.Hold && g.opts.Company(c, now); now = time.Now() {
+		waited = true
+		select {
+		case <-time.After(companyPoll):
+		case <-ctx.Done():
+		}
+	}
+	return waited
 }
 
 func (g *Gate) wait(ctx context.Context, t *ticket) {

@@ -65,6 +65,33 @@ func TestOneByOne(t *testing.T) {
 	})
 }
 
+// TestCompany: while the kubelet runs the same command a request is held, but no
+// longer than any other.
+func TestCompany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		g := NewGate(GateOptions{Company: func(c Command, now time.Time) bool {
+			return c.Argv[0] == "check" && now.Sub(begin) < 100*time.Millisecond || c.Argv[0] == "busy"
+		}})
+		if p := pass(t.Context(), g, "1", command("app", "id")); !p.gone() {
+			t.Error("a request without company waited")
+		}
+		held, busy := pass(t.Context(), g, "2", command("app", "check")), pass(t.Context(), g, "3", command("app", "busy"))
+		time.Sleep(90 * time.Millisecond)
+		if held.gone() {
+			t.Error("went in company")
+		}
+		time.Sleep(20 * time.Millisecond)
+		if !held.gone() || !held.alone || held.at.Sub(begin) < 100*time.Millisecond {
+			t.Errorf("gone %t, alone %t, at %v", held.gone(), held.alone, held.at.Sub(begin))
+		}
+		time.Sleep(time.Second)
+		if !busy.gone() {
+			t.Error("held for ever")
+		}
+	})
+}
+
 // TestDifferent: requests that can be told apart do not wait for each other.
 func TestDifferent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
