@@ -55,6 +55,12 @@ func getFrom(f field) ref.FieldGetter {
 		case *probe:
 			return it.field(f), nil
 		}
+		if kept := cache(it, f.slot); kept != nil {
+			if *kept == nil {
+				*kept = f.get(it)
+			}
+			return *kept, nil
+		}
 		return f.get(it), nil
 	}
 }

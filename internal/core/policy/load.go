@@ -356,7 +356,7 @@ func (l *loader) compile() error {
 	if l.env, l.types, err = environment(&l.tunables); err != nil {
 		return err
 	}
-	l.set = &Set{def: l.def, vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
+	l.set = &Set{def: l.def, channels: channels(), vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
 	for _, d := range l.rules {
 		l.conditions(d)
 		l.set.rules = append(l.set.rules, d.rule)
