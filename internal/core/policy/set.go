@@ -2,6 +2,7 @@ package policy
 
 import (
 	"math/bits"
+	"time"
 
 	"cel.dev/cel-go/interpreter"
 
@@ -153,4 +154,19 @@ func (a *asking) each(f func(*rule)) {
 			f(a.set.rules[word*64+bits.TrailingZeros64(which)])
 		}
 	}
+}
+
+// Window returns the longest time over which rules look at several sessions; 0
+// when none does.
+func (s *Set) Window() time.Duration {
+	var most time.Duration
+	for _, r := range s.rules {
+		if r.count != nil {
+			most = max(most, r.count.within)
+		}
+		if r.sequence != nil {
+			most = max(most, r.sequence.within)
+		}
+	}
+	return most
 }
