@@ -238,7 +238,7 @@ func (v *reviewing) ask(r *rule, a *asking) {
 		v.sequence(r, a)
 		return
 	}
-	got := r.when.judge(a.view, a.frame)
+	got := a.ask(r)
 	if got.unknown != nil && r.Unknown == UnknownMatch && v.wait(grace) {
 		v.decided = v.decided || does != ""
 		return

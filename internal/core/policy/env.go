@@ -124,6 +124,7 @@ func environment(t *tunables) (*cel.Env, *provider, error) {
 	p := newProvider(registry, all)
 	env, err := cel.NewCustomEnv(
 		cel.StdLib(), cel.CustomTypeAdapter(registry), cel.CustomTypeProvider(p),
+		cel.EnableMacroCallTracking(), // so that parts of a condition can be written out again
 		cel.ParserExpressionSizeLimit(conditionMax), cel.ParserRecursionLimit(nestingMax), cel.RegexProgramSizeLimit(regexMax),
 		cel.Variable("session", sessionType), cel.Variable("request", requestType),
 		cel.Variable("lists", listsType), cel.Variable("values", valuesType),

@@ -67,6 +67,7 @@ const (
 type rule struct {
 	Rule
 	when         *condition // of a sequence: nil
+	residual     *residual  // of when; nil when the index saves nothing
 	count        *count
 	sequence     *sequence
 	message      *template.Template

@@ -85,7 +85,7 @@ func (s *Set) decide(about *session.Session, before bool) Decision {
 		if r.windowed() || decided && does != "" && len(r.Effects) == 1 {
 			return
 		}
-		got := r.when.judge(a.view, a.frame)
+		got := a.ask(r)
 		if !r.holds(got) || r.suppressed(about) {
 			return
 		}
@@ -130,11 +130,13 @@ type asking struct {
 	before bool
 	view   *view
 	frame  *interpreter.ExecutionFrame
+	found  found
 }
 
 func (a *asking) open() {
 	if a.view == nil {
 		a.view = newView(a.about, a.before, a.set.vals.lists, a.set.vals.values)
+		a.found = a.set.index.found(a.about)
 		a.frame, _ = interpreter.NewExecutionFrame(a.view) // fails only for what is no activation
 	}
 }
