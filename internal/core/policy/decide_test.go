@@ -101,6 +101,8 @@ func TestAnswers(t *testing.T) {
 		{`has(session.target.labels.app)`, exec("ann"), no},
 		{`"app" in session.target.labels`, exec("ann"), no},
 		{`session.argv[7] == "x"`, exec("ann"), no},
+		{`has(session.actor.extra)`, exec("ann"), no},
+		{`session.actor.kind == "none"`, exec("", nobody), unknown},
 		{`session.exit_code == 0`, exec("ann", running), no},
 		{`"admins" in session.actor.groups`, exec("ann"), no},
 		{`session.actor.groups.all(g, g == "x")`, exec("ann"), yes},

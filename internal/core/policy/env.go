@@ -77,6 +77,8 @@ func isSet(f field) ref.FieldTester {
 			return false
 		case *list:
 			return v.n > 0
+		case *dict:
+			return v.Size() != types.IntZero
 		default:
 			return true
 		}
