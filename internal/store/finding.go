@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -127,7 +128,7 @@ type findingHit struct {
 func (r *Reader) findingPage(ctx context.Context, cond string, args []any, after *findingRow) ([]findingHit, error) {
 	if after != nil {
 		cond += " AND (time, id) > (?, ?)"
-		args = append(args[:len(args):len(args)], after.time, string(after.id))
+		args = append(slices.Clip(args), after.time, string(after.id))
 	}
 	rows, err := r.db.QueryContext(ctx, fmt.Sprintf(`SELECT id, finding.seq, time, severity, rule, session, body
 		FROM finding LEFT JOIN record ON record.seq = finding.seq WHERE %s

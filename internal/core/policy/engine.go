@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	stdlist "container/list"
+	"maps"
 	"slices"
 	"time"
 
@@ -80,10 +81,7 @@ func (e *Engine) Use(s *Set) {
 // Stats returns what the engine did so far.
 func (e *Engine) Stats() Stats {
 	out := e.stats
-	out.Errors = make(map[string]uint64, len(e.stats.Errors))
-	for k, n := range e.stats.Errors {
-		out.Errors[k] = n
-	}
+	out.Errors = maps.Clone(e.stats.Errors)
 	return out
 }
 

@@ -84,8 +84,9 @@ func (z sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 			return &cost.SizeEstimate{Max: command}
 		}
 		return &cost.SizeEstimate{Max: name}
+	default:
+		return nil
 	}
-	return nil
 }
 
 // usual reports whether a session's lists and texts are as short as nearly all
@@ -168,7 +169,7 @@ func (z sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args [
 			n *= 16
 		}
 	}
-	return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Max: n / 10}}
+	return &cost.CallEstimate{CostEstimate: cost.Estimate{Max: n / 10}}
 }
 
 // lenient makes every question about nothing (a field that is not there) false,

@@ -168,6 +168,7 @@ func (r *rule) onlyCompares(path string) bool {
 				if comparesWithTexts(e.AsCall(), path) {
 					compares++
 				}
+			default:
 			}
 		}))
 		if reads != compares {

@@ -134,7 +134,7 @@ func (x *index) found(s *session.Session) found {
 func (a *asking) ask(r *rule) answer {
 	p := r.residual
 	if p == nil || p.channel && !a.found.channel || p.kind && !a.found.kind ||
-		p.namespace && !a.found.namespace && !(a.found.other && p.compares) {
+		p.namespace && !a.found.namespace && (!a.found.other || !p.compares) {
 		return r.when.judge(a.view, a.frame)
 	}
 	if p.rest == nil {
