@@ -48,14 +48,17 @@ func TestUpFindsByRules(t *testing.T) {
 		awaitWitnesses(t, state, "kernel", "docker", "containerd")
 		return p
 	}
-	found := func() []finding.Finding {
+	box := ""
+	found := func() []finding.Finding { // about our container: the sensor sees those of other daemons, too
 		var out []finding.Finding
 		for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
 			var f finding.Finding
 			if err := json.Unmarshal([]byte(line), &f); err != nil {
 				t.Fatal(err)
 			}
-			out = append(out, f)
+			if f.Target != nil && string(f.Target.ContainerID) == box {
+				out = append(out, f)
+			}
 		}
 		return out
 	}
@@ -66,7 +69,7 @@ func TestUpFindsByRules(t *testing.T) {
 	}
 
 	p := start()
-	e.RunT(t, "--name", "box", docker.Image)
+	box = e.RunT(t, "--name", "box", docker.Image)
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "a")
 	all := await(2)
 	if all[0].Rule == "ran-echo" {
@@ -99,7 +102,7 @@ func TestUpFindsByRules(t *testing.T) {
 	if len(all) != 4 || len(seen) != 4 {
 		t.Errorf("%d findings, %d different: %+v", len(all), len(seen), all)
 	}
-	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "4 findings") {
+	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
 		t.Errorf("verify printed %s", out)
 	}
 }
