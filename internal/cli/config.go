@@ -78,6 +78,8 @@ type config struct {
 	// KubeNode limits the pods that the API server is asked about to those of one
 	// node.
 	KubeNode string
+	// Rules is a file or a directory of rules; see docs/guide/rules.md.
+	Rules string
 	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
 	// 0 keeps them for ever.
 	RetentionAge time.Duration
@@ -206,6 +208,7 @@ var settings = []setting{
 	}},
 	{"kube.kubeconfig", func(c *config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
 	{"kube.node", func(c *config, v string) error { c.KubeNode = v; return nil }},
+	{"rules", func(c *config, v string) error { return setPath(&c.Rules, v) }},
 	{"retention.age", func(c *config, v string) (err error) {
 		c.RetentionAge, err = parseAge(v)
 		return err

@@ -31,6 +31,9 @@ const (
 // checkRole reports why the configuration's part among several machines cannot
 // be played.
 func (c config) checkRole() error {
+	if c.NodeCollector != "" && c.Rules != "" {
+		return fail(ExitUsage, "give --rules to the collector", "rules: a node keeps no sessions")
+	}
 	const hint = "certificates for a trial: sallyport node certs --help"
 	switch {
 	case c.NodeCollector != "" && c.CollectListen != "":

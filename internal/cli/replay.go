@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/replay"
 	"github.com/sallyport/sallyport/internal/store/capture"
@@ -20,7 +23,7 @@ import (
 
 func newReplay(env *environment) *cobra.Command {
 	var asJSON, revisions bool
-	var show string
+	var show, rules string
 	v := evidence{stderr: env.stderr}
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
@@ -35,6 +38,9 @@ by time. What they are is told from their first records, or by --format:
 A log says less than the witnesses of "up": what it lacks is unknown, and nothing
 follows from what it does not tell. Standard error says what became of each file.
 
+With --rules, what the rules find is printed after the sessions; with --json as
+objects of the one key "finding".
+
 A damaged file is played up to the damage, which is named, and a record that is
 not understood is left out and quoted; exit status 3. Times are in UTC.`,
 		Args: cobra.MinimumNArgs(1),
@@ -46,7 +52,7 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
   sallyport replay /var/log/audit/audit.log docker-events.json --node edge1
   sallyport replay sysmon.xml --format winevent`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return env.replay(cmd.Context(), files, &v, replayOutput{asJSON, revisions, show})
+			return env.replay(cmd.Context(), files, &v, replayOutput{asJSON, revisions, show, rules})
 		},
 	}
 	f := cmd.Flags()
@@ -55,6 +61,7 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")
 	f.StringVar(&show, "show", "", "print all there is on the session whose `ID` begins so")
+	f.StringVar(&rules, "rules", "", "find by the rules in `PATH`, as up does, and print what they find")
 	return cmd
 }
 
@@ -63,6 +70,7 @@ type replayOutput struct {
 	asJSON    bool
 	revisions bool
 	show      string
+	rules     string
 }
 
 // formatsHelp lists the formats of other tools' logs.
@@ -82,10 +90,20 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 	render := env.renderer()
 	render.zone = time.UTC
 	each, history := env.eachRevision(render, out)
+	var found []finding.Finding
+	finish := func() {}
+	if out.rules != "" {
+		set, err := loadRules([]string{out.rules})
+		if err != nil {
+			return err
+		}
+		each, finish = reviewing(set, each, &found)
+	}
 	result, broken := replay.Play(input, correlate.Options{}, each)
 	if ctx.Err() != nil {
 		return nil
 	}
+	finish()
 	if broken == nil && v.faulty {
 		broken = &failure{code: ExitIncomplete}
 	}
@@ -102,10 +120,42 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 	default:
 		err = env.table(render, onePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
 	}
+	if err == nil && out.rules != "" {
+		err = env.replayFindings(render, found, out)
+	}
 	if err != nil {
 		return err
 	}
 	return incomplete(broken)
+}
+
+// reviewing puts rules before each: what they find is collected. The second
+// function ends the history.
+func reviewing(set *policy.Set, each func(session.Revision) error, found *[]finding.Finding) (func(session.Revision) error, func()) {
+	engine := policy.NewEngine(set)
+	return func(r session.Revision) error {
+		*found = append(*found, engine.Observe(r.Session)...)
+		return each(r)
+	}, func() { *found = append(*found, engine.Flush()...) }
+}
+
+// replayFindings prints what rules found: of the session to show, if there is one.
+func (env *environment) replayFindings(render renderer, found []finding.Finding, out replayOutput) error {
+	if out.show != "" {
+		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !hasPrefix(f.Session, out.show) })
+	}
+	if !out.asJSON {
+		if len(found) > 0 {
+			fmt.Fprintln(env.stdout)
+		}
+		return env.findingTable(render, found, "the rules found nothing")
+	}
+	for _, f := range found {
+		if err := writeJSON(env.stdout, map[string]finding.Finding{"finding": f}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // eachRevision returns what to do with each revision as it comes, and where

@@ -30,6 +30,7 @@ func newRoot(env *environment) *cobra.Command {
 		newSessions(env),
 		newShow(env),
 		newTail(env),
+		newFindings(env),
 		newCapture(env),
 		newReplay(env),
 		newRules(env),

@@ -33,7 +33,7 @@ func newRules(env *environment) *cobra.Command {
 Wherever rules are named, a directory means all its files that end in .yaml, in
 the order of their names, apart from those that end in .test.yaml.`,
 	}
-	cmd.AddCommand(newRulesLint(env), newRulesTest(env))
+	cmd.AddCommand(newRulesLint(env), newRulesTest(env), newRulesExplain(env), newRulesBacktest(env))
 	return cmd
 }
 

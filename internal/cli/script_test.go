@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -67,7 +68,8 @@ func captureStory(corpus string, ts *testscript.TestScript, args []string) error
 	return w.Close()
 }
 
-// keepStory is "keep NAME DIR": what a story comes to, in a state directory.
+// keepStory is "keep NAME DIR [RULES]": what a story comes to, in a state
+// directory, with what rules find.
 func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
 	observations, err := readStory(corpus, args[0])
 	if err != nil {
@@ -90,10 +92,16 @@ func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
 		revisions = append(revisions, r)
 		return nil
 	}
+	var rules *ruling
+	if len(args) > 2 {
+		if rules, err = newRuling(ts.MkAbs(args[2]), slog.New(slog.DiscardHandler)); err != nil {
+			return err
+		}
+	}
 	if _, err := replay.Play(input, correlate.Options{}, keep); err != nil {
 		return err
 	}
-	_, err = st.Append(context.Background(), store.Batch{Observations: observations, Revisions: revisions})
+	_, err = keeper{store: st, rules: rules}.Append(context.Background(), observations, revisions)
 	return err
 }
 

@@ -55,7 +55,14 @@ func (env *environment) show(ctx context.Context, state, id string, evidence, as
 		return writeJSON(env.stdout, s)
 	}
 	w := &writer{to: env.stdout}
-	env.renderer().session(w, &s, revisions, evidence)
+	render := env.renderer()
+	render.session(w, &s, revisions, evidence)
+	for f, err := range r.Findings(ctx, store.FindingQuery{Session: s.ID}) {
+		if err != nil {
+			return incomplete(err)
+		}
+		w.line("%s", render.finding(&f))
+	}
 	return w.err
 }
 

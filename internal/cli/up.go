@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -55,11 +57,16 @@ defaults:
     client_ca: /etc/sallyport/apiserver-ca.crt
   kube:
     kubeconfig: /etc/sallyport/kubeconfig
+  rules: /etc/sallyport/rules    # none by default
   retention:
     age: 30d
     size: 2GiB
   node: {collector: "HOST:PORT", cert: FILE, key: FILE, ca: FILE, spool: 1GiB}
   collect: {listen: "HOST:PORT", cert: FILE, key: FILE, ca: FILE}
+
+With rules, what they find is stored with the sessions and printed; SIGHUP loads
+them again, and broken ones leave those at work that are. With --json a finding
+is an object of the one key "finding".
 
 On several machines, each node runs with --node and sends what its witnesses
 see to one collector, which runs with --collect, makes the sessions and keeps
@@ -85,6 +92,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	watchFlags(f)
 	f.String("state", "", "keep everything in `DIR` (default "+env.stateDir()+")")
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
+	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules)")
 	roleFlags(f)
 	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
 	return cmd
@@ -153,6 +161,10 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		defer runtime.KeepAlive(beModest())
 	}
 	log := env.logger(slog.LevelWarn)
+	rules, err := newRuling(conf.Rules, log)
+	if err != nil {
+		return err
+	}
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
@@ -173,11 +185,18 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	}
 	defer st.Close()
 
+	out := newLive(env, asJSON)
 	opt := watch.Options{
-		Logger: log, Deliver: newLive(env, asJSON).revisions,
+		Logger: log, Deliver: out.revisions,
 		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
 	}
-	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}}
+	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}, rules}
+	if rules != nil {
+		if err := rules.remember(ctx, st); err != nil {
+			return err
+		}
+		opt.Rules = rules.state
+	}
 	opt.Keeper = kept
 	var others []watch.Named
 	audits, err := newAudit(conf, log, true)
@@ -208,6 +227,9 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	address, err := serveStatus(ctx, group, engine, conf)
 	if err != nil {
 		return err
+	}
+	if rules != nil {
+		group.Go(func() error { return rules.run(ctx, out.findings) })
 	}
 	env.banner(h, conf, address)
 	group.Go(func() error { return engine.Run(ctx) })
@@ -249,6 +271,9 @@ func (env *environment) banner(h *host, conf config, address string) {
 	}
 	if conf.NodeCollector == "" {
 		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
+	}
+	if conf.Rules != "" {
+		say("Rules: %s; what they find: sallyport findings%s", printable.Text(conf.Rules), stateFlag(env, conf.State))
 	}
 	if address != "" {
 		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)
@@ -297,7 +322,8 @@ type live struct {
 	render renderer
 	asJSON bool
 	told   map[session.ID]string // what was last said of a session
-	silent bool
+	mu     sync.Mutex            // revisions and findings come from two goroutines
+	silent bool                  // guarded by mu
 }
 
 func newLive(env *environment, asJSON bool) *live {
@@ -308,14 +334,39 @@ func newLive(env *environment, asJSON bool) *live {
 const toldMax = 1 << 13
 
 func (l *live) revisions(list []session.Revision) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for _, r := range list {
 		if l.silent {
 			return
 		}
-		if err := l.revision(r); err != nil {
-			l.silent = true
-			fmt.Fprintf(l.env.stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
+		l.failed(l.revision(r))
+	}
+}
+
+// findings prints findings as they are acknowledged; with --json each as an
+// object of the one key "finding".
+func (l *live) findings(list []finding.Finding) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range list {
+		switch {
+		case l.silent:
+			return
+		case l.asJSON:
+			l.failed(writeJSON(l.env.stdout, map[string]finding.Finding{"finding": f}))
+		default:
+			_, err := fmt.Fprintln(l.env.stdout, l.render.finding(&f))
+			l.failed(err)
 		}
+	}
+}
+
+// failed falls silent, mu held, when nothing can be printed.
+func (l *live) failed(err error) {
+	if err != nil && !l.silent {
+		l.silent = true
+		fmt.Fprintf(l.env.stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
 	}
 }
 

@@ -52,6 +52,7 @@ type verification struct {
 	Records     int64   `json:"records"`
 	Revisions   int64   `json:"revisions"`
 	Sessions    int64   `json:"sessions"`
+	Findings    int64   `json:"findings"`
 	Pruned      int64   `json:"pruned"`
 	Checkpoints int64   `json:"checkpoints"`
 	Root        string  `json:"root,omitempty"`
@@ -106,7 +107,7 @@ func damagedIsFinding(err error) error {
 func (env *environment) printReport(r store.Report, asJSON bool) error {
 	if asJSON {
 		v := verification{
-			OK: r.Damage == nil, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Pruned: r.Pruned,
+			OK: r.Damage == nil, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,
 			Checkpoints: r.Checkpoints, Root: r.Root, Key: r.Key,
 		}
 		if d := r.Damage; d != nil {
@@ -118,8 +119,8 @@ func (env *environment) printReport(r store.Report, asJSON bool) error {
 		_, err := fmt.Fprintf(env.stdout, "%s %s\n", env.palette().paint(styleBad, "Not proven:"), printable.Text(r.Damage.String()))
 		return err
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s %d records, %d revisions of %d sessions, %d pruned by retention, under %d checkpoints.\nKey  %s\nRoot %s\n",
-		env.palette().paint(styleGood, "Proven:"), r.Records, r.Revisions, r.Sessions, r.Pruned, r.Checkpoints, printable.Text(r.Key), r.Root)
+	_, err := fmt.Fprintf(env.stdout, "%s %d records, %d revisions of %d sessions, %d findings, %d pruned by retention, under %d checkpoints.\nKey  %s\nRoot %s\n",
+		env.palette().paint(styleGood, "Proven:"), r.Records, r.Revisions, r.Sessions, r.Findings, r.Pruned, r.Checkpoints, printable.Text(r.Key), r.Root)
 	return err
 }
 

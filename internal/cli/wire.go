@@ -28,11 +28,20 @@ import (
 type keeper struct {
 	store     *store.Store
 	retention store.Retention
+	rules     *ruling // nil: none
 }
 
 // Append implements watch.Keeper.
 func (k keeper) Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
-	return k.store.Append(ctx, store.Batch{Observations: observations, Revisions: revisions})
+	b := store.Batch{Observations: observations, Revisions: revisions}
+	if k.rules != nil {
+		b.Findings = k.rules.judge(observations, revisions)
+	}
+	added, err := k.store.Append(ctx, b)
+	if err == nil && k.rules != nil {
+		k.rules.stored(len(b.Findings), added.Findings)
+	}
+	return added.Revisions, err
 }
 
 // Prune implements watch.Keeper.

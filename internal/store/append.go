@@ -16,8 +16,8 @@ import (
 
 // statements are the writer's prepared statements.
 type statements struct {
-	lookup                                                     *sql.Stmt
-	addChunk, addRecord, addSession, putSession, addCheckpoint *statement
+	lookup                                                                 *sql.Stmt
+	addChunk, addRecord, addSession, putSession, addFinding, addCheckpoint *statement
 }
 
 func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
@@ -31,7 +31,8 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 			digest = excluded.digest, started = excluded.started, last = excluded.last, open = excluded.open,
 			superseded = excluded.superseded, unexplained = excluded.unexplained, kind = excluded.kind, channel = excluded.channel,
 			container = excluded.container, actors = excluded.actors`: &s.putSession,
-		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`: &s.addCheckpoint,
+		`INSERT OR IGNORE INTO finding (id, seq, time, severity, rule, session) VALUES (?, ?, ?, ?, ?, ?)`: &s.addFinding,
+		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`:                                     &s.addCheckpoint,
 	} {
 		if *to, err = prepareStatement(ctx, conn, query); err != nil {
 			return s, err
@@ -42,7 +43,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 }
 
 func (s *statements) close() {
-	for _, stmt := range []*statement{s.addChunk, s.addRecord, s.addSession, s.putSession, s.addCheckpoint} {
+	for _, stmt := range []*statement{s.addChunk, s.addRecord, s.addSession, s.putSession, s.addFinding, s.addCheckpoint} {
 		stmt.close()
 	}
 	if s.lookup != nil {
@@ -53,23 +54,23 @@ func (s *statements) close() {
 // Append stores a batch in one transaction, signs a checkpoint over it, and
 // returns once all of it is durable. It numbers the revisions (last+1 for each
 // session) and leaves out those whose session equals the last one stored, so
-// that building the same sessions again after a restart adds nothing; it
-// returns the ones it stored, numbered.
+// that building the same sessions again after a restart adds nothing. So it does
+// with findings whose id is stored. It returns what it stored.
 //
 // On an error nothing of the batch is stored. ErrFull means that the same batch
 // may be tried again later. Append is not interrupted by ctx once it has
 // begun: a commit whose outcome is unknown helps nobody.
-func (s *Store) Append(ctx context.Context, b Batch) ([]session.Revision, error) {
+func (s *Store) Append(ctx context.Context, b Batch) (Added, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return Added{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	chunks, err := s.pack.chunks(b.Observations)
 	if err != nil {
-		return nil, err
+		return Added{}, err
 	}
-	stored := make([]session.Revision, 0, len(b.Revisions))
+	added := Added{Revisions: make([]session.Revision, 0, len(b.Revisions))}
 	err = s.transact(context.WithoutCancel(ctx), func(w *writing) error {
 		for _, c := range chunks {
 			if _, err := w.stmts.addChunk.Exec(c.earliest, c.latest, int64(c.count), c.body); err != nil {
@@ -83,15 +84,24 @@ func (s *Store) Append(ctx context.Context, b Batch) ([]session.Revision, error)
 			}
 			if number > 0 {
 				r.Session.Revision = number
-				stored = append(stored, r)
+				added.Revisions = append(added.Revisions, r)
+			}
+		}
+		for _, f := range b.Findings {
+			isNew, err := w.addFinding(f)
+			if err != nil {
+				return err
+			}
+			if isNew {
+				added.Findings = append(added.Findings, f)
 			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return Added{}, err
 	}
-	return stored, nil
+	return added, nil
 }
 
 // writing is one transaction of the writer.

@@ -267,7 +267,7 @@ func writeForever(dir string, out io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for _, r := range stored {
+		for _, r := range stored.Revisions {
 			fmt.Fprintln(out, r.Session.ID, r.Session.Revision)
 		}
 		if n%20 == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/jsonform"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -83,6 +84,7 @@ func nanos(t time.Time) int64 {
 const (
 	recordRevision = 1
 	recordPrune    = 2
+	recordFinding  = 3
 )
 
 // content is the content of a ledger record: exactly one of its fields. What is
@@ -90,6 +92,7 @@ const (
 type content struct {
 	Revision *revisionContent `json:"revision,omitempty"`
 	Prune    *pruneContent    `json:"prune,omitempty"`
+	Finding  *finding.Finding `json:"finding,omitempty"`
 }
 
 type revisionContent struct {
@@ -141,8 +144,14 @@ func decodeRecord(b []byte) (content, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("record: %w", err)
 	}
-	if (c.Revision == nil) == (c.Prune == nil) {
-		return c, errors.New("record: neither a revision nor a prune record")
+	parts := 0
+	for _, there := range []bool{c.Revision != nil, c.Prune != nil, c.Finding != nil} {
+		if there {
+			parts++
+		}
+	}
+	if parts != 1 {
+		return c, errors.New("record: not one of revision, prune and finding")
 	}
 	return c, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store/ledger"
 )
@@ -28,6 +29,7 @@ type proof struct {
 	pruned   [][2]int64 // positions that prune records name, ascending and disjoint
 	earlier  []ledger.Checkpoint
 	sessions map[session.ID]lastSeen
+	findings map[finding.ID]findingRow
 	// proven is the size of the tree at the last checkpoint that fitted, first
 	// the first record after it.
 	proven int64
@@ -54,7 +56,7 @@ type leafRow struct {
 }
 
 func newProof(r *Reader, tx *sql.Tx, key note.Verifier) *proof {
-	return &proof{r: r, tx: tx, key: key, sessions: make(map[session.ID]lastSeen)}
+	return &proof{r: r, tx: tx, key: key, sessions: make(map[session.ID]lastSeen), findings: make(map[finding.ID]findingRow)}
 }
 
 func (p *proof) run(ctx context.Context, earlier [][]byte) (*Damage, error) {
@@ -70,7 +72,10 @@ func (p *proof) run(ctx context.Context, earlier [][]byte) (*Damage, error) {
 	if d, err := p.ending(ctx); d != nil || err != nil {
 		return d, err
 	}
-	return p.table(ctx)
+	if d, err := p.table(ctx); d != nil || err != nil {
+		return d, err
+	}
+	return p.findingTable(ctx)
 }
 
 // unreadable reports damage to the file below the level of records.
@@ -201,6 +206,10 @@ func (p *proof) leaf(l leafRow, this *Damage) (ledger.Hash, error) {
 		}
 		return leaf, nil
 	}
+	if c.Finding != nil {
+		this.Session = c.Finding.Session
+		return leaf, p.finding(l, leaf, *c.Finding)
+	}
 	rev, err := c.Revision.revision()
 	if err != nil {
 		return leaf, fmt.Errorf("its content was changed: %w", err)
@@ -226,6 +235,21 @@ func (p *proof) chain(l leafRow, s session.Session, sum []byte) error {
 	}
 	row := rowOf(s, l.seq, s.Revision, sum)
 	p.sessions[s.ID] = lastSeen{seq: l.seq, number: s.Revision, row: row.hash()}
+	return nil
+}
+
+// finding checks a record of a finding.
+func (p *proof) finding(l leafRow, leaf ledger.Hash, f finding.Finding) error {
+	_, twice := p.findings[f.ID]
+	switch {
+	case l.kind != recordFinding:
+		return errors.New("it is a finding, stored as something else")
+	case len(l.hashes) < ledger.HashSize || !bytes.Equal(leaf[:], l.hashes[:ledger.HashSize]):
+		return errors.New("its content was changed: it does not have the hash stored with it")
+	case twice:
+		return fmt.Errorf("finding %s is there twice", f.ID)
+	}
+	p.findings[f.ID] = findingOf(f, l.seq)
 	return nil
 }
 
@@ -345,6 +369,40 @@ func (p *proof) table(ctx context.Context) (*Damage, error) {
 		return p.unreadable(-1, err)
 	}
 	return found, nil
+}
+
+// findingTable holds the table of findings against the ledger.
+func (p *proof) findingTable(ctx context.Context) (*Damage, error) {
+	rows, err := p.tx.QueryContext(ctx, `SELECT id, seq, time, severity, rule, session FROM finding ORDER BY seq`)
+	if err != nil {
+		return p.unreadable(-1, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r findingRow
+		if err := rows.Scan(r.fields()...); err != nil {
+			return p.unreadable(-1, err)
+		}
+		want, ok := p.findings[r.id]
+		switch {
+		case !ok:
+			return &Damage{Position: r.seq, Session: r.session, What: "the table of findings lists it, the ledger has no record of it"}, nil
+		case r != want:
+			return &Damage{Position: want.seq, Session: want.session, What: "the table of findings says something else than the finding's record"}, nil
+		}
+		delete(p.findings, r.id)
+		p.report.Findings++
+	}
+	if err := rows.Err(); err != nil {
+		return p.unreadable(-1, err)
+	}
+	var first *Damage
+	for _, want := range p.findings {
+		if first == nil || want.seq < first.Position {
+			first = &Damage{Position: want.seq, Session: want.session, What: "its finding was removed from the table of findings"}
+		}
+	}
+	return first, nil
 }
 
 func (r *row) fields() []any {

@@ -13,7 +13,7 @@ type Retention struct {
 	// Age is how long observations and ended sessions are kept.
 	Age time.Duration
 	// Bytes bounds the size of the database file. Observations go first, the
-	// oldest first; then ended sessions, the oldest first.
+	// oldest first; then ended sessions, the oldest first; then findings.
 	Bytes int64
 }
 
@@ -22,6 +22,7 @@ type Pruned struct {
 	Observations int64
 	Sessions     int64
 	Revisions    int64
+	Findings     int64
 	// Bytes is the size of the database file afterwards. It exceeds
 	// Retention.Bytes when nothing was left that may go.
 	Bytes int64
@@ -83,12 +84,13 @@ func (s *Store) thinCheckpoints() error {
 	})
 }
 
-// drain takes away observations, then ended sessions, that are older than
+// drain takes away observations, then ended sessions, then findings, that are older than
 // before, while more says so and something goes.
 func (s *Store) drain(ctx context.Context, p *Pruned, why string, before int64, more func() bool) error {
 	steps := []func(*writing) (int64, error){
 		func(w *writing) (int64, error) { return w.pruneChunks(p, before) },
 		func(w *writing) (int64, error) { return w.pruneSessions(p, why, before) },
+		func(w *writing) (int64, error) { return w.pruneFindings(p, why, before) },
 	}
 	for _, step := range steps {
 		for more() {
@@ -186,7 +188,7 @@ func (w *writing) pruneSessions(p *Pruned, why string, before int64) (int64, err
 	for _, d := range ended {
 		for at := (sql.NullInt64{Int64: d.seq, Valid: true}); at.Valid; {
 			gone = append(gone, at.Int64)
-			if at, err = w.dropContent(at.Int64); err != nil {
+			if at, err = w.dropContent(at.Int64, recordRevision); err != nil {
 				return 0, err
 			}
 		}
@@ -199,16 +201,36 @@ func (w *writing) pruneSessions(p *Pruned, why string, before int64) (int64, err
 	return int64(len(ended)), w.addPrune(pruneContent{Time: w.now().UTC(), Why: why, Records: gone.ranges()})
 }
 
+// pruneFindings takes the contents of the records of findings away.
+func (w *writing) pruneFindings(p *Pruned, why string, before int64) (int64, error) {
+	rows, err := w.conn.QueryContext(context.Background(), `DELETE FROM finding WHERE id IN
+		(SELECT id FROM finding WHERE time < ? ORDER BY time, id LIMIT ?) RETURNING seq`, before, pruneSessions)
+	if err != nil {
+		return 0, err
+	}
+	gone, err := collect(w.file, rows, func(seq *int64) []any { return []any{seq} })
+	if err != nil || len(gone) == 0 {
+		return 0, err
+	}
+	for _, seq := range gone {
+		if _, err := w.dropContent(seq, recordFinding); err != nil {
+			return 0, err
+		}
+	}
+	p.Findings += int64(len(gone))
+	return int64(len(gone)), w.addPrune(pruneContent{Time: w.now().UTC(), Why: why, Records: positions(gone).ranges()})
+}
+
 // dropContent takes a record's content away and returns the session's record
 // before it. It deletes and inserts: after an update that makes rows shorter
 // SQLite leaves the pages as they are, nearly empty.
-func (w *writing) dropContent(seq int64) (prev sql.NullInt64, err error) {
+func (w *writing) dropContent(seq int64, kind int) (prev sql.NullInt64, err error) {
 	ctx := context.Background()
 	var hashes []byte
 	err = w.conn.QueryRowContext(ctx, `DELETE FROM record WHERE seq = ? RETURNING prev, hashes`, seq).Scan(&prev, &hashes)
 	if err != nil {
 		return prev, err
 	}
-	_, err = w.stmts.addRecord.Exec(seq, int64(recordRevision), nullable(prev), hashes, nil)
+	_, err = w.stmts.addRecord.Exec(seq, int64(kind), nullable(prev), hashes, nil)
 	return prev, err
 }

@@ -240,7 +240,7 @@ func TestHostileValuesComeBackEqual(t *testing.T) {
 		stored, err := s.Append(context.Background(), Batch{
 			Observations: []event.Observation{o}, Revisions: []session.Revision{{Session: v}},
 		})
-		if err != nil || len(stored) != 1 {
+		if err != nil || len(stored.Revisions) != 1 {
 			t.Fatal(stored, err)
 		}
 		got, _, err := s.Session(context.Background(), string(v.ID))

@@ -117,6 +117,19 @@ CREATE INDEX session_started ON session (started, id);
 CREATE INDEX session_open ON session (started) WHERE open = 1;
 CREATE INDEX session_last ON session (last) WHERE open = 0;
 `,
+	// finding: for queries; all of it can be derived from record.
+	`
+CREATE TABLE finding (
+	id       TEXT PRIMARY KEY,
+	seq      INTEGER NOT NULL,
+	time     INTEGER NOT NULL,
+	severity INTEGER NOT NULL,
+	rule     TEXT NOT NULL,
+	session  TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX finding_time ON finding (time, id);
+CREATE INDEX finding_session ON finding (session) WHERE session <> '';
+`,
 }
 
 // openSQL returns a pool for file; it opens nothing yet. The mode is "rw" or

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store/ledger"
 )
@@ -37,6 +38,13 @@ type Options struct {
 type Batch struct {
 	Observations []event.Observation
 	Revisions    []session.Revision
+	Findings     []finding.Finding
+}
+
+// Added is what an Append stored of a batch, besides observations.
+type Added struct {
+	Revisions []session.Revision // numbered
+	Findings  []finding.Finding
 }
 
 // Store is the writer of a state directory. It is safe for concurrent use; its

@@ -64,7 +64,7 @@ func add(t testing.TB, s *Store, sessions ...session.Session) []session.Revision
 	if err != nil {
 		t.Fatal(err)
 	}
-	return stored
+	return stored.Revisions
 }
 
 func sessions(t testing.TB, r *Reader, q Query) []session.Session {

@@ -101,6 +101,7 @@ func forge(t *testing.T, db *sql.DB, seq int64, withHashes bool) {
 		t.Fatal(err)
 	}
 	b = bytes.Replace(b, []byte(`"user":"`), []byte(`"user":"x`), 1)
+	b = bytes.Replace(b, []byte(`{"finding":{"id":"`), []byte(`{"finding":{"id":"x`), 1)
 	p, err := newPacker()
 	if err != nil {
 		t.Fatal(err)

@@ -107,6 +107,25 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.admission(s.Admission, count)
 	c.link(s.Link, gauge, count)
 	c.nodes(s.Nodes, gauge, count)
+	c.rules(s.Rules, gauge, count)
+}
+
+// rules gives what the rules do.
+func (c collector) rules(r *Rules, gauge, count metric) {
+	if r == nil {
+		return
+	}
+	gauge(float64(r.Rules), desc("rules", "Rules at work."))
+	gauge(boolean(r.Error == ""), desc("rules_current", "Whether the rules at work are those of the files."))
+	count(float64(r.Failed), desc("rules_reload_failures_total", "Times that rules could not be loaded again."))
+	count(float64(r.Findings), desc("findings_total", "Findings of rules that were stored."))
+	count(float64(r.Dropped), desc("findings_dropped_total", "Findings of rules that could not be stored."))
+	count(float64(r.Stats.Suppressed), desc("rules_suppressed_total", "Findings that suppressions prevented."))
+	count(float64(r.Stats.Undecided), desc("rules_undecided_total", "Conditions that nobody could tell, of rules that let those pass."))
+	count(float64(r.Stats.Forgotten), desc("rules_forgotten_total", "Keys of counts and sequences that went for others."))
+	for rule, n := range r.Stats.Errors {
+		count(float64(n), desc("rule_errors_total", "Conditions that could not be evaluated.", "rule"), rule)
+	}
 }
 
 // pods gives what is known of the API server's pods.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/policy"
 )
 
 // Status is what the engine does now and what it has cost and lost since it
@@ -30,6 +31,21 @@ type Status struct {
 	Counters  map[string]uint64 `json:"counters,omitempty"`
 	Link      *Link             `json:"link,omitempty"`
 	Nodes     []NodeStatus      `json:"nodes,omitempty"`
+	Rules     *Rules            `json:"rules,omitempty"`
+}
+
+// Rules is how the rules at work are.
+type Rules struct {
+	Path   string    `json:"path"`
+	Rules  int       `json:"rules"`
+	Loaded time.Time `json:"loaded"`
+	// Error says why they could not be loaded again; those loaded before are at
+	// work.
+	Error    string       `json:"error,omitempty"`
+	Failed   uint64       `json:"failed"`   // times that they could not be loaded again
+	Findings uint64       `json:"findings"` // stored
+	Dropped  uint64       `json:"dropped"`  // findings that could not be stored
+	Stats    policy.Stats `json:"stats"`
 }
 
 // Link is how a node's way to its collector is.
@@ -221,6 +237,9 @@ func (e *Engine) Status() Status {
 	}
 	if e.opt.Nodes != nil {
 		s.Nodes = e.opt.Nodes()
+	}
+	if e.opt.Rules != nil {
+		s.Rules = e.opt.Rules()
 	}
 	s.Queues = []Queue{
 		{"observations", len(e.source.queue), cap(e.source.queue)},

@@ -8,8 +8,11 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// maxEvidence bounds what a finding repeats of its session's evidence.
-const maxEvidence = 16
+// What a finding repeats of its session's evidence: entries, and bytes of each.
+const (
+	maxEvidence = 16
+	maxDetail   = 1 << 10
+)
 
 // About fills in what a finding says of its session: subject, id, time, actor,
 // target, command and evidence. Rule must be set.
@@ -20,8 +23,15 @@ func (f *Finding) About(s *session.Session) {
 	f.Actor, f.Target = actorOf(s), targetOf(s)
 	f.Command, f.CommandTruncated = short(command(s))
 	for _, e := range s.Evidence[:min(len(s.Evidence), maxEvidence)] {
-		f.Evidence = append(f.Evidence, Evidence{Time: e.Time, Source: string(e.Witness), What: e.What, Detail: e.Detail})
+		f.Evidence = append(f.Evidence, Evidence{Time: e.Time, Source: string(e.Witness), What: e.What, Detail: cut(e.Detail)})
 	}
+}
+
+func cut(text string) string {
+	if len(text) <= maxDetail {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxDetail], "") + "…"
 }
 
 // command returns what was asked for, or what ran.

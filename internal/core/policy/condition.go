@@ -30,6 +30,7 @@ func (l *loader) conditions(d draft) {
 	if when != nil {
 		x.When = strings.TrimSpace(when.Value)
 		x.when = l.condition(r, when, x)
+		x.residual = newResidual(l.env, x)
 	}
 	if count != nil {
 		x.count = l.count(r, count)

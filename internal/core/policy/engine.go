@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"cmp"
+	"container/heap"
 	stdlist "container/list"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,8 +31,8 @@ type Engine struct {
 	now      time.Time // latest time in the data
 	sessions map[session.ID]*stdlist.Element
 	order    *stdlist.List // of *told, the latest last
-	waiting  map[session.ID]session.Session
-	due      time.Time // when the first of waiting may be told; zero for none
+	waiting  map[session.ID]waiting
+	dues     dues // when those may be asked about again; some have gone since
 	memories map[string]*memory
 	stats    Stats
 }
@@ -55,7 +58,7 @@ type told struct {
 func NewEngine(s *Set) *Engine {
 	return &Engine{
 		set: s, sessions: map[session.ID]*stdlist.Element{}, order: stdlist.New(),
-		waiting: map[session.ID]session.Session{}, memories: map[string]*memory{}, stats: Stats{Errors: map[string]uint64{}},
+		waiting: map[session.ID]waiting{}, memories: map[string]*memory{}, stats: Stats{Errors: map[string]uint64{}},
 	}
 }
 
@@ -78,10 +81,7 @@ func (e *Engine) Use(s *Set) {
 // Stats returns what the engine did so far.
 func (e *Engine) Stats() Stats {
 	out := e.stats
-	out.Errors = make(map[string]uint64, len(e.stats.Errors))
-	for k, n := range e.stats.Errors {
-		out.Errors[k] = n
-	}
+	out.Errors = maps.Clone(e.stats.Errors)
 	return out
 }
 
@@ -111,9 +111,6 @@ func (e *Engine) Advance(now time.Time) []finding.Finding {
 	if now.After(e.now) {
 		e.now = now
 	}
-	if e.due.IsZero() || e.now.Before(e.due) {
-		return nil
-	}
 	return e.settle(false)
 }
 
@@ -121,21 +118,53 @@ func (e *Engine) Advance(now time.Time) []finding.Finding {
 // time: the input has ended.
 func (e *Engine) Flush() []finding.Finding { return e.settle(true) }
 
+// settle asks again about the sessions whose time has come, or about all.
 func (e *Engine) settle(all bool) []finding.Finding {
-	list := make([]session.Session, 0, len(e.waiting))
-	for _, s := range e.waiting {
-		list = append(list, s)
-	}
-	slices.SortFunc(list, func(a, b session.Session) int {
-		return compare(seen{at: a.Started, id: a.ID}, seen{at: b.Started, id: b.ID})
-	})
-	clear(e.waiting)
-	e.due = time.Time{}
 	var out []finding.Finding
-	for i := range list {
-		out = append(out, e.review(&list[i], !all)...)
+	for len(e.dues) > 0 && (all || !e.now.Before(e.dues[0].at)) {
+		next := heap.Pop(&e.dues).(due)
+		if w, ok := e.waiting[next.id]; ok && w.until.Equal(next.at) {
+			out = append(out, e.review(&w.session, !all)...)
+		}
 	}
 	return out
+}
+
+// waiting is a session of which a rule cannot tell yet.
+type waiting struct {
+	session session.Session
+	until   time.Time
+}
+
+// due says when to ask about a session again.
+type due struct {
+	at time.Time
+	id session.ID
+}
+
+// dues is a heap of them, the earliest first.
+type dues []due
+
+// Len implements heap.Interface.
+func (d dues) Len() int { return len(d) }
+
+// Less implements heap.Interface.
+func (d dues) Less(i, j int) bool {
+	return cmp.Or(d[i].at.Compare(d[j].at), cmp.Compare(d[i].id, d[j].id)) < 0
+}
+
+// Swap implements heap.Interface.
+func (d dues) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+
+// Push implements heap.Interface.
+func (d *dues) Push(v any) { *d = append(*d, v.(due)) }
+
+// Pop implements heap.Interface.
+func (d *dues) Pop() any {
+	old := *d
+	v := old[len(old)-1]
+	*d = old[:len(old)-1]
+	return v
 }
 
 // latest returns the latest time that a session tells of.
@@ -150,17 +179,18 @@ func latest(s *session.Session) time.Time {
 // of which a rule cannot tell yet.
 func (e *Engine) review(s *session.Session, patience bool) []finding.Finding {
 	e.stats.Sessions++
-	patience = patience && s.State == session.StateRunning && len(e.waiting) < waitingMax
+	patience = patience && s.State == session.StateRunning && len(e.dues) < waitingMax
 	t := e.told(s.ID)
+	before := e.waiting[s.ID].until
 	delete(e.waiting, s.ID)
 	v := &reviewing{Engine: e, s: s, told: t, patience: patience}
-	a := e.set.asking(s, false)
+	a := &asking{set: e.set, about: s}
 	defer a.close()
 	a.each(func(r *rule) { v.ask(r, a) })
 	if !v.until.IsZero() {
-		e.waiting[s.ID] = *s
-		if e.due.IsZero() || v.until.Before(e.due) {
-			e.due = v.until
+		e.waiting[s.ID] = waiting{*s, v.until}
+		if !v.until.Equal(before) {
+			heap.Push(&e.dues, due{v.until, s.ID})
 		}
 	}
 	e.stats.Findings += uint64(len(v.out))
@@ -206,7 +236,7 @@ func (v *reviewing) ask(r *rule, a *asking) {
 		v.sequence(r, a)
 		return
 	}
-	got := r.when.judge(a.view, a.frame)
+	got := a.ask(r)
 	if got.unknown != nil && r.Unknown == UnknownMatch && v.wait(grace) {
 		v.decided = v.decided || does != ""
 		return

@@ -55,6 +55,12 @@ func getFrom(f field) ref.FieldGetter {
 		case *probe:
 			return it.field(f), nil
 		}
+		if kept := cache(it, f.slot); kept != nil {
+			if *kept == nil {
+				*kept = f.get(it)
+			}
+			return *kept, nil
+		}
 		return f.get(it), nil
 	}
 }
@@ -71,6 +77,8 @@ func isSet(f field) ref.FieldTester {
 			return false
 		case *list:
 			return v.n > 0
+		case *dict:
+			return v.Size() != types.IntZero
 		default:
 			return true
 		}
@@ -118,6 +126,7 @@ func environment(t *tunables) (*cel.Env, *provider, error) {
 	p := newProvider(registry, all)
 	env, err := cel.NewCustomEnv(
 		cel.StdLib(), cel.CustomTypeAdapter(registry), cel.CustomTypeProvider(p),
+		cel.EnableMacroCallTracking(), // so that parts of a condition can be written out again
 		cel.ParserExpressionSizeLimit(conditionMax), cel.ParserRecursionLimit(nestingMax), cel.RegexProgramSizeLimit(regexMax),
 		cel.Variable("session", sessionType), cel.Variable("request", requestType),
 		cel.Variable("lists", listsType), cel.Variable("values", valuesType),

@@ -28,67 +28,148 @@ type condition struct {
 	text    string
 	ast     *ast.AST
 	program cel.Program
-	// bounded says that no input can make it exceed costMax, so that nobody
-	// needs to count.
-	bounded bool
+	// counted is the same program, with its cost counted and limited; nil when
+	// no input can make it exceed costMax.
+	counted cel.Program
+	// dear says that even an input that is not large can.
+	dear bool
 }
 
 // newCondition plans a checked expression.
 func newCondition(env *cel.Env, checked *cel.Ast) (*condition, error) {
 	c := &condition{text: checked.Source().Content(), ast: checked.NativeRep()}
-	estimate, err := env.EstimateCost(checked, sizes{})
+	most, err := env.EstimateCost(checked, sizes{false})
 	if err != nil {
 		return nil, err
 	}
-	c.bounded = estimate.Max <= costMax
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(lenient(c.ast))}
-	if !c.bounded {
-		options = append(options, cel.CostLimit(costMax))
+	usual, err := env.EstimateCost(checked, sizes{true})
+	if err != nil {
+		return nil, err
 	}
-	c.program, err = env.Program(checked, options...)
+	c.dear = usual.Max > costMax
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(lenient(c.ast))}
+	if c.program, err = env.Program(checked, options...); err == nil && most.Max > costMax {
+		c.counted, err = env.Program(checked, append(options, cel.CostLimit(costMax))...)
+	}
 	return c, err
 }
 
-// sizes bounds the inputs of conditions for the estimate of their cost.
-type sizes struct{}
+// sizes bounds the inputs of conditions for the estimate of their cost: of those
+// that are usual, as view.usual has it, or of all.
+type sizes struct{ usual bool }
 
 // The bounds: names and paths are short; a command is as long as somebody likes.
 const (
 	nameSize    = 4 << 10
 	commandSize = 4 << 20
 	listSize    = 64 << 10
+
+	usualName    = 256
+	usualCommand = 2 << 10
+	usualList    = 32
 )
 
 // EstimateSize implements cost.Estimator.
-func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+func (z sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+	name, command, list := uint64(nameSize), uint64(commandSize), uint64(listSize)
+	if z.usual {
+		name, command, list = usualName, usualCommand, usualList
+	}
 	p := n.Path()
-	size := uint64(nameSize)
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
-		size = listSize
+		return &cost.SizeEstimate{Max: list}
 	case types.StringKind:
 		if strings.Contains(strings.Join(p, "."), "argv") || len(p) > 0 && (p[len(p)-1] == "command" || p[len(p)-1] == "path") {
-			size = commandSize
+			return &cost.SizeEstimate{Max: command}
 		}
+		return &cost.SizeEstimate{Max: name}
 	default:
 		return nil
 	}
-	return &cost.SizeEstimate{Max: size}
+}
+
+// usual reports whether a session's lists and texts are as short as nearly all
+// are: then conditions that are only dear for long ones need no counting.
+func (v *view) usual() bool {
+	if v.size == 0 {
+		v.size = 1
+		if small(v.s) {
+			v.size = 2
+		}
+	}
+	return v.size == 2
+}
+
+func small(s *session.Session) bool {
+	short := func(all ...string) bool {
+		for _, t := range all {
+			if len(t) > usualName {
+				return false
+			}
+		}
+		return true
+	}
+	argv := func(a []string) bool {
+		n := 0
+		for _, t := range a {
+			n += len(t) + 1
+		}
+		return len(a) <= usualList && n <= usualCommand
+	}
+	t, a := &s.Target, &s.Actor
+	if !argv(s.Argv) || !argv(a.Argv) || len(s.Path) > usualCommand || len(s.Processes) > usualList/2 || len(s.Evidence) > usualList ||
+		len(s.Attribution.Candidates) > usualList || len(a.Groups) > usualList || len(t.Labels) > usualList || len(a.Extra) > 0 ||
+		a.Impersonator != nil || len(s.Gaps) > usualList || len(a.Doubts) > usualList ||
+		!short(a.User, a.LoginUser, a.Exe, a.Address, a.UserAgent, t.ContainerName, t.Image, t.Namespace, t.Pod, t.Workload, s.User) ||
+		!short(a.Groups...) || !short(s.Gaps...) || !short(a.Doubts...) {
+		return false
+	}
+	for k, v := range t.Labels {
+		if !short(k, v) {
+			return false
+		}
+	}
+	for i := range s.Attribution.Candidates {
+		if c := &s.Attribution.Candidates[i]; len(c.Groups) > usualList || !short(c.User, c.LoginUser, c.Exe, c.Address, c.UserAgent) || !short(c.Groups...) {
+			return false
+		}
+	}
+	for i := range s.Evidence {
+		if !short(s.Evidence[i].What, s.Evidence[i].Detail) {
+			return false
+		}
+	}
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		if !argv(p.Argv) || !short(p.Exe, p.Filename) || len(p.Execs) > 1 {
+			return false
+		}
+		for _, e := range p.Execs {
+			if !argv(e.Argv) || !short(e.Exe) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // EstimateCallCost implements cost.Estimator: the functions of this package look
 // at every byte of every pattern.
-func (sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
+func (z sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	if function != "like" && function != "within" {
 		return nil
 	}
 	n := uint64(nameSize)
+	if z.usual {
+		n = usualName
+	}
 	for _, a := range args {
 		if a.Type().Kind() == types.ListKind {
 			n *= 16
 		}
 	}
-	return &cost.CallEstimate{CostEstimate: cost.CostEstimate{Max: n / 10}}
+	return &cost.CallEstimate{CostEstimate: cost.Estimate{Max: n / 10}}
 }
 
 // lenient makes every question about nothing (a field that is not there) false,
@@ -191,10 +272,14 @@ type answer struct {
 // ask evaluates the condition.
 func (c *condition) ask(v *view, frame *interpreter.ExecutionFrame) answer {
 	var in any = v
-	if c.bounded && frame != nil {
+	program := c.program
+	switch {
+	case c.counted != nil && (c.dear || !v.usual()):
+		program = c.counted
+	case frame != nil:
 		in = frame
 	}
-	out, _, err := c.program.Eval(in)
+	out, _, err := program.Eval(in)
 	if err != nil {
 		var cancelled interpreter.EvalCancelledError
 		if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {

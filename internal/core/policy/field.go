@@ -33,6 +33,8 @@ type field struct {
 	get  func(it any) ref.Val
 	// after says that only running shows it: a Request has no such field.
 	after bool
+	// slot is where a view keeps the value, the same for session and request.
+	slot int
 }
 
 // fieldsOf lists the fields of each type. It is a function so that the getters
@@ -42,6 +44,13 @@ func fieldsOf() map[*cel.Type][]field {
 		sessionType: sessionFields(), attributionType: attributionFields(), actorType: actorFields(),
 		identityType: identityFields(), targetType: targetFields(), processType: processFields(),
 		programType: programFields(), unexplainedType: unexplainedFields(), evidenceType: evidenceFields(),
+	}
+	slot := 0
+	for _, t := range []*cel.Type{sessionType, attributionType, actorType, targetType, unexplainedType} {
+		for i := range all[t] {
+			all[t][i].slot = slot
+			slot++
+		}
 	}
 	for _, f := range all[sessionType] {
 		if !f.after {
@@ -80,7 +89,7 @@ func sessionFields() []field {
 		before("target", targetType, func(v *view) ref.Val { return &v.target }),
 		before("argv", textList, func(v *view) ref.Val {
 			argv, rest := v.argv()
-			return &list{n: len(argv), at: func(i int) ref.Val { return types.String(argv[i]) }, rest: rest}
+			return &list{n: len(argv), at: boxed(argv), rest: rest}
 		}),
 		before("argv_source", cel.StringType, func(v *view) ref.Val { return text(v.s.ArgvSource) }),
 		before("command", cel.StringType, (*view).command),
@@ -148,7 +157,7 @@ func attributionFields() []field {
 		before("via", textList, func(v *view) ref.Val { return texts(v.s.Attribution.Via) }),
 		before("candidates", cel.ListType(actorType), func(v *view) ref.Val {
 			c := v.s.Attribution.Candidates
-			return &list{n: len(c), at: func(i int) ref.Val { return &object{actorType, &actorView{&c[i], known(&c[i])}} }}
+			return &list{n: len(c), at: func(i int) ref.Val { return &object{actorType, &actorView{&c[i], known(&c[i]), nil}} }}
 		}),
 	}
 }
@@ -166,6 +175,17 @@ func who(name string, typ *cel.Type, get func(*session.Actor) ref.Val) field {
 		}
 		return v
 	})}
+}
+
+// boxed returns the elements of a list, each made a value once.
+func boxed(all []string) func(int) ref.Val {
+	values := make([]ref.Val, len(all))
+	return func(i int) ref.Val {
+		if values[i] == nil {
+			values[i] = types.String(all[i])
+		}
+		return values[i]
+	}
 }
 
 func number(n *uint32) ref.Val {

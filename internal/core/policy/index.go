@@ -32,6 +32,8 @@ type bitset []uint64
 
 func (s bitset) add(i int) { s[i/64] |= 1 << (i % 64) }
 
+func (s bitset) has(i int) bool { return s[i/64]&(1<<(i%64)) != 0 }
+
 const namespacePath = "target.namespace"
 
 // namespacesMax bounds the namespaces that have a set of their own.
@@ -59,7 +61,7 @@ func newIndex(s *Set) *index {
 		channels: map[event.Channel]bitset{}, kinds: map[session.Kind]bitset{}, namespaces: map[string]bitset{},
 	}
 	x.all = s.pick(func(r *rule) bool { return s.possible(r, nil) })
-	for _, c := range channels() {
+	for _, c := range s.channels {
 		x.channels[c] = s.where("channel", types.String(c))
 	}
 	for _, k := range kinds() {
@@ -166,6 +168,7 @@ func (r *rule) onlyCompares(path string) bool {
 				if comparesWithTexts(e.AsCall(), path) {
 					compares++
 				}
+			default:
 			}
 		}))
 		if reads != compares {
@@ -191,32 +194,30 @@ func comparesWithTexts(c ast.CallExpr, path string) bool {
 	return false
 }
 
-// candidates calls f with the rules that can hold for a session, 64 at a time.
-func (x *index) candidates(v *view, f func(word int, which uint64)) {
-	byChannel, ok := x.channels[v.s.Channel]
-	if !ok {
-		byChannel = x.all
+// candidates is the rules that can hold for one session: those in all four sets.
+type candidates [4]bitset
+
+func (c *candidates) word(i int) uint64 { return c[0][i] & c[1][i] & c[2][i] & c[3][i] }
+
+func (x *index) candidates(s *session.Session) candidates {
+	c := candidates{x.all, x.all, x.all, x.byNamespace(s)}
+	if b, ok := x.channels[s.Channel]; ok {
+		c[1] = b
 	}
-	byKind, ok := x.kinds[v.s.Kind]
-	if !ok {
-		byKind = x.all
+	if b, ok := x.kinds[s.Kind]; ok {
+		c[2] = b
 	}
-	byNamespace := x.byNamespace(v)
-	for i, w := range x.all {
-		if w &= byChannel[i] & byKind[i] & byNamespace[i]; w != 0 {
-			f(i, w)
-		}
-	}
+	return c
 }
 
-func (x *index) byNamespace(v *view) bitset {
-	if n := v.s.Target.Namespace; n != "" {
-		if s, ok := x.namespaces[n]; ok {
-			return s
+func (x *index) byNamespace(s *session.Session) bitset {
+	if n := s.Target.Namespace; n != "" {
+		if b, ok := x.namespaces[n]; ok {
+			return b
 		}
 		return x.other
 	}
-	if v.pod(namespacePath, "") == absent {
+	if hasNoNamespace(s) {
 		return x.none
 	}
 	return x.all

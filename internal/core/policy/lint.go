@@ -54,7 +54,7 @@ func (s *Set) Lint() []Report {
 	out := make([]Report, 0, len(s.rules))
 	for _, r := range s.rules {
 		report := Report{Rule: r.Rule}
-		for _, c := range channels() {
+		for _, c := range s.channels {
 			if s.possible(r, s.knownOn(r, c)) {
 				report.Channels = append(report.Channels, r.coverage(c, seen[c], doors[c]))
 			}
@@ -127,7 +127,7 @@ func (r *rule) asksFor(path string) bool {
 }
 
 // enums lists the values of fields that have only a few.
-func enums() map[string][]string {
+func enums(channels []event.Channel) map[string][]string {
 	text := func(of ...any) []string {
 		out := make([]string, len(of))
 		for i, v := range of {
@@ -145,7 +145,7 @@ func enums() map[string][]string {
 	for _, k := range kinds() {
 		all["kind"] = append(all["kind"], string(k))
 	}
-	for _, c := range channels() {
+	for _, c := range channels {
 		all["channel"] = append(all["channel"], string(c))
 	}
 	return all
@@ -154,15 +154,15 @@ func enums() map[string][]string {
 // impossible reports conditions that no session can fulfil, or that ask for what
 // none of their channels can have.
 func (l *loader) impossible() error {
-	values := enums()
-	for _, d := range l.rules {
+	values := enums(l.set.channels)
+	for place, d := range l.rules {
 		for i, c := range d.rule.conditions() {
 			l.enumerated(d, conditionNode(d, i), c, values)
 		}
 		if len(l.errs) > 0 {
 			continue
 		}
-		l.never(d)
+		l.never(d, place)
 	}
 	return l.errs.orNil()
 }
@@ -222,11 +222,10 @@ func literals(e ast.Expr) []ast.Expr {
 
 // never reports a rule that cannot hold on any channel, and fields that none of
 // its channels has.
-func (l *loader) never(d draft) {
+func (l *loader) never(d draft, place int) {
 	r := d.rule
-	on := slices.DeleteFunc(channels(), func(c event.Channel) bool {
-		return !l.set.possible(r, map[string]ref.Val{"channel": types.String(c)})
-	})
+	index := l.set.index
+	on := slices.DeleteFunc(slices.Clone(l.set.channels), func(c event.Channel) bool { return !index.channels[c].has(place) })
 	for i, c := range r.conditions() {
 		for _, u := range fieldPaths(c.ast) {
 			if u.test || len(on) == 0 || r.asksFor(u.path) || slices.ContainsFunc(on, func(c event.Channel) bool { return supplies(c, u.path) }) {
@@ -239,9 +238,7 @@ func (l *loader) never(d draft) {
 		}
 	}
 	onChannel := slices.ContainsFunc(on, func(c event.Channel) bool { return l.set.possible(r, l.set.knownOn(r, c)) })
-	ofKind := slices.ContainsFunc(kinds(), func(k session.Kind) bool {
-		return l.set.possible(r, map[string]ref.Val{"kind": types.String(k)})
-	})
+	ofKind := slices.ContainsFunc(kinds(), func(k session.Kind) bool { return index.kinds[k].has(place) })
 	if onChannel && ofKind {
 		return
 	}

@@ -173,10 +173,14 @@ func (l *loader) tunablesOf(r *reader, n *yaml.Node) []named {
 	return out
 }
 
+func isLetter(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isDigit(c rune) bool { return c >= '0' && c <= '9' }
+
 // isName reports whether conditions can write a name.
 func isName(s string) bool {
 	for i, c := range s {
-		if !(c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || i > 0 && c >= '0' && c <= '9') {
+		if c != '_' && !isLetter(c) && (i == 0 || !isDigit(c)) {
 			return false
 		}
 	}
@@ -356,7 +360,7 @@ func (l *loader) compile() error {
 	if l.env, l.types, err = environment(&l.tunables); err != nil {
 		return err
 	}
-	l.set = &Set{def: l.def, vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
+	l.set = &Set{def: l.def, channels: channels(), vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
 	for _, d := range l.rules {
 		l.conditions(d)
 		l.set.rules = append(l.set.rules, d.rule)

@@ -155,7 +155,7 @@ func (r *reader) name(n *yaml.Node) string {
 		return s
 	}
 	for _, c := range s {
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.", c)) {
+		if !isLetter(c) && !isDigit(c) && !strings.ContainsRune("-_.", c) {
 			r.errorf(n, "", "%q: want letters, digits, - and _", s)
 			return ""
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"text/template"
 	"time"
 
@@ -41,12 +42,7 @@ func (r *Rule) Decides() effect.Effect {
 
 // Has reports whether an effect is among the rule's.
 func (r *Rule) Has(e effect.Effect) bool {
-	for _, x := range r.Effects {
-		if x == e {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(r.Effects, e)
 }
 
 // Unknown is what a rule does about a session of which its condition is neither
@@ -67,6 +63,7 @@ const (
 type rule struct {
 	Rule
 	when         *condition // of a sequence: nil
+	residual     *residual  // of when; nil when the index saves nothing
 	count        *count
 	sequence     *sequence
 	message      *template.Template

@@ -2,10 +2,12 @@ package policy
 
 import (
 	"math/bits"
+	"time"
 
 	"cel.dev/cel-go/interpreter"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -18,6 +20,7 @@ type Set struct {
 	vals         tunableVals
 	suppressions []Suppression
 	index        *index
+	channels     []event.Channel // that there are
 }
 
 // Rules returns the rules in the order in which they are asked.
@@ -75,14 +78,14 @@ func (s *Set) Review(seen *session.Session) Decision { return s.decide(seen, fal
 func (s *Set) decide(about *session.Session, before bool) Decision {
 	d := Decision{Effect: s.def}
 	decided := false
-	a := s.asking(about, before)
+	a := asking{set: s, about: about, before: before}
 	defer a.close()
 	a.each(func(r *rule) {
 		does := r.Decides()
 		if r.windowed() || decided && does != "" && len(r.Effects) == 1 {
 			return
 		}
-		got := r.when.judge(a.view, a.frame)
+		got := a.ask(r)
 		if !r.holds(got) || r.suppressed(about) {
 			return
 		}
@@ -119,15 +122,23 @@ func (r *rule) say(s *session.Session) string {
 	return text
 }
 
-// asking is one session that is being asked about.
+// asking is one session that is being asked about. View and frame are made when
+// the first rule asks: of most sessions none does.
 type asking struct {
-	set   *Set
-	view  *view
-	frame *interpreter.ExecutionFrame
+	set    *Set
+	about  *session.Session
+	before bool
+	view   *view
+	frame  *interpreter.ExecutionFrame
+	found  found
 }
 
-func (s *Set) asking(about *session.Session, before bool) *asking {
-	return &asking{set: s, view: newView(about, before, s.vals.lists, s.vals.values)}
+func (a *asking) open() {
+	if a.view == nil {
+		a.view = newView(a.about, a.before, a.set.vals.lists, a.set.vals.values)
+		a.found = a.set.index.found(a.about)
+		a.frame, _ = interpreter.NewExecutionFrame(a.view) // fails only for what is no activation
+	}
 }
 
 func (a *asking) close() {
@@ -138,12 +149,26 @@ func (a *asking) close() {
 
 // each calls f with every rule that can hold, in order.
 func (a *asking) each(f func(*rule)) {
-	a.set.index.candidates(a.view, func(word int, which uint64) {
-		if a.frame == nil {
-			a.frame, _ = interpreter.NewExecutionFrame(a.view) // fails for inputs that are no activation only
-		}
-		for ; which != 0; which &= which - 1 {
+	it := a.set.index.candidates(a.about)
+	for word := range a.set.index.all {
+		for which := it.word(word); which != 0; which &= which - 1 {
+			a.open()
 			f(a.set.rules[word*64+bits.TrailingZeros64(which)])
 		}
-	})
+	}
+}
+
+// Window returns the longest time over which rules look at several sessions; 0
+// when none does.
+func (s *Set) Window() time.Duration {
+	var most time.Duration
+	for _, r := range s.rules {
+		if r.count != nil {
+			most = max(most, r.count.within)
+		}
+		if r.sequence != nil {
+			most = max(most, r.sequence.within)
+		}
+	}
+	return most
 }

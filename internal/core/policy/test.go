@@ -294,7 +294,7 @@ func (r *reader) session(n *yaml.Node, i int) session.Session {
 		r.errorf(n, "docs/reference/session.schema.json has the types", "%v", err)
 	}
 	complete(&s, i)
-	known := enums()
+	known := enums(channels())
 	for _, c := range []struct{ name, value string }{{"kind", string(s.Kind)}, {"channel", string(s.Channel)}} {
 		if !slices.Contains(known[c.name], c.value) {
 			r.errorf(n, didYouMean(c.value, known[c.name]), "%s %q", c.name, c.value)

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 )
 
@@ -45,14 +44,6 @@ func newUnknown(path string) *types.Unknown {
 		types.QualifyAttribute(trail, p)
 	}
 	return types.NewUnknown(int64(h.Sum64()), trail)
-}
-
-// elem returns the type of a list's elements, and any other type itself.
-func elem(t *cel.Type) *cel.Type {
-	if t.Kind() == types.ListKind {
-		return t.Parameters()[0]
-	}
-	return t
 }
 
 // unknownPaths names the fields that made a result unknown.

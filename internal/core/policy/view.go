@@ -26,14 +26,35 @@ type view struct {
 	target  object
 	level   object
 	unexpl  object
-	tunes   ref.Val // the variable "lists"
-	values  ref.Val
+	size    int8 // 0: not looked at; see usual
+	// values once read, by the slots of fields: many rules read the same few.
+	read   [slots]ref.Val
+	tunes  ref.Val // the variable "lists"
+	values ref.Val
 }
+
+// slots is how many fields of sessions and their parts there are, at most.
+const slots = 80
 
 // actorView is an actor; known says that his identity is.
 type actorView struct {
 	a     *session.Actor
 	known bool
+	v     *view // whose actor it is; nil for a candidate in a list
+}
+
+// cache returns where a field's value is kept once it was read; nil when it is
+// not.
+func cache(it any, slot int) *ref.Val {
+	switch it := it.(type) {
+	case *view:
+		return &it.read[slot]
+	case *actorView:
+		if it.v != nil {
+			return &it.v.read[slot]
+		}
+	}
+	return nil
 }
 
 func newView(s *session.Session, before bool, lists, values ref.Val) *view {
@@ -48,7 +69,10 @@ func newView(s *session.Session, before bool, lists, values ref.Val) *view {
 }
 
 func (v *view) setActor(a *session.Actor, isKnown bool) {
-	v.who = actorView{a, isKnown}
+	if v.who.a != nil { // another one than before
+		clear(v.read[:])
+	}
+	v.who = actorView{a, isKnown, v}
 	v.actor = object{actorType, &v.who}
 }
 
@@ -182,26 +206,31 @@ func (v *view) moreProcesses() *types.Unknown {
 
 // pod returns what is known of a field that only containers of pods have.
 func (v *view) pod(name, value string) ref.Val {
-	if value != "" {
+	switch t := &v.s.Target; {
+	case value != "":
 		return types.String(value)
-	}
-	t := &v.s.Target
-	switch family(v.s.Channel) {
-	case "DK":
+	case hasNoNamespace(v.s):
 		return absent
-	case "K8", "KL":
-		if t.Namespace == "" && hasProcesses(v.s.Kind) {
-			return unknownOf(name)
-		}
-		if t.Namespace != "" && name != "target.namespace" && t.Pod == "" && hasProcesses(v.s.Kind) {
-			return unknownOf(name)
-		}
+	case t.Namespace != "" && (t.Pod != "" || !hasProcesses(v.s.Kind)):
 		return absent
 	}
-	if t.Image == "" && len(t.Labels) == 0 && t.Pod == "" { // nobody could say what container it is
-		return unknownOf(name)
+	return unknownOf(name)
+}
+
+// hasNoNamespace reports whether a session without namespace is known to have
+// none: what Docker runs is in no pod, some requests are about no namespace, and
+// a container whose image or labels are known was looked at.
+func hasNoNamespace(s *session.Session) bool {
+	t := &s.Target
+	switch {
+	case t.Namespace != "" || t.Pod != "":
+		return false
+	case strings.HasPrefix(string(s.Channel), "DK-"):
+		return true
+	case strings.HasPrefix(string(s.Channel), "K8-"), strings.HasPrefix(string(s.Channel), "KL-"):
+		return !hasProcesses(s.Kind)
 	}
-	return absent
+	return t.Image != "" || len(t.Labels) > 0
 }
 
 // image returns what is known of a field that every container has.

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/store"
+)
+
+func newFindings(env *environment) *cobra.Command {
+	state := env.stateDir()
+	var since, severity, of string
+	var q store.FindingQuery
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "findings",
+		Short: "List what rules found",
+		Long: `List what rules found, in order of time: one finding for each rule and session.
+
+EFFECT is what the rule says: alert, or what a guard would have done (deny,
+approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
+		Args: cobra.NoArgs,
+		Example: `  sallyport findings --since 24h --severity high
+  sallyport findings --rule prod-shell --json | jq -r .session`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if q.Since, err = parseSince(since, time.Now()); err != nil {
+				return err
+			}
+			if q.Severity, err = finding.ParseSeverity(severity); err != nil {
+				return fail(ExitUsage, "info, low, medium, high or critical", "--severity: %w", err)
+			}
+			q.Session = session.ID(of)
+			return env.findings(cmd.Context(), state, q, asJSON)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&state, "state", state, "state directory `DIR`")
+	f.StringVar(&since, "since", "", "only findings since `WHEN`: a duration (1h, 7d) or a time (2006-01-02, RFC 3339)")
+	f.StringVar(&severity, "severity", "info", "only findings of this `SEVERITY` or a greater one")
+	f.StringVar(&q.Rule, "rule", "", "only findings of the rule `ID`")
+	f.StringVar(&of, "session", "", "only findings about the session `ID`")
+	f.IntVar(&q.Limit, "limit", 0, "only the latest `N`")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per finding")
+	return cmd
+}
+
+func (env *environment) findings(ctx context.Context, state string, q store.FindingQuery, asJSON bool) error {
+	if q.Limit < 0 {
+		return fail(ExitUsage, "", "--limit %d: want a positive number", q.Limit)
+	}
+	r, err := openReader(state)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	var all []finding.Finding
+	for f, e := range r.Findings(ctx, q) {
+		if err = e; err != nil {
+			break
+		}
+		if !asJSON {
+			f.Evidence = nil // not shown in a table
+			all = append(all, f)
+			continue
+		}
+		if err := writeJSON(env.stdout, f); err != nil {
+			return err
+		}
+	}
+	if !asJSON {
+		if e := env.findingTable(env.renderer(), all, "no findings fit"); e != nil {
+			return e
+		}
+	}
+	return incomplete(err)
+}
+
+// findingTable prints findings, or says on standard error that there are none.
+func (env *environment) findingTable(r renderer, all []finding.Finding, empty string) error {
+	if len(all) == 0 {
+		fmt.Fprintln(env.stderr, empty)
+		return nil
+	}
+	t := table{columns: []column{
+		{title: "TIME"}, {title: "SEVERITY"}, {title: "RULE", least: 10}, {title: "EFFECT"}, {title: "SESSION"},
+		{title: "ACTOR", least: 8}, {title: "TARGET", least: 8}, {title: "MESSAGE", least: 20},
+	}}
+	for i := range all {
+		f := &all[i]
+		t.rows = append(t.rows, []cell{
+			{text: f.Time.In(r.zone).Format(layoutTable)}, {text: f.Severity.String(), style: severityStyle(f.Severity)},
+			{text: f.Rule, style: styleBold}, {text: findingEffect(f)}, {text: shortID(f.Session)},
+			{text: findingActor(f)}, {text: findingTarget(f)}, {text: printable.Text(f.Message)},
+		})
+	}
+	return t.write(env.stdout, r.width, r.palette)
+}
+
+func severityStyle(s finding.Severity) style {
+	switch {
+	case s >= finding.High:
+		return styleBad
+	case s >= finding.Medium:
+		return styleWarn
+	}
+	return stylePlain
+}
+
+// findingEffect says what the rule does, and that nobody did it when that is so.
+func findingEffect(f *finding.Finding) string {
+	if f.Effect == effect.Alert || f.Effect == "" || f.Enforced {
+		return string(f.Effect)
+	}
+	return "would " + string(f.Effect)
+}
+
+func findingActor(f *finding.Finding) string {
+	a := f.Actor
+	switch {
+	case a == nil:
+		return ""
+	case len(a.Candidates) > 0:
+		return plural(len(a.Candidates), "candidate")
+	case a.Service != "":
+		return printable.Text(string(a.Service)) + " (by itself)"
+	case a.Name == "":
+		return "unknown"
+	case a.Impersonator != "":
+		return printable.Text(a.Impersonator) + " as " + printable.Text(a.Name)
+	}
+	return printable.Text(a.Name)
+}
+
+func findingTarget(f *finding.Finding) string {
+	t := f.Target
+	switch {
+	case t == nil:
+		return ""
+	case t.Object != "":
+		return printable.Text(t.Object)
+	case t.Pod != "":
+		parts := []string{t.Namespace, t.Pod}
+		if t.ContainerName != "" {
+			parts = append(parts, t.ContainerName)
+		}
+		return printable.Text(strings.Join(parts, "/"))
+	case t.ContainerName != "":
+		return printable.Text(t.ContainerName)
+	case t.ContainerID != "":
+		return printable.Text(t.ContainerID.Short())
+	case t.Workload != "":
+		return printable.Text(t.Namespace + "/" + t.Workload)
+	}
+	return printable.Text(t.Node)
+}
+
+// finding returns a finding as one line of live output.
+func (r renderer) finding(f *finding.Finding) string {
+	p := r.palette
+	return fmt.Sprintf("%s  %s  %s %s  %s %s -> %s  %s", p.paint(styleDim, f.Time.In(r.zone).Format(layoutLive)),
+		p.paint(styleBold, shortID(f.Session)), p.paint(severityStyle(f.Severity), "FINDING "+f.Severity.String()),
+		p.paint(styleBold, f.Rule), findingEffect(f), findingActor(f), findingTarget(f), printable.Cut(printable.Text(f.Message), r.room()))
+}

@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/docker"
+)
+
+const liveRules = `version: 1
+default: allow
+lists: {trusted: ["unix/4322"]}
+rules:
+  - id: stranger
+    when: session.kind == "exec" && !session.actor.identity.like(lists.trusted)
+    effect: deny
+    severity: high
+    message: "{{.Command}} in {{.Target}}"
+  - id: ran-echo
+    when: session.programs.exists(p, p.argv.exists(a, a == "echo"))
+    effect: alert
+    severity: low
+`
+
+// TestUpFindsByRules runs up with rules beside a real engine: what they find is
+// there once, through kill -9 and a restart, and broken rules leave those at
+// work that are.
+func TestUpFindsByRules(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
+	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	rules := filepath.Join(t.TempDir(), "rules.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(rules, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(liveRules)
+	start := func() *upProcess {
+		p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", rules)
+		awaitWitnesses(t, state, "kernel", "docker", "containerd")
+		return p
+	}
+	box := ""
+	found := func() []finding.Finding { // about our container: the sensor sees those of other daemons, too
+		var out []finding.Finding
+		for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
+			var f finding.Finding
+			if err := json.Unmarshal([]byte(line), &f); err != nil {
+				t.Fatal(err)
+			}
+			if f.Target != nil && string(f.Target.ContainerID) == box {
+				out = append(out, f)
+			}
+		}
+		return out
+	}
+	await := func(n int) []finding.Finding {
+		t.Helper()
+		eventually(t, 30*time.Second, "findings", func() bool { return len(found()) >= n })
+		return found()
+	}
+
+	p := start()
+	box = e.RunT(t, "--name", "box", docker.Image)
+	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "a")
+	all := await(2)
+	if all[0].Rule == "ran-echo" {
+		all[0], all[1] = all[1], all[0]
+	}
+	if f := all[0]; f.Rule != "stranger" || f.Effect != "deny" || f.Enforced || f.Message != "/bin/busybox echo a in box" ||
+		f.Actor == nil || f.Actor.Attribution != "exact" || f.Target == nil || f.Target.ContainerName != "box" {
+		t.Errorf("finding %+v, actor %+v", f, f.Actor)
+	}
+	_ = p.end(syscall.SIGKILL)
+
+	p = start()
+	e.ExecT(t, 4322, "box", "/bin/busybox", "echo", "b") // trusted: only the other rule finds it
+	await(3)
+	write("version: 1\nrules: [")
+	_ = p.cmd.Process.Signal(syscall.SIGHUP)
+	eventually(t, 10*time.Second, "the broken rules show", func() bool {
+		_, body := ask(t, state, "/status")
+		return strings.Contains(strings.ReplaceAll(body, " ", ""), `"failed":1`)
+	})
+	e.ExecT(t, 4321, "box", "/bin/busybox", "true")
+	all = await(4)
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("up: %v\n%s", err, p.stderr.String())
+	}
+	seen := map[finding.ID]int{}
+	for _, f := range all {
+		seen[f.ID]++
+	}
+	if len(all) != 4 || len(seen) != 4 {
+		t.Errorf("%d findings, %d different: %+v", len(all), len(seen), all)
+	}
+	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
+		t.Errorf("verify printed %s", out)
+	}
+}

@@ -1,0 +1,430 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+var at = time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC)
+
+func kube(user string, groups ...string) session.Actor {
+	return session.Actor{Kind: session.ActorKubernetes, User: user, Groups: groups}
+}
+
+// exec is a command in a pod, asked for by somebody.
+func exec(user string, change ...func(*session.Session)) session.Session {
+	s := session.Session{
+		ID: "aaaaaaaaaaaaaaaa", Kind: session.KindExec, Channel: event.ChannelKubeExecWS, State: session.StateEnded, Started: at,
+		Attribution: session.Attribution{Level: session.LevelExact}, Actor: kube(user),
+		Target: session.Target{Namespace: "prod", Pod: "web-0", ContainerName: "web", Image: "nginx", ContainerID: "c1"},
+		Argv:   []string{"sh", "-c", "id"}, ArgvSource: "request",
+	}
+	for _, f := range change {
+		f(&s)
+	}
+	return s
+}
+
+func nobody(s *session.Session) {
+	s.Actor = session.Actor{Kind: session.ActorNone}
+	s.Attribution = session.Attribution{Level: session.LevelNone}
+}
+
+func docker(s *session.Session) {
+	s.Channel, s.Target = event.ChannelDockerExec, session.Target{ContainerID: "c1", ContainerName: "web", Image: "nginx"}
+}
+
+func either(users ...string) func(*session.Session) {
+	return func(s *session.Session) {
+		nobody(s)
+		s.Attribution.Level = session.LevelSet
+		for _, u := range users {
+			s.Attribution.Candidates = append(s.Attribution.Candidates, kube(u))
+		}
+	}
+}
+
+func running(s *session.Session) { s.State = session.StateRunning }
+
+func processes(argv ...string) func(*session.Session) {
+	return func(s *session.Session) {
+		for _, a := range argv {
+			s.Processes = append(s.Processes, session.Process{PID: 1, Argv: strings.Fields(a), Exe: "/bin/" + strings.Fields(a)[0], Start: s.Started})
+		}
+		s.ProcessesTotal = len(s.Processes)
+	}
+}
+
+// The three answers: what a condition says of fields that have a value, are
+// absent, or are unknown.
+func TestAnswers(t *testing.T) {
+	const yes, no, unknown = "yes", "no", "unknown"
+	lost := func(s *session.Session) { s.LostRecords = 1 }
+	noTTY := func(s *session.Session) { s.ArgvSource, s.Argv = "event", []string{"sh -c id"} }
+	long := func(s *session.Session) {
+		s.Argv, s.ArgvSource = nil, ""
+		processes("sh -c id")(s)
+		s.Processes[0].ArgvHash = "ff"
+	}
+	for _, c := range []struct {
+		when   string
+		s      session.Session
+		answer string
+	}{
+		{`session.target.namespace == "prod"`, exec("ann"), yes},
+		{`session.target.namespace == "dev"`, exec("ann"), no},
+		// Absent: every question is answered with no.
+		{`session.target.namespace == "prod"`, exec("ann", docker), no},
+		{`session.target.namespace != "prod"`, exec("ann", docker), yes},
+		{`session.target.namespace in ["prod", ""]`, exec("ann", docker), no},
+		{`session.target.namespace.startsWith("")`, exec("ann", docker), no},
+		{`!session.target.namespace.startsWith("dev")`, exec("ann", docker), yes},
+		{`session.target.namespace.matches("^.*$")`, exec("ann", docker), no},
+		{`session.target.namespace + "x" == "x"`, exec("ann", docker), no},
+		{`session.target.namespace.size() < 100`, exec("ann", docker), no},
+		{`session.target.namespace == session.target.pod`, exec("ann", docker), no},
+		{`has(session.target.namespace)`, exec("ann", docker), no},
+		{`session.actor.impersonator.user == "root"`, exec("ann"), no},
+		{`has(session.actor.impersonator.user)`, exec("ann"), no},
+		{`session.target.labels["app"] == "web"`, exec("ann"), no},
+		{`has(session.target.labels.app)`, exec("ann"), no},
+		{`"app" in session.target.labels`, exec("ann"), no},
+		{`session.argv[7] == "x"`, exec("ann"), no},
+		{`has(session.actor.extra)`, exec("ann"), no},
+		{`session.actor.kind == "none"`, exec("", nobody), unknown},
+		{`session.exit_code == 0`, exec("ann", running), no},
+		{`"admins" in session.actor.groups`, exec("ann"), no},
+		{`session.actor.groups.all(g, g == "x")`, exec("ann"), yes},
+		// Unknown.
+		{`session.actor.user == "ann"`, exec("", nobody), unknown},
+		{`session.actor.user != "ann"`, exec("", nobody), unknown},
+		{`"admins" in session.actor.groups`, exec("", nobody), unknown},
+		{`session.kind == "attach" && session.actor.user == "ann"`, exec("", nobody), no},
+		{`session.kind == "exec" || session.actor.user == "ann"`, exec("", nobody), yes},
+		{`has(session.actor.user)`, exec("", nobody), no},
+		{`has(session.actor.user) && session.actor.user == "ann"`, exec("", nobody), no},
+		{`session.actor.user.like(lists.admins)`, exec("", nobody), unknown},
+		{`session.tty`, exec("ann", noTTY), unknown},
+		{`session.argv[0] == "sh"`, exec("ann", noTTY), unknown},
+		{`session.command == "sh -c id"`, exec("ann", noTTY), yes},
+		{`session.command == "sh -c id"`, exec("ann"), yes},
+		{`session.target.namespace == "prod"`, exec("ann", func(s *session.Session) { s.Target.Namespace, s.Target.Pod = "", "" }), unknown},
+		// Nobody watched the processes.
+		{`session.processes.exists(p, p.exe == "/bin/curl")`, exec("ann"), unknown},
+		// Somebody did, and missed some.
+		{`session.processes.exists(p, p.exe == "/bin/sh")`, exec("ann", processes("sh", "ls"), lost), yes},
+		{`session.processes.exists(p, p.exe == "/bin/curl")`, exec("ann", processes("sh", "ls"), lost), unknown},
+		{`session.processes.exists(p, p.exe == "/bin/curl")`, exec("ann", processes("sh", "ls")), no},
+		{`session.processes.all(p, p.exe != "/bin/curl")`, exec("ann", processes("sh"), lost), unknown},
+		{`session.processes.size() == 1`, exec("ann", processes("sh"), lost), unknown},
+		{`session.processes[session.processes_total].exe == "x"`, exec("ann", processes("sh"), lost), unknown},
+		// The beginning of the arguments.
+		{`session.argv[0] == "sh"`, exec("ann", long), yes},
+		{`"-x" in session.argv`, exec("ann", long), unknown},
+		{`"-c" in session.argv`, exec("ann", long), yes},
+		{`session.argv == ["sh", "-c", "id"]`, exec("ann", long), unknown},
+		{`["sh", "-c", "id"] == session.argv`, exec("ann", long), unknown},
+		{`["sh", "-c", "id"] == session.argv`, exec("ann"), yes},
+		{`session.argv == ["sh"]`, exec("ann"), no},
+		// One of several people.
+		{`session.actor.user.like(lists.admins)`, exec("", either("alice", "system:serviceaccount:ci:bot")), yes},
+		{`session.actor.user.like(lists.admins)`, exec("", either("bob", "carol")), no},
+		{`session.actor.user.like(lists.admins)`, exec("", either("alice", "bob")), unknown},
+		{`session.attribution.candidates.exists(c, c.user == "bob")`, exec("", either("alice", "bob")), yes},
+		// Functions.
+		{`basename(session.argv[0]) == "sh"`, exec("ann", func(s *session.Session) { s.Argv[0] = "/bin/sh" }), yes},
+		{`session.actor.address.within("10.0.0.0/8")`, exec("ann", func(s *session.Session) { s.Actor.Address = "10.1.2.3:5555" }), yes},
+		{`session.actor.address.within(["192.0.2.1", "10.0.0.0/8"])`, exec("ann", func(s *session.Session) { s.Actor.Address = "::ffff:10.1.2.3" }), yes},
+		{`session.actor.address.within("10.0.0.0/8")`, exec("ann", func(s *session.Session) { s.Actor.Address = "what" }), no},
+		{`session.actor.user.like("system:*:ci:*")`, exec("system:serviceaccount:ci:bot"), yes},
+		{`session.actor.user.like("system:*:ci")`, exec("system:serviceaccount:ci:bot"), no},
+		{`session.programs.exists(p, p.argv[0] == "old")`, exec("ann", processes("sh"), func(s *session.Session) {
+			s.Processes[0].Execs = []session.Program{{Argv: []string{"old"}}}
+		}), yes},
+		{`session.ended - session.started > duration("1m")`, exec("ann", func(s *session.Session) {
+			end := s.Started.Add(time.Hour)
+			s.Ended = &end
+		}), yes},
+		{`session.ended - session.started > duration("1m")`, exec("ann"), no},
+	} {
+		set := load(t, withCondition(fmt.Sprintf("%q", c.when)))
+		v := newView(&c.s, false, set.vals.lists, set.vals.values)
+		got := no
+		switch a := set.rules[0].when.judge(v, nil); {
+		case a.err != nil:
+			got = a.err.Error()
+		case a.unknown != nil:
+			got = unknown
+		case a.yes:
+			got = yes
+		}
+		if got != c.answer {
+			t.Errorf("%s\n  of %+v: %s, want %s", c.when, c.s, got, c.answer)
+		}
+	}
+}
+
+func TestFirstMatchDecides(t *testing.T) {
+	set := load(t, `
+version: 1
+default: deny
+rules:
+  - {id: note, effect: [record, alert], severity: low, when: session.kind == "exec"}
+  - {id: ops, effect: allow, when: '"ops" in session.actor.groups'}
+  - {id: shell, effect: [approve, record], severity: high, when: 'session.argv[0] == "sh"', message: "Ask for {{.Request.ID}}"}
+  - {id: late, effect: deny, severity: high, when: session.kind == "exec"}
+`)
+	ops := exec("ann", func(s *session.Session) { s.Actor.Groups = []string{"ops"} })
+	for _, c := range []struct {
+		s    session.Session
+		want Decision
+	}{
+		{ops, Decision{Effect: effect.Allow, Rule: "ops", Message: "ops", Record: true}},
+		{exec("bob"), Decision{Effect: effect.Approve, Rule: "shell", Message: "Ask for aaaaaaaaaaaaaaaa", Severity: 3, Record: true}},
+		{exec("bob", func(s *session.Session) { s.Kind = session.KindProbe }), Decision{Effect: effect.Approve, Rule: "shell", Message: "Ask for aaaaaaaaaaaaaaaa", Severity: 3, Record: true}},
+		{exec("bob", func(s *session.Session) { s.Kind, s.Argv = session.KindProbe, []string{"x"} }), Decision{Effect: effect.Deny}},
+	} {
+		got := set.Decide(&c.s)
+		got.Matches = nil
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s %s (-want +got):\n%s", c.s.Actor.User, c.s.Kind, diff)
+		}
+	}
+}
+
+// Nobody gets past a denial because he could not be identified, and nobody is
+// allowed by what is not known.
+func TestUnknownAtAGuard(t *testing.T) {
+	set := load(t, `
+version: 1
+default: allow
+rules:
+  - {id: allow-ann, effect: allow, when: session.actor.user == "ann"}
+  - {id: deny-bob, effect: deny, severity: high, when: session.actor.user == "bob"}
+`)
+	s := exec("", nobody)
+	d := set.Decide(&s)
+	if d.Effect != effect.Deny || d.Rule != "deny-bob" || !slices.Equal(d.Matches[0].Unknown, []string{"session.actor.user"}) {
+		t.Errorf("decision %+v", d)
+	}
+	lax := load(t, `
+version: 1
+default: allow
+rules:
+  - {id: deny-bob, effect: deny, severity: high, unknown: pass, when: session.actor.user == "bob"}
+`)
+	if d := lax.Decide(&s); d.Effect != effect.Allow {
+		t.Errorf("the rule says that what is unknown passes: %+v", d)
+	}
+	// What only running shows is unknown before.
+	late := load(t, "version: 1\ndefault: allow\nrules:\n  - {id: r, effect: deny, severity: low, when: session.exit_code == 0}\n")
+	ann := exec("ann")
+	if d := late.Decide(&ann); d.Effect != effect.Deny {
+		t.Errorf("%+v", d)
+	}
+}
+
+// A condition that costs too much is taken to hold, and says so.
+func TestCostLimit(t *testing.T) {
+	set := load(t, `
+version: 1
+default: allow
+rules:
+  - id: dear
+    effect: deny
+    severity: high
+    when: session.argv.exists(a, session.argv.exists(b, a.contains(b + "x")))
+  - id: dear-allow
+    effect: allow
+    when: session.argv.exists(a, session.argv.exists(b, a.contains(b + "x")))
+`)
+	cheap := exec("ann")
+	if d := set.Decide(&cheap); d.Effect != effect.Allow || len(d.Matches) != 0 {
+		t.Errorf("cheap: %+v", d)
+	}
+	s := exec("ann", func(s *session.Session) {
+		s.Argv = slices.Repeat([]string{"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}, 5000)
+	})
+	began := time.Now()
+	d := set.Decide(&s)
+	if d.Effect != effect.Deny || d.Rule != "dear" || d.Matches[0].Error != ErrCost.Error() {
+		t.Errorf("dear: %+v", d)
+	}
+	t.Logf("gave up after %s", time.Since(began))
+}
+
+func TestErrorsInConditionsHold(t *testing.T) {
+	set := load(t, "version: 1\ndefault: allow\nrules:\n  - {id: r, effect: deny, severity: low, when: 10 / session.argv.size() > 3}\n")
+	s := exec("ann", func(s *session.Session) { s.Argv = []string{}; s.Kind = session.KindAttach })
+	if d := set.Decide(&s); d.Effect != effect.Deny || !strings.Contains(d.Matches[0].Error, "division by zero") {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestSuppressions(t *testing.T) {
+	base := exec("ann")
+	text := fmt.Sprintf(`
+version: 1
+default: allow
+rules:
+  - {id: r, effect: deny, severity: low, when: session.kind == "exec"}
+suppressions:
+  - {rule: r, owner: o, reason: x, expires: 2026-11-02, actor: %q, workload: %q, argv_hash: %s}
+`, Identity(base.Actor), Workload(base.Target), ArgvHash(&base))
+	set := load(t, text)
+	for name, c := range map[string]struct {
+		s    session.Session
+		want effect.Effect
+	}{
+		"as written":     {base, effect.Allow},
+		"another person": {exec("bob"), effect.Deny},
+		"impersonated":   {exec("ann", func(s *session.Session) { s.Actor.Impersonator = &session.Identity{User: "eve"} }), effect.Deny},
+		"elsewhere":      {exec("ann", func(s *session.Session) { s.Target.Pod = "web-1" }), effect.Deny},
+		"other command":  {exec("ann", func(s *session.Session) { s.Argv = []string{"sh", "-c id"} }), effect.Deny},
+		"a guess":        {exec("ann", func(s *session.Session) { s.Attribution.Level = session.LevelSet }), effect.Deny},
+		"the day after":  {exec("ann", func(s *session.Session) { s.Started = at.AddDate(0, 0, 1) }), effect.Deny},
+	} {
+		if d := set.Decide(&c.s); d.Effect != c.want {
+			t.Errorf("%s: %s, want %s", name, d.Effect, c.want)
+		}
+	}
+	if _, err := Load([]File{{"r.yaml", []byte(strings.Replace(text, "{rule: r,", "{rule: q,", 1))}}); err == nil {
+		t.Error("a suppression of a rule that there is not")
+	}
+}
+
+// anySession draws a session of few values, so that rules often hold.
+func anySession(t *rapid.T) session.Session {
+	pick := func(label string, all ...string) string { return rapid.SampledFrom(all).Draw(t, label) }
+	s := exec(pick("user", "ann", "bob", ""))
+	s.ID = session.ID(rapid.StringMatching(`[a-d]{16}`).Draw(t, "id"))
+	s.Kind = session.Kind(pick("kind", "exec", "attach", "start", "copy", "odd"))
+	s.Channel = event.Channel(pick("channel", "DK-EXEC", "K8-EXEC-WS", "KL-RUN", "HO-NSENTER", "UNKNOWN", "ZZ-NEW"))
+	s.Target.Namespace = pick("namespace", "prod", "dev", "prod-2", "")
+	s.Target.Image = pick("image", "nginx", "")
+	s.TTY = rapid.Bool().Draw(t, "tty")
+	s.ArgvSource = pick("source", "request", "event", "process", "")
+	s.State = session.State(pick("state", "running", "ended", "failed"))
+	if s.Actor.User == "" {
+		pick := rapid.SampledFrom([]func(*session.Session){nobody, either("ann", "bob"), either("bob", "eve")})
+		pick.Draw(t, "nobody")(&s)
+	}
+	return s
+}
+
+var conditions = []string{
+	`session.kind == "exec"`, `session.kind in ["attach", "copy"]`, `session.channel.startsWith("K8-")`, `session.channel != "DK-EXEC"`,
+	`session.target.namespace == "prod"`, `session.target.namespace in ["prod", "dev"]`, `session.target.namespace.startsWith("prod")`,
+	`session.target.namespace != "dev"`, `!(session.target.namespace in lists.spaces)`, `has(session.target.namespace)`,
+	`session.actor.user == "ann"`, `session.tty`, `session.argv[0] == "sh"`, `session.state == "ended"`, `session.target.image == "nginx"`,
+	`has(session.actor.user) && session.kind == "exec"`, `session.target.namespace == session.actor.user`,
+}
+
+// anyRules draws a file of rules.
+func anyRules(t *rapid.T) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "version: 1\ndefault: %s\nlists: {spaces: [prod, prod-2]}\nrules:\n", rapid.SampledFrom([]string{"allow", "deny"}).Draw(t, "default"))
+	for i := range rapid.IntRange(1, 8).Draw(t, "rules") {
+		parts := rapid.SliceOfN(rapid.SampledFrom(conditions), 1, 3).Draw(t, "conditions")
+		op := rapid.SampledFrom([]string{" && ", " || "}).Draw(t, "op")
+		not := rapid.SampledFrom([]string{"", "!"}).Draw(t, "not")
+		does := rapid.SampledFrom([]string{"allow", "deny", "approve", "record", "alert", "[deny, alert]"}).Draw(t, "effect")
+		fmt.Fprintf(&b, "  - {id: r%d, effect: %s, severity: low, when: %q}\n", i, does, not+"("+strings.Join(parts, op)+")")
+	}
+	return b.String()
+}
+
+// loadPossible loads drawn rules without those that can never hold.
+func loadPossible(t *rapid.T, text string) *Set {
+	for range 100 {
+		set, err := Load([]File{{"r.yaml", []byte(text)}})
+		var errs Errors
+		if !errors.As(err, &errs) {
+			return set
+		}
+		lines := strings.Split(text, "\n")
+		for _, e := range errs {
+			lines[e.Line-1] = ""
+		}
+		text = strings.Join(slices.DeleteFunc(lines, func(s string) bool { return s == "" }), "\n")
+		if !strings.Contains(text, "- {") {
+			t.Skip("no rules are left")
+		}
+	}
+	t.Fatal("no set")
+	return nil
+}
+
+// The index changes no decision: asking every rule gives the same.
+func TestIndexChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := loadPossible(t, anyRules(t))
+		every := *set
+		every.rules = nil
+		for _, r := range set.rules {
+			whole := *r
+			whole.residual = nil
+			every.rules = append(every.rules, &whole)
+		}
+		all := set.pick(func(*rule) bool { return true })
+		every.index = &index{all: all, other: all, none: all}
+		for range 10 {
+			s := anySession(t)
+			for _, ask := range []func(*Set) Decision{
+				func(x *Set) Decision { return x.Decide(&s) }, func(x *Set) Decision { return x.Review(&s) },
+			} {
+				if diff := cmp.Diff(ask(&every), ask(set), cmp.AllowUnexported(), cmp.FilterPath(func(p cmp.Path) bool { return p.String() == "Matches.r" }, cmp.Ignore())); diff != "" {
+					t.Fatalf("%+v\n(-all rules +index):\n%s", s, diff)
+				}
+			}
+		}
+	})
+}
+
+// More rules than fit a word of the index: the last one decides.
+func TestManyRules(t *testing.T) {
+	for _, n := range []int{63, 64, 65, 127, 128, 200} {
+		set := load(t, benchRules(n-1)+"  - {id: last, effect: approve, severity: high, when: session.actor.user == 'eve'}\n")
+		eve, ann := exec("eve"), exec("ann")
+		if d := set.Decide(&eve); d.Rule != "last" {
+			t.Errorf("%d rules: %+v", n, d)
+		}
+		if d := set.Decide(&ann); d.Effect != effect.Allow {
+			t.Errorf("%d rules: %+v", n, d)
+		}
+	}
+}
+
+// A decision is that of the first rule that decides, in order.
+func TestOrder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		set := loadPossible(t, anyRules(t))
+		s := anySession(t)
+		want := Decision{Effect: set.def}
+		for _, r := range set.rules {
+			one := set.only(func(x *rule) bool { return x == r })
+			d := one.Decide(&s)
+			if len(d.Matches) == 0 {
+				continue
+			}
+			want.Record = want.Record || d.Record
+			if want.Rule == "" && r.Decides() != "" {
+				want.Effect, want.Rule = r.Decides(), r.ID
+			}
+		}
+		if got := set.Decide(&s); got.Effect != want.Effect || got.Rule != want.Rule || got.Record != want.Record {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	})
+}
