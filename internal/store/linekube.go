@@ -32,6 +32,8 @@ func (l *line) kubeRequest(o *event.KubeRequest) {
 	l.SomeTexts("argv", o.Argv)
 	l.SomeBool("tty", o.TTY)
 	l.SomeBool("stdin", o.Stdin)
+	l.SomeBool("no_query", o.NoQuery)
+	l.SomeBool("joined", o.Joined)
 	l.SomeText("path", o.Path)
 	l.SomeTexts("ports", o.Ports)
 	l.SomeText("nonce", o.Nonce)
