@@ -16,12 +16,21 @@ type entrance struct {
 // mark is one thing that was seen of a command: that the runtime was asked for
 // it, that it made some exec, or that a process ran a command.
 type mark struct {
-	at     time.Time
-	what   markKind
-	argv   string
-	stream bool // asked for as a stream, as the API server's clients do
-	told   bool // it has begun, and that was said
+	at    time.Time
+	what  markKind
+	argv  string
+	asked askedAs
+	told  bool // it has begun, and that was said
 }
+
+// askedAs is how the runtime was asked for a command.
+type askedAs uint8
+
+const (
+	asStream askedAs = iota // as the API server's clients do
+	asRun                   // by nodes/proxy, or for a lifecycle hook
+	asProbe
+)
 
 type markKind uint8
 
@@ -38,10 +47,11 @@ const (
 	entranceMax  = 256
 )
 
-// begun is a command that was asked for as a stream and has begun.
+// begun is a command that was not asked for as a probe and has begun.
 type begun struct {
 	argv []string
 	at   time.Time // when it was asked for, or when it ran and nobody was seen asking
+	run  bool      // asked for as asRun
 }
 
 func joined(argv []string) string { return strings.Join(argv, "\x00") }
@@ -70,8 +80,8 @@ func (e *entrance) tell() (out []begun) {
 		open = slices.DeleteFunc(open, func(m *mark) bool {
 			if which(m) && !m.told {
 				m.told = true
-				if m.stream {
-					out = append(out, begun{strings.Split(m.argv, "\x00"), m.at})
+				if m.asked != asProbe {
+					out = append(out, begun{strings.Split(m.argv, "\x00"), m.at, m.asked == asRun})
 				}
 			}
 			return which(m)
@@ -99,7 +109,7 @@ func (e *entrance) tell() (out []begun) {
 				ran[m.argv] = 0
 				if !m.told {
 					m.told = true
-					out = append(out, begun{strings.Split(m.argv, "\x00"), m.at})
+					out = append(out, begun{argv: strings.Split(m.argv, "\x00"), at: m.at})
 				}
 			}
 		}
@@ -110,5 +120,5 @@ func (e *entrance) tell() (out []begun) {
 // pending reports whether the kubelet has asked for argv by itself, and it has
 // not begun.
 func (e *entrance) pending(argv string) bool {
-	return slices.ContainsFunc(e.marks, func(m mark) bool { return m.what == markAsked && !m.stream && !m.told && m.argv == argv })
+	return slices.ContainsFunc(e.marks, func(m mark) bool { return m.what == markAsked && m.asked != asStream && !m.told && m.argv == argv })
 }

@@ -12,7 +12,7 @@ import (
 // for so far was made, or every process of its argv ran.
 func TestEntrance(t *testing.T) {
 	for name, tt := range map[string]struct {
-		marks string // a/A: asked for as stream/sync, with argv; m: made; r: ran
+		marks string // a/A/R: asked for as stream/probe/run, with argv; m: made; r: ran
 		want  string // argv and time of what has begun, in order of being told
 	}{
 		"asked":                        {"a:x", ""},
@@ -22,6 +22,7 @@ func TestEntrance(t *testing.T) {
 		"both ran, no word of execs":   {"a:x A:x r:x r:x", "x@0"},
 		"one of two ran":               {"a:x A:x r:x", ""},
 		"a probe alone":                {"A:x m r:x", ""},
+		"a run":                        {"R:x m", "x@0 run"},
 		"two streams":                  {"a:x a:y m m", "x@0 y@1"},
 		"one after the other":          {"a:x m a:x m", "x@0 x@2"},
 		"nobody was seen asking":       {"r:x", "x@0"},
@@ -59,8 +60,9 @@ var marksBegin = time.Unix(0, 0)
 func parseMarks(s string) (out []mark) {
 	for i, f := range strings.Fields(s) {
 		kind, argv, _ := strings.Cut(f, ":")
-		m := mark{at: marksBegin.Add(time.Duration(i) * time.Millisecond), argv: argv, stream: kind == "a"}
-		m.what = map[string]markKind{"a": markAsked, "A": markAsked, "m": markMade, "r": markRan}[kind]
+		m := mark{at: marksBegin.Add(time.Duration(i) * time.Millisecond), argv: argv}
+		m.asked = map[string]askedAs{"A": asProbe, "R": asRun}[kind]
+		m.what = map[string]markKind{"m": markMade, "r": markRan}[kind]
 		out = append(out, m)
 	}
 	return out
@@ -72,6 +74,9 @@ func tellAll(marks []mark) string {
 	for _, m := range marks {
 		for _, b := range e.add(m) {
 			out = append(out, fmt.Sprintf("%s@%d", joined(b.argv), b.at.Sub(marksBegin).Milliseconds()))
+			if b.run {
+				out = append(out, "run")
+			}
 		}
 	}
 	return strings.Join(out, " ")

@@ -64,8 +64,10 @@ func (s *starts) company(c admission.Command, now time.Time) bool {
 			continue
 		}
 		k.periods = s.probes[id]
-		if argv := joined(c.Argv); k.pending(argv) || k.due(argv, now) {
-			return true
+		for argv := range k.periods {
+			if (c.Run || argv == joined(c.Argv)) && (k.pending(argv) || k.due(argv, now)) {
+				return true
+			}
 		}
 	}
 	return false
@@ -79,9 +81,8 @@ func (s *starts) see(o event.Observation) {
 			s.mark(o.Container, mark{at: o.Time, what: markRan, argv: joined(o.Argv.Args)})
 		}
 	case event.RuntimeRequest:
-		stream := o.Op == event.RuntimeOpExecStream
-		if o.API == event.APICRI && (stream || o.Op == event.RuntimeOpExecSync) && !o.Cut {
-			s.mark(o.Container, mark{at: o.Time, what: markAsked, argv: joined(o.Argv), stream: stream})
+		if o.API == event.APICRI && (o.Op == event.RuntimeOpExecStream || o.Op == event.RuntimeOpExecSync) && !o.Cut {
+			s.mark(o.Container, mark{at: o.Time, what: markAsked, argv: joined(o.Argv), asked: askedBy(o)})
 		}
 	case event.KubePod:
 		s.learnProbes(o)
@@ -115,20 +116,30 @@ const criExecID = 64
 // runcInit is what a runtime runs before the command itself.
 var runcInit = []string{"runc", "init"}
 
+func askedBy(o event.RuntimeRequest) askedAs {
+	switch {
+	case o.Op == event.RuntimeOpExecStream:
+		return asStream
+	case o.Timeout != nil && *o.Timeout > 0: // testbed.md §4.7
+		return asProbe
+	}
+	return asRun
+}
+
 func (s *starts) mark(id event.ContainerID, m mark) {
 	s.mu.Lock()
 	c, known := s.containers[id]
 	var all []begun
 	if known {
 		all = c.add(m)
-		if c.periods = s.probes[id]; m.what == markAsked && !m.stream {
+		if c.periods = s.probes[id]; m.what == markAsked && m.asked == asProbe {
 			c.beat(m.argv, m.at)
 		}
 	}
 	s.mu.Unlock()
 	for _, b := range all {
 		what := c.Command
-		what.Argv = b.argv
+		what.Argv, what.Run = b.argv, b.run
 		s.gate.Started(what, b.at)
 	}
 }

@@ -82,7 +82,21 @@ func (e *Engine) makers(p *podPlace, began time.Time) []*call {
 			debugs = append(debugs, c)
 		}
 	}
-	return append(pods, debugs...)
+	made := append(pods, debugs...)
+	return slices.DeleteFunc(made, func(c *call) bool {
+		return slices.ContainsFunc(made, func(d *call) bool { return e.repeats(c, d) })
+	})
+}
+
+// repeats reports whether c, which only the webhook saw, is a second asking about
+// request d: the API server asks again when it carries out a change anew after
+// a conflict, and only the first nonce is in the audit event.
+func (e *Engine) repeats(c, d *call) bool {
+	if c.fact() != nil || d.complete == nil || c.adm.User.Name != d.fact().User.Name {
+		return false
+	}
+	until, _ := e.hi(d)
+	return causes(e.lo(d), c.adm.Time) && causes(c.adm.Time, until)
 }
 
 // canHold reports whether a pod that was made so can hold container p from its

@@ -33,7 +33,7 @@ type GateOptions struct {
 // companyPoll is how often Company is asked while a request is held for it.
 const companyPoll = 10 * time.Millisecond
 
-// Gate lets requests for pods/exec go so that two which cannot be told apart at
+// Gate lets requests for commands go so that two which cannot be told apart at
 // the process are not under way together, as far as a short wait can bring that
 // about. Whoever sees processes start must call Started. Its methods may be
 // called from several goroutines.
@@ -75,7 +75,7 @@ func NewGate(o GateOptions) *Gate {
 // start the same command in the same container. When ctx ends the request goes
 // at once: whoever asked has given up waiting, not the request.
 func (g *Gate) Pass(ctx context.Context, nonce string, c Command) (at time.Time, alone bool) {
-	t := &ticket{site: c.site(), container: c.Container, nonce: nonce}
+	t := &ticket{site: c.site(), what: c.what(), nonce: nonce}
 	mayHold := g.opts.Covered(c.Namespace, c.Pod)
 	began := time.Now()
 	g.mu.Lock()

@@ -65,6 +65,35 @@ func TestOneByOne(t *testing.T) {
 	})
 }
 
+// TestRun: what nodes/proxy runs may be any command: it waits for all others in
+// its container, and they for it, until the kubelet has run something.
+func TestRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGate(GateOptions{})
+		run := Command{Namespace: "shop", Pod: "web", Container: "app", Run: true}
+		pass(t.Context(), g, "1", command("app", "id"))
+		ran := pass(t.Context(), g, "2", run)
+		aside := pass(t.Context(), g, "3", command("side", "id"))
+		after := pass(t.Context(), g, "4", command("app", "ls"))
+		if ran.gone() || after.gone() || !aside.gone() {
+			t.Fatalf("run gone %t, after it %t, in another container %t", ran.gone(), after.gone(), aside.gone())
+		}
+		g.Started(command("app", "id"), time.Now())
+		if !ran.gone() || !ran.alone || after.gone() {
+			t.Fatalf("run gone %t, alone %t, after it %t", ran.gone(), ran.alone, after.gone())
+		}
+		g.Started(command("app", "ls"), time.Now()) // somebody else's
+		if after.gone() {
+			t.Error("went before the kubelet had run anything")
+		}
+		run.Argv = []string{"ls"}
+		g.Started(run, time.Now())
+		if !after.gone() || !after.alone {
+			t.Errorf("gone %t, alone %t", after.gone(), after.alone)
+		}
+	})
+}
+
 // TestCompany: while the kubelet runs the same command a request is held, but no
 // longer than any other.
 func TestCompany(t *testing.T) {

@@ -6,38 +6,62 @@ import (
 	"time"
 )
 
-// Command is what a request for pods/exec would start, as far as it shows at
-// the process. Whether it has a terminal is left out: not every sensor sees
-// that, and two requests must not pass for different where it does not.
+// Command is what a request would start, as far as it shows at the process.
+// Whether it has a terminal is left out: not every sensor sees that, and two
+// requests must not pass for different where it does not.
 type Command struct {
 	Namespace, Pod string
 	// Container is empty where the request leaves the choice to the API server
 	// or where the witness of a start does not know it: then it may be any.
 	Container string
 	Argv      []string
+	// Run says that the kubelet is to run it and return what it printed, by
+	// nodes/proxy. What it runs is not told: it may be any command.
+	Run bool
 }
 
-// site is where a Command runs and what it runs: its key, without the container.
-type site struct{ namespace, pod, argv string }
+// site is where a Command runs.
+type site struct{ namespace, pod string }
 
-func (c Command) site() site { return site{c.Namespace, c.Pod, strings.Join(c.Argv, "\x00")} }
+func (c Command) site() site { return site{c.Namespace, c.Pod} }
 
-// same reports whether two names may be of one container of a pod.
-func same(a, b string) bool { return a == b || a == "" || b == "" }
+// what is the rest of a Command.
+type what struct {
+	container, argv string
+	run             bool
+}
+
+func (c Command) what() what { return what{c.Container, strings.Join(c.Argv, "\x00"), c.Run} }
+
+// like reports whether the processes of two commands at one site could be taken
+// for each other.
+func (w what) like(o what) bool { return w.in(o.container) && (w.run || o.run || w.argv == o.argv) }
+
+// in reports whether w may run in a container of that name.
+func (w what) in(container string) bool {
+	return w.container == container || w.container == "" || container == ""
+}
+
+// starts reports whether the start of o can be that of w.
+func (w what) starts(o what) bool {
+	return w.in(o.container) && w.run == o.run && (w.run || w.argv == o.argv)
+}
 
 // flight is a request that was let go and is not known to have started.
 type flight struct {
-	container, nonce string
-	since            time.Time
+	what
+	nonce string
+	since time.Time
 }
 
 // ticket is a request at the gate. alone and at are valid once it was let go.
 type ticket struct {
 	site
-	container, nonce string
-	alone            bool
-	at               time.Time
-	gone             chan struct{} // closed when it was let go; nil until it waits
+	what
+	nonce string
+	alone bool
+	at    time.Time
+	gone  chan struct{} // closed when it was let go; nil until it waits
 }
 
 // lane is everything under way at one site.
@@ -63,10 +87,10 @@ func newLanes(o GateOptions) *lanes {
 // arrive lets t go or makes it wait, and reports which.
 func (l *lanes) arrive(now time.Time, t *ticket, mayHold bool) (gone bool) {
 	n := l.open(now, t.site)
-	crowd := slices.ContainsFunc(n.flights, func(f flight) bool { return same(f.container, t.container) })
-	queue := slices.ContainsFunc(n.waiting, func(w *ticket) bool { return same(w.container, t.container) })
+	crowd := slices.ContainsFunc(n.flights, func(f flight) bool { return f.like(t.what) })
+	queue := slices.ContainsFunc(n.waiting, func(w *ticket) bool { return w.like(t.what) })
 	fresh := slices.ContainsFunc(n.flights, func(f flight) bool {
-		return same(f.container, t.container) && now.Sub(f.since) < l.opts.Patience
+		return f.like(t.what) && now.Sub(f.since) < l.opts.Patience
 	})
 	if !crowd && !queue || !mayHold || !fresh && !queue || l.waiting >= l.opts.Waiting {
 		l.release(now, n, t)
@@ -96,7 +120,7 @@ func (l *lanes) started(now time.Time, c Command, at time.Time) bool {
 	if !ok {
 		return false
 	}
-	i := slices.IndexFunc(n.flights, func(f flight) bool { return same(f.container, c.Container) && !f.since.After(at) })
+	i := slices.IndexFunc(n.flights, func(f flight) bool { return f.starts(c.what()) && !f.since.After(at) })
 	if i >= 0 {
 		l.settle(n, i)
 	}
@@ -120,7 +144,7 @@ func (l *lanes) refused(now time.Time, nonce string) bool {
 func (l *lanes) release(now time.Time, n *lane, t *ticket) {
 	t.at = now
 	t.alone = now.Sub(l.untracked) >= l.opts.Forget &&
-		!slices.ContainsFunc(n.flights, func(f flight) bool { return same(f.container, t.container) })
+		!slices.ContainsFunc(n.flights, func(f flight) bool { return f.like(t.what) })
 	if len(l.nonces) >= l.opts.Flights {
 		l.sweep(now)
 	}
@@ -128,7 +152,7 @@ func (l *lanes) release(now time.Time, n *lane, t *ticket) {
 		l.untracked = now // nobody can be said to be alone until this one is surely over
 		l.drop(t.site, n)
 	} else {
-		n.flights = append(n.flights, flight{t.container, t.nonce, now})
+		n.flights = append(n.flights, flight{t.what, t.nonce, now})
 		l.nonces[t.nonce] = t.site
 		l.at[t.site] = n // sweep may have dropped it
 	}
@@ -142,8 +166,8 @@ func (l *lanes) next(now time.Time, s site) {
 	n := l.at[s]
 	for i := 0; i < len(n.waiting); {
 		t := n.waiting[i]
-		if slices.ContainsFunc(n.flights, func(f flight) bool { return same(f.container, t.container) }) ||
-			slices.ContainsFunc(n.waiting[:i], func(w *ticket) bool { return same(w.container, t.container) }) {
+		if slices.ContainsFunc(n.flights, func(f flight) bool { return f.like(t.what) }) ||
+			slices.ContainsFunc(n.waiting[:i], func(w *ticket) bool { return w.like(t.what) }) {
 			i++
 			continue
 		}

@@ -237,8 +237,9 @@ func (w *Witness) admit(rw http.ResponseWriter, r *http.Request) {
 // let returns when the request may go, and reports it.
 func (w *Witness) let(ctx context.Context, o *event.KubeAdmission, arrived time.Time) {
 	at := time.Now()
-	if o.Op == event.KubeExec && w.opts.Gate != nil && !o.DryRun {
-		at, o.Alone = w.opts.Gate.Pass(ctx, o.Nonce, Command{Namespace: o.Namespace, Pod: o.Pod, Container: o.Container, Argv: o.Argv})
+	run := o.Op == event.KubeNodeRun && o.Pod != ""
+	if (o.Op == event.KubeExec || run) && w.opts.Gate != nil && !o.DryRun {
+		at, o.Alone = w.opts.Gate.Pass(ctx, o.Nonce, Command{Namespace: o.Namespace, Pod: o.Pod, Container: o.Container, Argv: o.Argv, Run: run})
 	}
 	o.Header, o.Arrived = header(at), arrived.UTC()
 	select {
