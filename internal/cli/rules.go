@@ -31,14 +31,19 @@ func newRules(env *environment) *cobra.Command {
 (docs/guide/rules.md) has the language.
 
 Wherever rules are named, a directory means all its files that end in .yaml, in
-the order of their names, apart from those that end in .test.yaml.`,
+the order of their names, apart from those that end in .test.yaml. lint and test
+without PATH are about the rule pack that is in the program (docs/guide/rule-pack.md).`,
 	}
-	cmd.AddCommand(newRulesLint(env), newRulesTest(env), newRulesExplain(env), newRulesBacktest(env))
+	cmd.AddCommand(newRulesLint(env), newRulesTest(env), newRulesExplain(env), newRulesBacktest(env), newRulesCopy(env))
 	return cmd
 }
 
-// ruleFiles reads rules, or with tests rule tests, from files and directories.
+// ruleFiles reads rules, or with tests rule tests, from files and directories;
+// without any, those of the shipped pack.
 func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
+	if len(paths) == 0 {
+		return shipped(tests)
+	}
 	var names []string
 	for _, p := range paths {
 		info, err := os.Stat(p)
@@ -124,7 +129,7 @@ func brokenRules(err error) error {
 func newRulesLint(env *environment) *cobra.Command {
 	var asJSON, channels bool
 	cmd := &cobra.Command{
-		Use:   "lint PATH...",
+		Use:   "lint [PATH...]",
 		Short: "Check rules and say what each can do on which channel",
 		Long: `Check files of rules completely, and say for each rule on which channels it can
 hold, and how far it gets there:
@@ -138,8 +143,9 @@ UNSURE counts the fields that may be unknown on a channel; what the rule does th
 is its own choice ("unknown: match" or "unknown: pass").
 
 Exit status 2 when rules cannot be used; 1 when a suppression has expired.`,
-		Args: cobra.MinimumNArgs(1),
-		Example: `  sallyport rules lint rules/
+		Args: cobra.ArbitraryArgs,
+		Example: `  sallyport rules lint
+  sallyport rules lint rules/
   sallyport rules lint rules/ --channels
   sallyport rules lint rules/ --json | jq -r .rule.id`,
 		RunE: func(_ *cobra.Command, args []string) error { return env.rulesLint(args, channels, asJSON) },
@@ -257,15 +263,15 @@ func newRulesTest(env *environment) *cobra.Command {
 	var asJSON, verbose bool
 	var with []string
 	cmd := &cobra.Command{
-		Use:   "test PATH...",
+		Use:   "test [PATH...]",
 		Short: "Run the tests beside rules",
 		Long: `Run rule tests: files that end in .test.yaml. NAME.test.yaml holds tests of the
 rules in NAME.yaml beside it, or of those that it names. --rules adds files
 with rules, lists or values that are not under PATH.
 
 Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
-		Args:    cobra.MinimumNArgs(1),
-		Example: "  sallyport rules test rules/\n  sallyport rules test rules/shell.test.yaml --rules rules/",
+		Args:    cobra.ArbitraryArgs,
+		Example: "  sallyport rules test\n  sallyport rules test rules/\n  sallyport rules test rules/shell.test.yaml --rules rules/",
 		RunE:    func(_ *cobra.Command, args []string) error { return env.rulesTest(args, with, verbose, asJSON) },
 	}
 	f := cmd.Flags()
@@ -276,6 +282,9 @@ Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 }
 
 func (env *environment) rulesTest(paths, with []string, verbose, asJSON bool) error {
+	if len(paths) == 0 && len(with) > 0 {
+		return fail(ExitUsage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
+	}
 	rules, err := ruleFiles(slices.Concat(with, paths), false)
 	if err != nil {
 		return err

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/rules"
+)
+
+// shipped returns the rule pack that is in the binary, or with tests its tests,
+// in the order of names.
+func shipped(tests bool) ([]policy.File, error) {
+	var out []policy.File
+	err := eachShipped(func(name string, data []byte) error {
+		if strings.HasSuffix(name, policy.TestSuffix) == tests {
+			out = append(out, policy.File{Name: "shipped:" + name, Data: data})
+		}
+		return nil
+	})
+	return out, err
+}
+
+func eachShipped(do func(name string, data []byte) error) error {
+	return fs.WalkDir(rules.Files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(rules.Files, name)
+		if err != nil {
+			return err
+		}
+		return do(name, data)
+	})
+}
+
+func newRulesCopy(env *environment) *cobra.Command {
+	return &cobra.Command{
+		Use:   "copy DIR",
+		Short: "Write the shipped rule pack to a new directory, to tune it",
+		Long: `Write the shipped rule pack and its tests to a directory that does not exist yet.
+What there is to tune is in lists.yaml; docs/guide/rule-pack.md explains it.`,
+		Args: cobra.ExactArgs(1),
+		Example: `  sallyport rules copy /etc/sallyport/rules
+  sallyport rules lint /etc/sallyport/rules
+  sallyport up --rules /etc/sallyport/rules`,
+		RunE: func(_ *cobra.Command, args []string) error { return env.rulesCopy(args[0]) },
+	}
+}
+
+func (env *environment) rulesCopy(dir string) error {
+	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
+		return fail(ExitUsage, "name a directory that does not exist yet: rules that you changed are not written over", "rules copy: %s exists", dir)
+	} else if err != nil {
+		return fmt.Errorf("rules copy: %w", err)
+	}
+	written := 0
+	err := eachShipped(func(name string, data []byte) error {
+		written++
+		to := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(to, data, 0o644)
+	})
+	if err != nil {
+		return fmt.Errorf("rules copy: %w", err)
+	}
+	fmt.Fprintf(env.stderr, "%s in %s; lists.yaml is what you tune.\n", plural(written, "file"), dir)
+	return nil
+}
