@@ -47,8 +47,8 @@ const (
 	entryMax     = 16 << 20
 )
 
-// cursorEvery is how often progress is written down while nothing else asks
-// for it: after a kill that much may be sent again.
+// cursorEvery is how often what was skipped is written down while nothing else
+// asks for it: after a kill that much may be looked at again.
 const cursorEvery = time.Second
 
 // Options configures a Queue. The zero value of a field means its default.

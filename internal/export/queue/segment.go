@@ -209,21 +209,17 @@ func (q *Queue) readSegment(g segment, b *Batch, count int, size *int64) error {
 	return nil
 }
 
-// discard removes, mu held, the segments of which everything is acknowledged.
+// discard writes down, mu held, how far it came, and removes the segments of
+// which everything is acknowledged. It does so each time: a process that is
+// killed again and again must come further each time, too.
 func (q *Queue) discard() error {
 	q.settle()
 	n := 0
 	for n < len(q.segments) && q.segments[n].last <= q.acked {
 		n++
 	}
-	if n == 0 && time.Since(q.savedAt) < cursorEvery {
-		return nil
-	}
 	if n > 0 && n == len(q.segments) && q.segments[n-1].size < min(segmentMax, q.opt.Bytes/16) {
 		n-- // it is still being filled
-		if n == 0 && time.Since(q.savedAt) < cursorEvery {
-			return nil
-		}
 	}
 	if err := q.save(); err != nil {
 		return err
