@@ -157,6 +157,9 @@ type filling struct {
 }
 
 func (b *filling) add(ctx context.Context, r Record) error {
+	if r.Missed > 0 && b.seen >= 0 { // from the very beginning there is no claim to everything
+		b.stats.missed(b.opt.Logger, r.Missed, b.seen, r.Position)
+	}
 	b.seen = r.Position
 	if !b.opt.Keep(r) {
 		return nil

@@ -5,8 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/sallyport/sallyport/internal/export/queue"
 )
 
@@ -20,6 +18,10 @@ type Stats struct {
 	Dead    uint64 `json:"dead"`    // written to the dead letter file
 	Dropped uint64 `json:"dropped"` // lost for good: the dead letter file was full
 	Damaged uint64 `json:"damaged"` // times a part of the queue could not be read and was filled again
+
+	// Missed counts records that the source had removed before they were read:
+	// the queue was full, or the export off, for longer than they are kept.
+	Missed uint64 `json:"missed"`
 
 	QueueBytes int64 `json:"queue_bytes"`
 	QueueLimit int64 `json:"queue_limit_bytes"`
@@ -117,8 +119,8 @@ func (f *figures) failed(log *slog.Logger, err error, wait time.Duration) {
 	f.mu.Lock()
 	f.stats.Retries++
 	now := time.Now().UTC()
-	fresh := f.stats.FailingSince.IsZero() || f.stats.LastError != err.Error()
-	if f.stats.FailingSince.IsZero() {
+	fresh := f.stats.FailingSince.IsZero()
+	if fresh {
 		f.stats.FailingSince = now
 	}
 	f.stats.LastError = err.Error()
@@ -161,6 +163,15 @@ func (f *figures) died(log *slog.Logger, n int, reason string, err error) {
 	log.Error("the receiver refuses records; they are in the dead letter file", slog.Int("records", n), slog.String("reason", reason))
 }
 
+// missed notes n records that the source has no more.
+func (f *figures) missed(log *slog.Logger, n, after, before int64) {
+	f.mu.Lock()
+	f.stats.Missed += uint64(n)
+	f.mu.Unlock()
+	log.Error("records were removed by retention before they were exported",
+		slog.Int64("records", n), slog.Int64("after", after), slog.Int64("before", before))
+}
+
 // dropped notes a record that has no written form.
 func (f *figures) dropped(log *slog.Logger, position int64, err error) {
 	f.mu.Lock()
@@ -168,45 +179,4 @@ func (f *figures) dropped(log *slog.Logger, position int64, err error) {
 	f.stats.LastError = err.Error()
 	f.mu.Unlock()
 	log.Error("a record cannot be written and is not exported", slog.Int64("position", position), slog.Any("error", err))
-}
-
-// Collector makes Prometheus metrics of the figures of exporters.
-type Collector []*Exporter
-
-// Describe implements prometheus.Collector.
-func (c Collector) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(c, ch) }
-
-// Collect implements prometheus.Collector.
-func (c Collector) Collect(ch chan<- prometheus.Metric) {
-	for _, e := range c {
-		s := e.Stats()
-		count := func(name, help string, v uint64) {
-			ch <- prometheus.MustNewConstMetric(desc(name, help), prometheus.CounterValue, float64(v), s.Name)
-		}
-		gauge := func(name, help string, v float64) {
-			ch <- prometheus.MustNewConstMetric(desc(name, help), prometheus.GaugeValue, v, s.Name)
-		}
-		count("queued_total", "Records put into the export's queue.", s.Queued)
-		count("sent_total", "Records that the receiver has taken.", s.Sent)
-		count("retries_total", "Attempts to send that failed and were made again.", s.Retries)
-		count("dead_total", "Records that the receiver refuses, written to the dead letter file.", s.Dead)
-		count("dropped_total", "Records that are lost: refused, and the dead letter file was full.", s.Dropped)
-		count("queue_damaged_total", "Times a part of the queue could not be read and was filled again.", s.Damaged)
-		gauge("waiting", "Records in the export's queue.", float64(s.Waiting))
-		gauge("queue_bytes", "Size of the export's queue on disk.", float64(s.QueueBytes))
-		gauge("queue_limit_bytes", "Bound of the export's queue on disk.", float64(s.QueueLimit))
-		gauge("queue_full", "Whether the queue has no room, so that nothing more is taken.", boolean(s.Full))
-		gauge("failing", "Whether the last attempt to send failed.", boolean(!s.FailingSince.IsZero()))
-	}
-}
-
-func desc(name, help string) *prometheus.Desc {
-	return prometheus.NewDesc("sallyport_export_"+name, help, []string{"export"}, nil)
-}
-
-func boolean(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
 }

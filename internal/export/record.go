@@ -32,6 +32,9 @@ type Record struct {
 	Session  *session.Session
 	Changed  []string // of a session: what changed since its last revision
 	Finding  *finding.Finding
+	// Missed counts the records before this one, and after the one before, that
+	// the source does not have any more.
+	Missed int64
 }
 
 // The types of record, as the field "type" names them.

@@ -21,9 +21,9 @@ const Window = 5 * time.Minute
 // ("v1," and base64), over "id.timestamp.body". Libraries for receivers exist in
 // many languages.
 //
-// The id is derived from the body: the same records sent again, as at least
-// once brings with it, have the same id, under which a receiver knows them. The
-// timestamp is that of the attempt.
+// The id is derived from the body, so a body that is sent again has the same one.
+// After a restart records may be grouped otherwise: what tells them apart for
+// ever is their position. The timestamp is that of the attempt.
 type Secret struct{ key []byte }
 
 // NewSecret reads a secret: "whsec_" and base64, or any other text as it is. It

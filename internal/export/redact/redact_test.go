@@ -103,7 +103,7 @@ var shown = map[string]bool{
 	"AuditID": true, "ExecID": true, "SupersededBy": true, "Level": true, "Via": true, "LoginUser": true, "Exe": true,
 	"Address": true, "Service": true, "Container": true, "Session": true, "KubeUID": true, "Groups": true, "UID": true,
 	"ContainerID": true, "ContainerName": true, "Image": true, "ImageID": true, "Runtime": true, "Pod": true, "PodUID": true,
-	"Namespace": true, "Workload": true, "Node": true, "Filename": true, "TTY": true, "Witness": true,
+	"Namespace": true, "Workload": true, "Node": true, "Filename": true, "UserName": true, "TTY": true, "Witness": true,
 	"Rule": true, "Title": true, "Subject": true, "Related": true, "Name": true, "Attribution": true, "Candidates": true,
 	"Impersonator": true, "Effect": true, "Unknown": true, "Source": true, "Attack": true, "CIS": true, "Remedy": true,
 }
