@@ -106,6 +106,33 @@ type config struct {
 	CollectKey string
 	// CollectCA is the authority (PEM) that the nodes' certificates must be of.
 	CollectCA string
+	// ExportTo lists where sessions and findings are sent, with blanks between:
+	// jsonl+https://…, falco+http://…, ocsf+https://…, ecs+https://…, otlp+http://…,
+	// webhook+https://…, syslog+tls://HOST:PORT.
+	ExportTo string
+	// ExportRecords says what is sent: all, or findings alone.
+	ExportRecords string
+	// ExportFrom says where a new export begins: now, or at the beginning of what
+	// is kept.
+	ExportFrom string
+	// ExportQueue bounds what waits on disk for one receiver, for example 256MiB.
+	ExportQueue int64
+	// ExportCA is the authority (PEM) that receivers' certificates must be of;
+	// without it, those of the system.
+	ExportCA string
+	// ExportCert is the certificate (PEM) that receivers are shown.
+	ExportCert string
+	// ExportKey is the certificate's private key (PEM).
+	ExportKey string
+	// ExportTokenFile is a file with a token that is shown to HTTP receivers:
+	// Authorization: Bearer.
+	ExportTokenFile string
+	// ExportSecretFile is a file with the secret that webhook+ signs with: whsec_
+	// and base64, or at least 24 bytes.
+	ExportSecretFile string
+	// ExportRedact lists further endings of names whose values are secrets, with
+	// commas between.
+	ExportRedact string
 }
 
 // The defaults of the configuration.
@@ -115,6 +142,7 @@ const (
 	defaultRetention = 30 * 24 * time.Hour
 	defaultSize      = 2 << 30
 	defaultSpool     = 1 << 30
+	defaultQueue     = 256 << 20
 	defaultHold      = time.Second
 	configVersion    = 1
 )
@@ -123,6 +151,7 @@ func defaultConfig(env *environment) config {
 	return config{
 		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
 		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
+		ExportRecords: "all", ExportFrom: "now", ExportQueue: defaultQueue,
 	}
 }
 
@@ -230,12 +259,33 @@ var settings = []setting{
 	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
 	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
 	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCA, v) }},
+	{"export.to", func(c *config, v string) error {
+		c.ExportTo = v
+		for _, to := range strings.Fields(v) {
+			if _, err := parseExport(to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{"export.records", func(c *config, v string) error { return setWord(&c.ExportRecords, v, "all", "findings") }},
+	{"export.from", func(c *config, v string) error { return setWord(&c.ExportFrom, v, "now", "beginning") }},
+	{"export.queue", func(c *config, v string) (err error) {
+		c.ExportQueue, err = parseSize(v)
+		return err
+	}},
+	{"export.ca", func(c *config, v string) error { return setPath(&c.ExportCA, v) }},
+	{"export.cert", func(c *config, v string) error { return setPath(&c.ExportCert, v) }},
+	{"export.key", func(c *config, v string) error { return setPath(&c.ExportKey, v) }},
+	{"export.token_file", func(c *config, v string) error { return setPath(&c.ExportTokenFile, v) }},
+	{"export.secret_file", func(c *config, v string) error { return setPath(&c.ExportSecretFile, v) }},
+	{"export.redact", func(c *config, v string) error { c.ExportRedact = v; return nil }},
 }
 
 // flagNames lists the flags whose names are not their setting's key.
 var flagNames = map[string]string{
 	"admission.listen": "admission", "collect.listen": "collect", "kube.kubeconfig": "kubeconfig",
-	"node.collector": "node", "node.ca": "collector-ca",
+	"node.collector": "node", "node.ca": "collector-ca", "export.to": "export",
 }
 
 // flag returns the name of the setting's flag.

@@ -34,6 +34,9 @@ func (c config) checkRole() error {
 	if c.NodeCollector != "" && c.Rules != "" {
 		return fail(ExitUsage, "give --rules to the collector", "rules: a node keeps no sessions")
 	}
+	if c.NodeCollector != "" && c.ExportTo != "" {
+		return fail(ExitUsage, "give --export to the collector", "export: a node keeps no sessions")
+	}
 	const hint = "certificates for a trial: sallyport node certs --help"
 	switch {
 	case c.NodeCollector != "" && c.CollectListen != "":

@@ -63,6 +63,10 @@ defaults:
     size: 2GiB
   node: {collector: "HOST:PORT", cert: FILE, key: FILE, ca: FILE, spool: 1GiB}
   collect: {listen: "HOST:PORT", cert: FILE, key: FILE, ca: FILE}
+  export:                        # none by default; see docs/guide/exports.md
+    to: falco+http://127.0.0.1:2801/ syslog+tls://siem.example.com:6514
+    records: all                 # all, findings
+    queue: 256MiB
 
 With rules, what they find is stored with the sessions and printed; SIGHUP loads
 them again, and broken ones leave those at work that are. With --json a finding
@@ -94,6 +98,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
 	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules)")
 	roleFlags(f)
+	exportFlags(f)
 	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
 	return cmd
 }
@@ -221,6 +226,11 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
 		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
 	}
+	exports, err := newExports(ctx, conf, st.Reader, env.logger(slog.LevelInfo))
+	if err != nil {
+		return err
+	}
+	opt.Exports = exports.status
 	opt.Witnesses = h.witnesses(others...)
 	engine := watch.New(opt)
 	group, ctx := errgroup.WithContext(ctx)
@@ -232,6 +242,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		group.Go(func() error { return rules.run(ctx, out.findings) })
 	}
 	env.banner(h, conf, address)
+	exports.run(ctx, group)
 	group.Go(func() error { return engine.Run(ctx) })
 	err = group.Wait()
 	fmt.Fprintln(env.stderr, goodbye(engine.Status()))

@@ -107,6 +107,7 @@ func (c collector) Collect(ch chan<- prometheus.Metric) {
 	c.admission(s.Admission, count)
 	c.link(s.Link, gauge, count)
 	c.nodes(s.Nodes, gauge, count)
+	exports(s.Exports, gauge, count)
 	c.rules(s.Rules, gauge, count)
 }
 
@@ -206,4 +207,21 @@ func boolean(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+func exports(list []Export, gauge, count metric) {
+	for _, x := range list {
+		count(float64(x.Queued), desc("export_queued_total", "Records put into an export's queue.", "export"), x.Name)
+		count(float64(x.Sent), desc("export_sent_total", "Records that an export's receiver has taken.", "export"), x.Name)
+		count(float64(x.Retries), desc("export_retries_total", "Attempts of an export that failed and were made again.", "export"), x.Name)
+		count(float64(x.Dead), desc("export_dead_total", "Records that an export's receiver refuses, written to the dead letter file.", "export"), x.Name)
+		count(float64(x.Dropped), desc("export_dropped_total", "Records refused while the dead letter file was full: lost.", "export"), x.Name)
+		count(float64(x.Missed), desc("export_missed_total", "Records that retention removed before they were exported.", "export"), x.Name)
+		count(float64(x.Damaged), desc("export_queue_damaged_total", "Times a part of an export's queue could not be read and was filled again.", "export"), x.Name)
+		gauge(float64(x.Waiting), desc("export_waiting", "Records in an export's queue.", "export"), x.Name)
+		gauge(float64(x.QueueBytes), desc("export_queue_bytes", "Size of an export's queue on disk.", "export"), x.Name)
+		gauge(float64(x.QueueLimit), desc("export_queue_limit_bytes", "Bound of an export's queue on disk.", "export"), x.Name)
+		gauge(boolean(x.Full), desc("export_queue_full", "Whether an export's queue has no room, so that nothing more is taken.", "export"), x.Name)
+		gauge(boolean(!x.FailingSince.IsZero()), desc("export_failing", "Whether an export's last attempt failed.", "export"), x.Name)
+	}
 }

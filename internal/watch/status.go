@@ -31,6 +31,7 @@ type Status struct {
 	Counters  map[string]uint64 `json:"counters,omitempty"`
 	Link      *Link             `json:"link,omitempty"`
 	Nodes     []NodeStatus      `json:"nodes,omitempty"`
+	Exports   []Export          `json:"exports,omitempty"`
 	Rules     *Rules            `json:"rules,omitempty"`
 }
 
@@ -46,6 +47,27 @@ type Rules struct {
 	Findings uint64       `json:"findings"` // stored
 	Dropped  uint64       `json:"dropped"`  // findings that could not be stored
 	Stats    policy.Stats `json:"stats"`
+}
+
+// Export is how the sending of sessions and findings to another system goes.
+// Counts are of records since the start.
+type Export struct {
+	Name         string    `json:"name"`
+	Queued       uint64    `json:"queued"`
+	Waiting      uint64    `json:"waiting"` // in the queue now
+	Sent         uint64    `json:"sent"`
+	Retries      uint64    `json:"retries"`
+	Dead         uint64    `json:"dead"`    // refused, in the dead letter file
+	Dropped      uint64    `json:"dropped"` // refused, and no room in that file
+	Damaged      uint64    `json:"damaged"` // times a part of the queue was filled again
+	Missed       uint64    `json:"missed"`  // removed by retention before they were read
+	QueueBytes   int64     `json:"queue_bytes"`
+	QueueLimit   int64     `json:"queue_limit_bytes"`
+	Full         bool      `json:"full,omitempty"`
+	LastSent     time.Time `json:"last_sent,omitzero"`
+	LastError    string    `json:"last_error,omitempty"`
+	FailingSince time.Time `json:"failing_since,omitzero"`
+	SourceError  string    `json:"source_error,omitempty"`
 }
 
 // Link is how a node's way to its collector is.
@@ -234,6 +256,9 @@ func (e *Engine) Status() Status {
 	if e.opt.Link != nil {
 		link := e.opt.Link()
 		s.Link = &link
+	}
+	if e.opt.Exports != nil {
+		s.Exports = e.opt.Exports()
 	}
 	if e.opt.Nodes != nil {
 		s.Nodes = e.opt.Nodes()

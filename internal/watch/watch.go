@@ -84,7 +84,8 @@ type Options struct {
 	StoreSize func() int64
 	Link      func() Link         // of a node to its collector
 	Nodes     func() []NodeStatus // of a collector
-	Rules     func() *Rules       // when there are rules
+	Exports   func() []Export
+	Rules     func() *Rules // when there are rules
 	Logger    *slog.Logger
 
 	Queue        int           // observations waiting for correlation; default 16384

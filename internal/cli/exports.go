@@ -1,0 +1,236 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sallyport/sallyport/internal/export"
+	"github.com/sallyport/sallyport/internal/export/ecs"
+	"github.com/sallyport/sallyport/internal/export/falco"
+	"github.com/sallyport/sallyport/internal/export/jsonl"
+	"github.com/sallyport/sallyport/internal/export/ocsf"
+	"github.com/sallyport/sallyport/internal/export/otlp"
+	"github.com/sallyport/sallyport/internal/export/post"
+	"github.com/sallyport/sallyport/internal/export/redact"
+	"github.com/sallyport/sallyport/internal/export/syslog"
+	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/internal/watch"
+)
+
+// exportFlags adds the flags that say where sessions and findings are sent.
+func exportFlags(f *pflag.FlagSet) {
+	f.String("export", "", "send sessions and findings to `URLS`, with blanks between: FORMAT+URL, with jsonl, falco, ocsf, ecs, otlp or webhook over http(s), or syslog+tls://HOST:PORT")
+	f.String("export-records", "", "send `all` records, or findings alone (default all)")
+	f.String("export-from", "", "where a new export begins: `now`, or at the beginning of what is kept (default now)")
+	f.String("export-queue", "", "let up to `SIZE` wait on disk for each receiver (default 256MiB)")
+	f.String("export-ca", "", "`FILE` with the authority of the receivers' certificates (default: the system's)")
+	f.String("export-cert", "", "certificate `FILE` to show to receivers")
+	f.String("export-key", "", "private key `FILE` of the certificate")
+	f.String("export-token-file", "", "`FILE` with a token for Authorization: Bearer")
+	f.String("export-secret-file", "", "`FILE` with the secret that webhook+ signs with")
+	f.String("export-redact", "", "further endings of `NAMES` whose values are secrets, with commas between")
+}
+
+func setWord(to *string, v string, words ...string) error {
+	*to = v
+	if !slices.Contains(words, v) {
+		return fmt.Errorf("want %s", strings.Join(words, " or "))
+	}
+	return nil
+}
+
+// exportTarget is a FORMAT+URL taken apart.
+type exportTarget struct {
+	format string
+	url    *url.URL
+}
+
+func parseExport(text string) (exportTarget, error) {
+	format, rest, _ := strings.Cut(text, "+")
+	u, err := url.Parse(rest)
+	switch {
+	case err != nil || u.Host == "":
+		return exportTarget{}, errors.New("want FORMAT+URL, such as falco+http://127.0.0.1:2801/")
+	case u.User != nil:
+		return exportTarget{}, errors.New("a URL with a password does not belong into a command line: use the token file")
+	case format == "syslog" && u.Scheme == "tls" && u.Port() != "" && strings.Trim(u.Path, "/") == "":
+	case slices.Contains([]string{"jsonl", "falco", "ocsf", "ecs", "otlp", "webhook"}, format) && (u.Scheme == "http" || u.Scheme == "https"):
+	default:
+		return exportTarget{}, errors.New("want jsonl, falco, ocsf, ecs, otlp or webhook, + and a URL of http or https; or syslog+tls://HOST:PORT")
+	}
+	return exportTarget{format, u}, nil
+}
+
+// name tells exports apart in log, figures and the state directory: the format,
+// the host, and a hash of the whole, which may hold what is nobody's business.
+func (t exportTarget) name() string {
+	sum := sha256.Sum256([]byte(t.url.String()))
+	host := strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(t.url.Host)
+	return t.format + "-" + host + "-" + hex.EncodeToString(sum[:3])
+}
+
+// ledgerSource is the store as the source of exports.
+type ledgerSource struct{ reader *store.Reader }
+
+// Follow implements export.Source.
+func (s ledgerSource) Follow(ctx context.Context, after int64) iter.Seq2[export.Record, error] {
+	return func(yield func(export.Record, error) bool) {
+		for r, err := range s.reader.Records(ctx, after) {
+			out := export.Record{Position: r.Position, Finding: r.Finding, Missed: r.Gone}
+			if r.Revision != nil {
+				out.Session, out.Changed = &r.Revision.Session, r.Revision.Changed
+			}
+			if !yield(out, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// exporters are all exports of a configuration.
+type exporters []*export.Exporter
+
+func newExports(ctx context.Context, conf config, reader *store.Reader, log *slog.Logger) (exporters, error) {
+	targets := strings.Fields(conf.ExportTo)
+	if len(targets) == 0 {
+		return nil, nil
+	}
+	bad := func(err error) error { return fail(ExitUsage, "", "export: %w", err) }
+	var names []string
+	if conf.ExportRedact != "" {
+		names = strings.Split(conf.ExportRedact, ",")
+	}
+	redactor, err := redact.New(redact.Rules{Names: names})
+	if err != nil {
+		return nil, bad(err)
+	}
+	start := int64(-1)
+	if conf.ExportFrom == "now" {
+		if start, err = reader.Last(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var out exporters
+	for _, text := range targets {
+		t, err := parseExport(text)
+		if err != nil {
+			return nil, bad(err)
+		}
+		d, err := conf.destination(t)
+		if err != nil {
+			return nil, bad(err)
+		}
+		opt := export.Options{
+			Name: t.name(), Source: ledgerSource{reader}, Destination: d, Redactor: redactor, Start: start,
+			Dir: filepath.Join(conf.State, "export", t.name()), QueueBytes: conf.ExportQueue, Logger: log,
+		}
+		if conf.ExportRecords == "findings" {
+			opt.Keep = func(r export.Record) bool { return r.Finding != nil }
+		}
+		e, err := export.New(opt)
+		if err != nil {
+			return nil, bad(err)
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
+
+// destination returns the way to a receiver. Files are read now, so that what is
+// wrong with them is said at the start.
+func (c config) destination(t exportTarget) (export.Destination, error) {
+	security, err := c.exportTLS()
+	if err != nil {
+		return nil, err
+	}
+	host, _ := os.Hostname()
+	origin := export.Origin{Host: host, Version: thisBuild().Version}
+	if t.format == "syslog" {
+		return syslog.New(syslog.Options{Address: t.url.Host, Origin: origin, TLS: security})
+	}
+	opt := post.Options{URL: t.url.String(), TLS: security, Header: http.Header{}}
+	switch t.format {
+	case "jsonl", "webhook":
+		opt.Format = jsonl.New()
+	case "falco":
+		opt.Format = falco.New(origin)
+	case "ocsf":
+		opt.Format = ocsf.New(origin)
+	case "ecs":
+		opt.Format = ecs.New(origin)
+	case "otlp":
+		opt.Format, opt.Accept = otlp.New(origin), otlp.Partly
+	}
+	if c.ExportTokenFile != "" {
+		token, err := os.ReadFile(c.ExportTokenFile)
+		if err != nil {
+			return nil, err
+		}
+		opt.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	if t.format == "webhook" {
+		text, err := os.ReadFile(c.ExportSecretFile)
+		if err != nil {
+			return nil, fmt.Errorf("webhook+ signs what it sends, export.secret_file: %w", err)
+		}
+		if opt.Secret, err = post.NewSecret(string(text)); err != nil {
+			return nil, err
+		}
+	}
+	return post.New(opt)
+}
+
+func (c config) exportTLS() (*tls.Config, error) {
+	out := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.ExportCA != "" {
+		text, err := os.ReadFile(c.ExportCA)
+		if err != nil {
+			return nil, err
+		}
+		out.RootCAs = x509.NewCertPool()
+		if !out.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s: no certificate in it", c.ExportCA)
+		}
+	}
+	if cmp.Or(c.ExportCert, c.ExportKey) != "" {
+		pair, err := tls.LoadX509KeyPair(c.ExportCert, c.ExportKey)
+		if err != nil {
+			return nil, err
+		}
+		out.Certificates = []tls.Certificate{pair}
+	}
+	return out, nil
+}
+
+// run starts all exports. One whose directory cannot be used ends all: that is
+// for whoever starts it to see. What fails later is tried again.
+func (x exporters) run(ctx context.Context, group *errgroup.Group) {
+	for _, e := range x {
+		group.Go(func() error { return e.Run(ctx) })
+	}
+}
+
+func (x exporters) status() []watch.Export {
+	out := make([]watch.Export, len(x))
+	for i, e := range x {
+		out[i] = watch.Export(e.Stats())
+	}
+	return out
+}
