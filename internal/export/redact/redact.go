@@ -184,7 +184,9 @@ func (x *Redactor) words(in []string, depth int, breaks []bool) ([]string, bool)
 			continue
 		}
 		next = nil
-		flags = append(flags, x.short[path.Base(bare)]...)
+		if of := x.short[path.Base(bare)]; len(of) > 0 && !slices.Contains(flags, of[0]) { // each program once
+			flags = append(flags, of...)
+		}
 		if s, ok := attachedSecret(flags, w); ok {
 			set(i, s)
 			continue

@@ -216,3 +216,20 @@ func FuzzArgs(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkArgs takes hostile arguments of 64 KiB: the time for a byte must not
+// grow with their number.
+func BenchmarkArgs(b *testing.B) {
+	x := redactor(b, Rules{})
+	for name, part := range map[string]string{"programs": "curl ", "assignments": "a=", "quotes": `'"`, "words": "x ", "names": "token", "urls": "a://b:c", "plain": "/bin/sh -c id "} {
+		for _, size := range []int{4 << 10, 64 << 10} {
+			b.Run(name+"/"+map[int]string{4 << 10: "4KiB", 64 << 10: "64KiB"}[size], func(b *testing.B) {
+				in := []string{"sh", "-c", strings.Repeat(part, size/len(part))}
+				b.SetBytes(int64(size))
+				for b.Loop() {
+					x.Args(in)
+				}
+			})
+		}
+	}
+}
