@@ -39,12 +39,22 @@ func (a arrival) container() event.ContainerID {
 	return a.n.where
 }
 
-// began is the earliest that anybody saw of it.
+// began is the earliest that anybody saw of it. A busy runtime tells of an exec
+// long after its process has come in.
 func (a arrival) began() time.Time {
-	if a.x != nil {
-		return a.x.asked()
+	if a.x == nil {
+		return a.n.born()
 	}
-	return a.n.born()
+	t := a.x.asked()
+	if a.entered() && a.n.born().Before(t) {
+		return a.n.born()
+	}
+	return t
+}
+
+// entered reports whether its process was seen to come in.
+func (a arrival) entered() bool {
+	return a.n != nil && a.n.fact != nil && a.n.fact.Cause != event.EntryFound
 }
 
 // arrived is when it was there for certain: whoever asked, asked before that.
@@ -54,7 +64,7 @@ func (a arrival) arrived() time.Time {
 	if a.x != nil && a.x.added != nil && a.x.added.Time.Equal(t) {
 		return t
 	}
-	if a.x != nil && a.n != nil && a.n.fact != nil && a.n.fact.Cause != event.EntryFound && a.n.born().After(t) {
+	if a.x != nil && a.entered() && a.n.born().After(t) {
 		return a.n.born()
 	}
 	return t

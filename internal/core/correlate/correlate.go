@@ -100,6 +100,7 @@ type Engine struct {
 	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
 	queue        queue
 	idle         []idle // over, and open for late evidence only; oldest first
+	idleInPods   []idle
 	retired      retired
 	late         uint64
 	forgotten    time.Time       // sessions first seen by then may have lost facts before their time

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -147,8 +148,7 @@ func (e *Engine) reschedule(c subject) {
 	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
-		e.idle = append(e.idle, idle{c, s.lastSeen})
-		e.bound()
+		e.rest(c)
 	}
 }
 
@@ -158,9 +158,13 @@ func (e *Engine) owned(c subject) bool {
 	return ok && (e.execOf(n) != nil || e.runOf(n) != nil)
 }
 
-// idleMax bounds the sessions that are over and stay open for late evidence
-// only: of more than these the oldest are closed before their time.
-const idleMax = 1024
+// What is over stays open for late evidence only. Of more than so many the oldest
+// are closed before their time; in pods, where the audit log comes late and a
+// command is weighed with those around it, later.
+const (
+	idleMax    = 1 << 10
+	idleInPods = 1 << 13
+)
 
 // idle is a subject that was over when its last fact came, since.
 type idle struct {
@@ -168,18 +172,35 @@ type idle struct {
 	since time.Time
 }
 
-// bound closes the oldest idle sessions when there are too many. Of one that
-// was touched in between only its latest place in the list counts.
-func (e *Engine) bound() {
-	for len(e.idle) > idleMax {
-		c := e.idle[0]
-		e.idle[0] = idle{}
-		e.idle = e.idle[1:]
-		if s := c.state(); s.expires && !s.gone && s.lastSeen.Equal(c.since) {
-			e.forgot(s.firstSeen)
-			e.unschedule(c.subject)
-			e.expire(c.subject)
+// stale reports whether the subject was touched since, or is gone.
+func (c idle) stale() bool {
+	s := c.state()
+	return !s.expires || s.gone || !s.lastSeen.Equal(c.since)
+}
+
+// rest notes that c is over, and makes room.
+func (e *Engine) rest(c subject) {
+	list, most, reach := &e.idle, idleMax, time.Duration(0)
+	if _, call := c.(*call); call || e.inPod(targetOf(c)) {
+		list, most, reach = &e.idleInPods, idleInPods, streamWait
+	}
+	if *list = append(*list, idle{c, c.state().lastSeen}); len(*list) <= most {
+		return
+	}
+	*list = slices.DeleteFunc(*list, idle.stale)
+	if len(*list) <= most {
+		return
+	}
+	old := slices.Clone((*list)[:len(*list)-most*7/8])
+	*list = slices.Delete(*list, 0, len(old))
+	for _, c := range old {
+		if reach > 0 { // those that it was weighed with have lost it
+			e.forgot(c.state().lastSeen.Add(reach))
+		} else {
+			e.forgot(c.state().firstSeen)
 		}
+		e.unschedule(c.subject)
+		e.expire(c.subject)
 	}
 }
 
