@@ -173,7 +173,11 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.delivery.close()
 	wait(delivered, e.opt.StopWait)
 	if obs, revs := e.outbox.waiting(); obs+revs > 0 {
-		return fmt.Errorf("stop watch: %d observations and %d revisions could not be stored: %w", obs, revs, e.outbox.lastError())
+		err := e.outbox.lastError()
+		if err == nil {
+			err = fmt.Errorf("the store was not done within %s", e.opt.StopWait)
+		}
+		return fmt.Errorf("stop watch: %d observations and %d revisions could not be stored: %w", obs, revs, err)
 	}
 	return nil
 }
