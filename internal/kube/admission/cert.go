@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/lib/filelock"
 )
 
 // How long certificates last, and how long before its end one is replaced.
@@ -43,6 +45,11 @@ func Certificate(dir string, names []string) (cert tls.Certificate, ca []byte, e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return cert, nil, fmt.Errorf("keep certificates: %w", err)
 	}
+	unlock, err := lock(filepath.Join(dir, "lock"))
+	if err != nil {
+		return cert, nil, fmt.Errorf("keep certificates: %w", err)
+	}
+	defer unlock()
 	authority, err := loadPair(dir, authorityName)
 	if errors.Is(err, fs.ErrNotExist) {
 		authority, err = issue(dir, authorityName, nil, nil)
@@ -58,6 +65,30 @@ func Certificate(dir string, names []string) (cert tls.Certificate, ca []byte, e
 		}
 	}
 	return cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: authority.Certificate[0]}), nil
+}
+
+// lockWait bounds how long another process may take to make certificates.
+const lockWait = 10 * time.Second
+
+// lock waits until no other process makes certificates: `up` and the command that
+// prints the webhook's configuration may start at once.
+func lock(file string) (unlock func(), err error) {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for deadline := time.Now().Add(lockWait); ; time.Sleep(20 * time.Millisecond) {
+		got, err := filelock.Try(f)
+		if got {
+			return func() { _ = f.Close() }, nil
+		}
+		if err == nil && time.Now().After(deadline) {
+			err = fmt.Errorf("%s is locked by another process", file)
+		}
+		if err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
 }
 
 // loadPair reads NAME.crt and NAME.key.

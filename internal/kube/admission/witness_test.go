@@ -19,6 +19,8 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 )
@@ -182,6 +184,28 @@ type discard struct{ h http.Header }
 func (d discard) Header() http.Header         { return d.h }
 func (d discard) Write(b []byte) (int, error) { return len(b), nil }
 func (d discard) WriteHeader(int)             {}
+
+// TestCertificateAtOnce: whoever asks while another makes the certificates gets
+// the same authority.
+func TestCertificateAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	var g errgroup.Group
+	authorities := make([][]byte, 8)
+	for i := range authorities {
+		g.Go(func() (err error) {
+			_, authorities[i], err = admission.Certificate(dir, []string{"10.0.0.1"})
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, ca := range authorities {
+		if !bytes.Equal(ca, authorities[0]) {
+			t.Error("two authorities")
+		}
+	}
+}
 
 func TestCertificate(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sub")
