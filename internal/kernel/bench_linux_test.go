@@ -8,11 +8,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/testbed/cputime"
 	"github.com/sallyport/sallyport/testbed/docker"
 )
 
@@ -25,16 +23,6 @@ func reportPrograms(b *testing.B, before, after Status) {
 			b.ReportMetric(float64(p.Time-before.Programs[i].Time)/float64(runs), "bpf-ns/"+p.Name)
 		}
 	}
-}
-
-// cpuTime is what this process, the sensor's, has used.
-func cpuTime(b *testing.B) time.Duration {
-	b.Helper()
-	var u unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // storm starts b.N processes from a shell in a container.
@@ -53,11 +41,11 @@ func BenchmarkProcessInContainer(b *testing.B) {
 	b.Run("without", func(b *testing.B) { storm(b, e, id) })
 	b.Run("watched", func(b *testing.B) {
 		w := watch(b, Options{})
-		before, cpu := w.sensor.Status(), cpuTime(b)
+		before, cpu := w.sensor.Status(), cputime.Total()
 		b.ResetTimer()
 		storm(b, e, id)
 		b.StopTimer()
-		b.ReportMetric(float64((cpuTime(b)-cpu).Microseconds())/float64(b.N), "cpu-us/process")
+		b.ReportMetric(float64((cputime.Total()-cpu).Microseconds())/float64(b.N), "cpu-us/process")
 		reportPrograms(b, before, w.sensor.Status())
 	})
 }

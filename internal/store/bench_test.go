@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/testbed/cputime"
 )
 
 // BenchmarkAppendObservations is what an exec costs in the store, in batches as
@@ -20,14 +21,14 @@ func BenchmarkAppendObservations(b *testing.B) {
 			dir := b.TempDir()
 			s := open(b, dir)
 			batch := Batch{Observations: noise(size, 1)}
-			before := userCPU(b)
+			before := cputime.User()
 			for b.Loop() {
 				if _, err := s.Append(context.Background(), batch); err != nil {
 					b.Fatal(err)
 				}
 			}
 			perItem := float64(b.N) * float64(size)
-			b.ReportMetric(float64((userCPU(b)-before).Nanoseconds())/perItem, "user-ns/obs")
+			b.ReportMetric(float64((cputime.User()-before).Nanoseconds())/perItem, "user-ns/obs")
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/perItem, "ns/obs")
 			p, err := s.Prune(context.Background(), Retention{})
 			if err != nil {
@@ -45,7 +46,7 @@ func BenchmarkAppendRevisions(b *testing.B) {
 		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
 			s := open(b, b.TempDir())
 			n := 0
-			before := userCPU(b)
+			before := cputime.User()
 			for b.Loop() {
 				batch := Batch{}
 				for range size {
@@ -56,7 +57,7 @@ func BenchmarkAppendRevisions(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
-			b.ReportMetric(float64((userCPU(b)-before).Nanoseconds())/float64(n), "user-ns/rev")
+			b.ReportMetric(float64((cputime.User()-before).Nanoseconds())/float64(n), "user-ns/rev")
 			p, err := s.Prune(context.Background(), Retention{})
 			if err != nil {
 				b.Fatal(err)

@@ -11,14 +11,13 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 	"github.com/sallyport/sallyport/internal/store"
+	"github.com/sallyport/sallyport/testbed/cputime"
 )
 
 // audits measures the intake of audit events: through parse, filter,
@@ -65,11 +64,11 @@ func (b *bench) audits(ctx context.Context) ([]row, error) {
 
 // perSecond returns how many lines each takes per second of CPU time.
 func perSecond(log []byte, each func([]byte) error) (float64, error) {
-	n, began := 0, cpuTime()
+	n, began := 0, cputime.Total()
 	for r := bufio.NewReaderSize(bytes.NewReader(log), 1<<20); ; n++ {
 		line, err := r.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
-			return float64(n) / (cpuTime() - began).Seconds(), nil
+			return float64(n) / (cputime.Total() - began).Seconds(), nil
 		}
 		if err == nil {
 			err = each(line)
@@ -105,7 +104,7 @@ func (b *bench) intake(ctx context.Context, log []byte) (perSec float64, note st
 		}
 		return flush()
 	}
-	n, began := 0, cpuTime()
+	n, began := 0, cputime.Total()
 	_, err = perSecond(log, func(line []byte) error {
 		n++
 		var o event.KubeRequest
@@ -118,12 +117,5 @@ func (b *bench) intake(ctx context.Context, log []byte) (perSec float64, note st
 	})
 	batch.Revisions = append(batch.Revisions, e.Flush()...) // what still waited is counted, too
 	err = errors.Join(err, flush())
-	return float64(n) / (cpuTime() - began).Seconds(), fmt.Sprintf("%d revisions stored", sessions), err
-}
-
-// cpuTime is what this process has used, user and system.
-func cpuTime() time.Duration {
-	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return float64(n) / (cputime.Total() - began).Seconds(), fmt.Sprintf("%d revisions stored", sessions), err
 }

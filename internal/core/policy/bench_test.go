@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/testbed/cputime"
 )
 
 // benchRules returns n rules as people write them: each about a namespace, a
@@ -43,13 +44,13 @@ func BenchmarkDecide(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("rules=%d/%s", n, c.name), func(b *testing.B) {
 				b.ReportAllocs()
-				before := userCPU(b)
+				before := cputime.User()
 				for b.Loop() {
 					if d := set.Decide(&c.s); d.Effect != c.want {
 						b.Fatalf("%+v", d)
 					}
 				}
-				b.ReportMetric(float64((userCPU(b)-before).Nanoseconds())/float64(b.N), "user-ns/op")
+				b.ReportMetric(float64((cputime.User()-before).Nanoseconds())/float64(b.N), "user-ns/op")
 			})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
+	"github.com/sallyport/sallyport/testbed/cputime"
 )
 
 // BenchmarkParse compares the parser with what it is measured by: decoding every
@@ -38,7 +39,7 @@ func BenchmarkParse(b *testing.B) {
 // perLine reads the whole log again and again; an operation is one line.
 func perLine(b *testing.B, log []byte, each func([]byte)) {
 	b.ReportAllocs()
-	n, size, began := 0, 0, cpuTime()
+	n, size, began := 0, 0, cputime.Total()
 	for n < b.N {
 		r := bufio.NewReaderSize(bytes.NewReader(log), 1<<16)
 		for n < b.N {
@@ -51,7 +52,7 @@ func perLine(b *testing.B, log []byte, each func([]byte)) {
 			size += len(line)
 		}
 	}
-	if spent := (cpuTime() - began).Seconds(); spent > 0 {
+	if spent := (cputime.Total() - began).Seconds(); spent > 0 {
 		b.ReportMetric(float64(n)/spent, "events/cpu-s")
 		b.ReportMetric(float64(size)/1e6/spent, "MB/cpu-s")
 	}

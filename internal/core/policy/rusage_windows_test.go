@@ -1,8 +1,0 @@
-package policy
-
-import (
-	"testing"
-	"time"
-)
-
-func userCPU(testing.TB) time.Duration { return 0 }
