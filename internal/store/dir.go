@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"github.com/sallyport/sallyport/internal/lib/durable"
 	"github.com/sallyport/sallyport/internal/lib/filelock"
 	"github.com/sallyport/sallyport/internal/store/ledger"
 )
@@ -120,28 +121,13 @@ func makeKey(dir string) ([]byte, error) {
 		return nil, err
 	}
 	// The public key first: a private key on disk then always has its partner.
-	if err := writeFile(filepath.Join(dir, publicKeyName), public+"\n"); err != nil {
+	if err := durable.Replace(filepath.Join(dir, publicKeyName), []byte(public+"\n")); err != nil {
 		return nil, fmt.Errorf("ledger key: %w", err)
 	}
-	if err := writeFile(filepath.Join(dir, privateKeyName), private+"\n"); err != nil {
+	if err := durable.Replace(filepath.Join(dir, privateKeyName), []byte(private+"\n")); err != nil {
 		return nil, fmt.Errorf("ledger key: %w", err)
 	}
 	return []byte(private), nil
-}
-
-// writeFile replaces a file in one step, synced.
-func writeFile(name, content string) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), filepath.Base(name)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.WriteString(content)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), name)
 }
 
 func loadVerifier(dir string) (note.Verifier, string, error) {

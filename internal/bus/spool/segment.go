@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus"
+	"github.com/sallyport/sallyport/internal/lib/durable"
 )
 
 // A segment file holds frames, one after the other: length and CRC-32C of what
@@ -137,20 +138,5 @@ func (c cursor) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return replace(filepath.Join(dir, cursorName), append(text, '\n'))
-}
-
-// replace writes a file in one step, synced.
-func replace(name string, content []byte) error {
-	tmp := name + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	return os.Rename(tmp, name)
+	return durable.Replace(filepath.Join(dir, cursorName), append(text, '\n'))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/bus"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/lib/durable"
 )
 
 // run writes what waits, again and again, until Close.
@@ -194,7 +195,7 @@ func (s *Spool) dropOldest() (bool, error) {
 	keep := s.segments[n:]
 	if count > 0 && stated.first <= stated.last {
 		content := frame(s.packer.Pack(stated.first, stated.last, count, text))
-		if err := replace(s.path(stated), content); err != nil {
+		if err := durable.Replace(s.path(stated), content); err != nil {
 			return false, err
 		}
 		stated.size = int64(len(content))

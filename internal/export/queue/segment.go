@@ -12,10 +12,11 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/lib/durable"
 )
 
 // A segment file holds frames: length of the body and CRC-32C of what follows,
@@ -140,7 +141,7 @@ func (q *Queue) current() error {
 	g := segment{first: q.next, last: q.next - 1}
 	f, err := os.OpenFile(q.path(g), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err == nil {
-		err = syncDir(q.opt.Dir)
+		err = durable.SyncDir(q.opt.Dir)
 	}
 	if err != nil {
 		return fmt.Errorf("write to queue: %w", err)
@@ -403,38 +404,11 @@ func (q *Queue) save() error {
 	}
 	text, err := json.Marshal(c)
 	if err == nil {
-		err = replace(filepath.Join(q.opt.Dir, cursorName), append(text, '\n'))
+		err = durable.Replace(filepath.Join(q.opt.Dir, cursorName), append(text, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the queue's cursor: %w", err)
 	}
 	q.saved = c
-	return syncDir(q.opt.Dir)
-}
-
-// replace writes a file in one step, synced.
-func replace(name string, content []byte) error {
-	tmp := name + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		_ = os.Remove(tmp)
-		return err
-	}
-	return os.Rename(tmp, name)
-}
-
-// syncDir makes the names in a directory durable. Windows has no such thing.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(q.opt.Dir)
 }
