@@ -74,22 +74,30 @@ type scene struct {
 	canaries func() uint64
 }
 
-// play starts a cluster with the minimal policy, and a witness for each feed.
-func play(t *testing.T) *scene {
-	testbed.Require(t, testbed.Kube)
+// webhookAt makes the identity of a receiver, and the kubeconfig by which an API
+// server finds it at an address.
+func webhookAt(t *testing.T, address string) (id *audit.Identity, kubeconfig string) {
+	t.Helper()
 	id, err := audit.EnsureIdentity(filepath.Join(t.TempDir(), "id"), []string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := freeAddress(t)
 	config, err := id.Kubeconfig(address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "audit.kubeconfig")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
+	kubeconfig = filepath.Join(t.TempDir(), "audit.kubeconfig")
+	if err := os.WriteFile(kubeconfig, config, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return id, kubeconfig
+}
+
+// play starts a cluster with the minimal policy, and a witness for each feed.
+func play(t *testing.T) *scene {
+	testbed.Require(t, testbed.Kube)
+	address := freeAddress(t)
+	id, file := webhookAt(t, address)
 	s := &scene{t: t, log: &heard{}, web: &heard{}}
 	s.Cluster = kube.New(t, kube.Options{
 		AuditPolicy: string(audit.MinimalPolicy), AuditWebhook: file, AuditBatchWait: 200 * time.Millisecond, Expose: []string{address},

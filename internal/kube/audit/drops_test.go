@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 )
 
 // scrape is the answer of an API server that started at a time.
@@ -33,7 +34,7 @@ func TestDrops(t *testing.T) {
 		began := time.Now()
 		one, other := began.Add(-time.Hour), began.Add(-2*time.Hour)
 		answer, refuse := scrape(one, 100, 7), error(nil)
-		kept := &memory{}
+		kept := &audittest.Memory{}
 		var lost []event.Loss
 		start := func(o Options) (*Witness, func()) {
 			o.Drops = &DropsOptions{Keeper: kept, Metrics: func(context.Context) (io.ReadCloser, error) {
@@ -93,7 +94,9 @@ func TestDrops(t *testing.T) {
 		stop()
 		synctest.Wait()
 
-		kept.data = nil
+		if err := kept.Save(nil); err != nil {
+			t.Fatal(err)
+		}
 		answer = scrape(one, 0, 7)
 		_, stop = start(Options{Log: &LogOptions{}})
 		answer = scrape(one, 50, 9)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 )
 
 // logDir is a directory with a log that is written as an API server does.
@@ -161,7 +162,7 @@ func TestResume(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d, k := newLogDir(t), &memory{}
+			d, k := newLogDir(t), &audittest.Memory{}
 			d.write(noise(20))
 			w, _ := start(t, Options{Log: &LogOptions{Path: d.path, Bookmark: k}})
 			w.state("up", up)
@@ -182,7 +183,7 @@ func TestResume(t *testing.T) {
 
 // TestResumeGap is a downtime in which the log went away for good.
 func TestResumeGap(t *testing.T) {
-	d, k := newLogDir(t), &memory{}
+	d, k := newLogDir(t), &audittest.Memory{}
 	d.exec("a")
 	w, _ := start(t, Options{Log: &LogOptions{Path: d.path, Bookmark: k, FromStart: true}})
 	w.pods("a")

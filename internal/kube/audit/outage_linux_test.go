@@ -7,8 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/kube"
 )
@@ -45,25 +44,15 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	testbed.Require(t, testbed.Kube)
 	b := &bench{t: t, truth: &heard{}}
-	id, err := audit.EnsureIdentity(filepath.Join(t.TempDir(), "id"), []string{"127.0.0.1"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	called := freeAddress(t)
-	config, err := id.Kubeconfig(called)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "audit.kubeconfig")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	id, file := webhookAt(t, called)
 	o := kube.Options{AuditPolicy: outagePolicy, AuditWebhook: file, AuditBatchWait: time.Second, Expose: []string{called}}
 	if *outage <= time.Minute { // gives up after some 10 s in place of 100
 		o.AuditBatchWait = 200 * time.Millisecond
 		o.APIServer = []string{"--audit-webhook-initial-backoff=1s"}
 	}
 	b.Cluster = kube.New(t, o)
+	var err error
 	if b.webhook, err = id.Options(freeAddress(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -281,7 +270,7 @@ func (b *bench) lost(h *heard) []time.Time {
 // the API server kept comes; what it gave up lies before the time from which on
 // the new receiver says that it misses nothing, and is counted to the event.
 func TestReceiverOutage(t *testing.T) {
-	b, h, kept := newBench(t), &heard{}, &kept{}
+	b, h, kept := newBench(t), &heard{}, &audittest.Memory{}
 	stopAsking := b.ask(20)
 	_, stop := b.receiver(audit.Options{Drops: b.drops(kept)}, h)
 	waitFor(t, "the first events", func() bool { return len(h.words()) > 20 })
@@ -374,25 +363,4 @@ func TestWayCut(t *testing.T) {
 	if lost[0].Before(gap.Time) || lost[len(lost)-1].After(end.From) || w.Stats().Gaps != 1 {
 		t.Errorf("lost from %v to %v, stated %+v to %+v", lost[0], lost[len(lost)-1], gap, end)
 	}
-}
-
-// kept is a Keeper.
-type kept struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-// Load implements audit.Keeper.
-func (k *kept) Load() ([]byte, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.data, nil
-}
-
-// Save implements audit.Keeper.
-func (k *kept) Save(b []byte) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.data = slices.Clone(b)
-	return nil
 }

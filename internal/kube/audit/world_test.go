@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -138,25 +137,6 @@ func execLine(pod string, at time.Time) string {
 func noise(n int) string {
 	log, _ := audittest.Mix{Seed: 9, Events: n}.Lines()
 	return string(log)
-}
-
-// memory is a Keeper.
-type memory struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-func (m *memory) Load() ([]byte, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.data, nil
-}
-
-func (m *memory) Save(b []byte) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.data = bytes.Clone(b)
-	return nil
 }
 
 type lockedBuffer struct {
