@@ -3,19 +3,16 @@
 package post
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/export"
+	"github.com/sallyport/sallyport/internal/lib/webhook"
 )
 
 // Options configures a Destination. The zero value of a field means its default.
@@ -25,8 +22,10 @@ type Options struct {
 	TLS    *tls.Config
 	// Header is sent with each request, for example Authorization.
 	Header http.Header
-	// Secret signs each request (see Sign); none without it.
-	Secret *Secret
+	// Secret signs each request; none without it. The id is derived from the body, so
+	// after a restart, when records may be grouped otherwise, what tells them apart is
+	// their position.
+	Secret *webhook.Secret
 	// Accept looks at the body of a successful answer; nil takes any.
 	Accept func(body []byte) error
 	// BodyBytes is about how large a body may be. Default 1 MiB.
@@ -35,35 +34,22 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// answerMax bounds what is read of an answer, in bytes.
-const answerMax = 64 << 10
-
 // Destination posts records. It implements export.Destination.
 type Destination struct {
-	opt    Options
-	client *http.Client
+	opt Options
+	to  *webhook.Endpoint
 }
 
 // New returns a destination. It connects to nothing before Send.
 func New(opt Options) (*Destination, error) {
-	u, err := url.Parse(opt.URL)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return nil, errors.New("export URL: want http://host/ or https://host/") // err would show its password
+	to, err := webhook.New(webhook.Options{URL: opt.URL, TLS: opt.TLS, Header: opt.Header, Secret: opt.Secret, Timeout: opt.Timeout})
+	if err != nil {
+		return nil, fmt.Errorf("export %w", err)
 	}
 	if opt.BodyBytes <= 0 {
 		opt.BodyBytes = 1 << 20
 	}
-	if opt.Timeout <= 0 {
-		opt.Timeout = 30 * time.Second
-	}
-	return &Destination{opt, &http.Client{
-		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, TLSClientConfig: opt.TLS, ForceAttemptHTTP2: true,
-			MaxIdleConnsPerHost: 1, IdleConnTimeout: 90 * time.Second, TLSHandshakeTimeout: 10 * time.Second,
-		},
-		// What is sent is meant for that address alone.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}, nil
+	return &Destination{opt, to}, nil
 }
 
 // Send posts one body after the other. After a failure the ones that were taken
@@ -82,55 +68,32 @@ func (d *Destination) Send(ctx context.Context, records []export.Record) error {
 }
 
 // Close gives idle connections back.
-func (d *Destination) Close() { d.client.CloseIdleConnections() }
+func (d *Destination) Close() { d.to.Close() }
 
 func (d *Destination) post(ctx context.Context, body []byte) error {
-	ctx, cancel := context.WithTimeout(ctx, d.opt.Timeout)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.opt.URL, bytes.NewReader(body))
+	answer, err := d.to.Post(ctx, d.opt.Format.ContentType, body)
 	if err != nil {
-		return errors.New("export URL cannot be used")
-	}
-	for k, v := range d.opt.Header {
-		req.Header[http.CanonicalHeaderKey(k)] = v
-	}
-	req.Header.Set("Content-Type", d.opt.Format.ContentType)
-	req.Header.Set("User-Agent", "sallyport")
-	if d.opt.Secret != nil {
-		d.opt.Secret.Sign(req.Header, body, time.Now())
-	}
-	resp, err := d.client.Do(req)
-	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // without the URL, which may hold a password
-		}
 		return fmt.Errorf("post: %w", err)
 	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
-	if err != nil {
-		return fmt.Errorf("post: read the answer: %w", err)
-	}
-	if resp.StatusCode/100 == 2 {
+	if answer.Status/100 == 2 {
 		if d.opt.Accept != nil {
-			return d.opt.Accept(answer)
+			return d.opt.Accept(answer.Body)
 		}
 		return nil
 	}
-	return judge(resp, answer)
+	return judge(answer)
 }
 
 // judge says what an answer other than success means. Only what is about the
 // body refuses it: wrong credentials, a wrong path and the like are for somebody
 // to put right, and what waits is then sent.
-func judge(resp *http.Response, answer []byte) error {
-	what := fmt.Errorf("post: HTTP %d: %.200q", resp.StatusCode, strings.TrimSpace(string(answer)))
-	switch resp.StatusCode {
+func judge(answer webhook.Answer) error {
+	what := fmt.Errorf("post: HTTP %d: %.200q", answer.Status, strings.TrimSpace(string(answer.Body)))
+	switch answer.Status {
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 		return &export.Refused{Reason: what.Error()}
 	}
-	if after := retryAfter(resp.Header.Get("Retry-After"), time.Now()); after > 0 {
+	if after := retryAfter(answer.Header.Get("Retry-After"), time.Now()); after > 0 {
 		return &export.Later{After: after, Err: what}
 	}
 	return what

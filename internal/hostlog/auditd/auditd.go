@@ -26,6 +26,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -33,14 +34,19 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/logfile"
 )
 
+// The shapes are compiled when there is a log: most commands read none.
 var (
-	shape       = regexp.MustCompile(`^(?:node=([!-~]{1,255}) )?type=(\S+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,12})\):`)
-	interpreted = regexp.MustCompile(`^(?:node=\S+ )?type=\S+ msg=audit\([^)]*[^0-9.:)][^)]*\) ?:`)
+	shape       = lazily(`^(?:node=([!-~]{1,255}) )?type=(\S+) msg=audit\((\d{1,12})\.(\d{3}):(\d{1,12})\):`)
+	interpreted = lazily(`^(?:node=\S+ )?type=\S+ msg=audit\([^)]*[^0-9.:)][^)]*\) ?:`)
 )
+
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // Sniff reports whether a record is of an audit log, also of one that Record
 // refuses.
-func Sniff(record []byte) bool { return shape.Match(record) || interpreted.Match(record) }
+func Sniff(record []byte) bool { return shape().Match(record) || interpreted().Match(record) }
 
 // Reader makes observations of one log. It is not safe for concurrent use.
 type Reader struct {
@@ -91,9 +97,9 @@ const (
 // Record reads one record; it returns what the events that are complete by now
 // amount to.
 func (r *Reader) Record(line []byte) ([]event.Observation, error) {
-	m := shape.FindSubmatchIndex(line)
+	m := shape().FindSubmatchIndex(line)
 	if m == nil {
-		if interpreted.Match(line) {
+		if interpreted().Match(line) {
 			return nil, ErrInterpreted
 		}
 		return nil, errShape

@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -118,11 +119,11 @@ func ofShim(args []string) event.ContainerID {
 
 // identifier is what containerd takes for an id (pkg/identifiers); runc takes as
 // much.
-var identifier = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$`)
+var identifier = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}$`) })
 
 // idOf returns s when it can be a container's id.
 func idOf(s string) event.ContainerID {
-	if !identifier.MatchString(s) {
+	if !identifier().MatchString(s) {
 		return ""
 	}
 	return event.ContainerID(s)

@@ -39,14 +39,23 @@ func TCP(pid uint32) ([]netip.AddrPort, error) {
 
 // Sockets returns the inodes of the sockets that a process has open.
 func Sockets(pid uint32) (map[string]bool, error) {
-	dir := filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10), "fd")
-	fds, err := os.ReadDir(dir)
+	dir, err := os.OpenRoot(filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10), "fd"))
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	list, err := dir.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	defer list.Close()
+	fds, err := list.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	held := map[string]bool{}
 	for _, fd := range fds {
-		link, err := os.Readlink(filepath.Join(dir, fd.Name()))
+		link, err := dir.Readlink(fd)
 		if err != nil {
 			continue
 		}

@@ -1,4 +1,4 @@
-package post
+package webhook
 
 import (
 	"crypto/hmac"
@@ -22,8 +22,7 @@ const Window = 5 * time.Minute
 // many languages.
 //
 // The id is derived from the body, so a body that is sent again has the same one.
-// After a restart records may be grouped otherwise: what tells them apart for
-// ever is their position. The timestamp is that of the attempt.
+// The timestamp is that of the attempt.
 type Secret struct{ key []byte }
 
 // NewSecret reads a secret: "whsec_" and base64, or any other text as it is. It
