@@ -112,7 +112,7 @@ int find_tasks(struct bpf_iter__task *ctx)
 	read_identity(&r->who, t);
 	bpf_probe_read_kernel_str(r->comm, sizeof(r->comm), t->comm);
 	read_tty(r->tty, sizeof(r->tty), t);
-	u32 off = append_names(s, 0, cgroup_node(t));
+	u32 off = append_names(s->data, 0, DATA_MASK, cgroup_node(t));
 	r->cgroup_len = off;
 	submit(s, sizeof(*r), off, 0);
 	return 0;

@@ -346,16 +346,17 @@ static __always_inline struct kernfs_node *kernfs_parent(struct kernfs_node *kn)
 	return BPF_CORE_READ((struct kernfs_node___old *)kn, parent);
 }
 
-/* Appends the names of a cgroup and its parents, the deepest first. */
-static __always_inline u32 append_names(struct scratch *s, u64 off, struct kernfs_node *kn)
+/* Appends the names of a cgroup and its parents, the deepest first. There is
+ * room for one more name behind max. */
+static __always_inline u32 append_names(u8 *to, u64 off, u64 max, struct kernfs_node *kn)
 {
 	for (int i = 0; i < MAX_CGROUPS && kn; i++) {
 		struct kernfs_node *up = kernfs_parent(kn);
 
 		if (!up) /* the root has no name */
 			break;
-		off = at_most(off, DATA_MASK);
-		long n = bpf_probe_read_kernel_str(&s->data[off], MAX_NAME, BPF_CORE_READ(kn, name));
+		off = at_most(off, max);
+		long n = bpf_probe_read_kernel_str(to + off, MAX_NAME, BPF_CORE_READ(kn, name));
 		if (n <= 0)
 			break;
 		off += n;
@@ -368,7 +369,7 @@ __noinline u64 walk_cgroup(u64 off, u64 kn)
 {
 	struct scratch *s = get_scratch();
 
-	return s ? append_names(s, off, (void *)kn) : off;
+	return s ? append_names(s->data, off, DATA_MASK, (void *)kn) : off;
 }
 
 static __always_inline struct kernfs_node *cgroup_node(struct task_struct *t)

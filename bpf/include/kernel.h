@@ -91,21 +91,47 @@ struct nsproxy {
 
 /* Files. */
 struct qstr {
+	u32 len;
 	const unsigned char *name;
+};
+struct hlist_node {
+	struct hlist_node *next;
+};
+struct hlist_head {
+	struct hlist_node *first;
+};
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+struct list_head {
+	struct list_head *next;
 };
 struct super_block {
 	u32 s_dev;
 	unsigned long s_magic;
 };
 struct inode {
+	unsigned short i_mode;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	unsigned int i_nlink;
+	u32 i_generation;
+	char *i_link; /* of a symbolic link, when it is at hand */
 };
 struct dentry {
+	unsigned int d_flags;
+	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	struct super_block *d_sb;
+};
+struct dentry___hlist { /* Linux >= 6.8 */
+	struct hlist_node d_sib;
+	struct hlist_head d_children;
+};
+enum dentry_flags { /* in BTF since Linux 6.15 */
+	DCACHE_MOUNTED = 1 << 16, /* relocated */
 };
 struct vfsmount {
 	struct dentry *mnt_root;
@@ -122,6 +148,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct list_head mnt_mounts, mnt_child;
 	struct mnt_namespace *mnt_ns;
 };
 struct mnt_namespace {
@@ -131,7 +158,7 @@ struct mnt_namespace___seq { /* Linux < 6.18 */
 	u64 seq;
 };
 struct fs_struct {
-	struct path root;
+	struct path root, pwd;
 };
 struct linux_binprm {
 	struct file *file;
@@ -145,6 +172,7 @@ struct mm_struct {
 /* Control groups. */
 struct kernfs_node {
 	const char *name;
+	u64 id;
 };
 struct kernfs_node___new { /* Linux >= 6.15 */
 	struct kernfs_node *__parent;

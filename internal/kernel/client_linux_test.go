@@ -257,7 +257,23 @@ func shown(pieces []event.Segment, at uint64) string {
 	return string(out)
 }
 
-func TestAutoComesAndGoes(t *testing.T) {
+// wakes runs a test in which somebody's connection wakes the tap until that was there
+// before the tap: on a busy machine it may be up while the client still connects.
+func wakes(t *testing.T, test func(*testing.T) (before bool)) {
+	t.Helper()
+	for range 5 {
+		before := false
+		t.Run("", func(t *testing.T) { before = test(t) })
+		if before || t.Failed() {
+			return
+		}
+	}
+	t.Error("no connection was there before the tap that it woke")
+}
+
+func TestAutoComesAndGoes(t *testing.T) { wakes(t, autoComesAndGoes) }
+
+func autoComesAndGoes(t *testing.T) (before bool) {
 	path := service(t)
 	w, s := watchDoor(t, ModeAuto, path)
 	if w.sensor.Status().Requests {
@@ -273,9 +289,6 @@ func TestAutoComesAndGoes(t *testing.T) {
 	c := connect(t, path)
 	first := find(t, w, "the first connect", connectOf(c.pid()))
 	state(1, true)
-	if first.Tapped {
-		t.Error("the first client is tapped before anybody knew it")
-	}
 	d := connect(t, path)
 	d.ask(t, "GET", "/second", 0)
 	if o := find(t, w, "the second connect", connectOf(d.pid())); !o.Tapped {
@@ -283,8 +296,8 @@ func TestAutoComesAndGoes(t *testing.T) {
 	}
 	c.ask(t, "GET", "/late", 0)
 	eventually(t, w, "the first client's request", func() bool { return len(s.of(c.pid(), false)) > 0 })
-	if seg := s.of(c.pid(), false)[0]; seg.Whole {
-		t.Errorf("offsets of a connection that was there before are believed: %+v", seg)
+	if seg := s.of(c.pid(), false)[0]; seg.Whole != first.Tapped {
+		t.Errorf("tapped from its beginning: %v; its offsets are believed: %+v", first.Tapped, seg)
 	}
 	c.close()
 	d.close()
@@ -293,6 +306,7 @@ func TestAutoComesAndGoes(t *testing.T) {
 	e := connect(t, path)
 	find(t, w, "the third connect", connectOf(e.pid()))
 	state(3, true)
+	return !first.Tapped
 }
 
 func TestOffSeesPeersOnly(t *testing.T) {

@@ -110,12 +110,17 @@ func (c *conns) add(id event.ConnID, n *conn, o event.ClientConnect) {
 }
 
 func (c *conns) close(id event.ConnID, at time.Time) {
+	c.drop(id)
+	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
+}
+
+// drop takes a connection off the books.
+func (c *conns) drop(id event.ConnID) {
 	peer := c.open[id].peer.ID
 	if c.clients[peer]--; c.clients[peer] == 0 {
 		delete(c.clients, peer)
 	}
 	delete(c.open, id)
-	c.emit(event.ClientClose{Header: event.Header{Time: at, Witness: event.WitnessKernel}, Conn: id})
 }
 
 func (p *processes) peer(k *sensorClient) event.Peer {
@@ -218,6 +223,7 @@ func (c *conns) compare(upTo uint64) {
 		case n == nil:
 		default:
 			n.seen = true
+			c.name(id, n, &list[i], now)
 			if list[i].Dead != 0 && n.dead == 0 {
 				n.dead = now
 			}
@@ -256,14 +262,37 @@ func (c *conns) find(o *sensorOpenConn, now uint64) {
 			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
 		}
 	} else {
-		n.peer = event.Peer{ID: event.ProcessID{PID: o.Pid}, Cred: event.Cred{UID: o.Uid, GID: o.Gid}}
-		if !holdsSocket(o.Pid, o.Inode) {
-			n.peer.ID = event.ProcessID{}
-		} else if info, err := readProc(n.peer.ID); err == nil {
-			n.peer.Exe, n.peer.Argv = info.exe.Path, info.argv
-		}
+		n.peer = holder(o)
 	}
 	c.add(event.ConnID(o.Cookie), n, found)
+}
+
+// holder returns who has the client's end of a connection, without a process where
+// that cannot be told.
+func holder(o *sensorOpenConn) event.Peer {
+	p := event.Peer{Cred: event.Cred{UID: o.Uid, GID: o.Gid}}
+	if !holdsSocket(o.Pid, o.Inode) {
+		return p
+	}
+	p.ID.PID = o.Pid
+	if info, err := readProc(p.ID); err == nil {
+		p.Exe, p.Argv = info.exe.Path, info.argv
+	}
+	return p
+}
+
+// name tells whose a connection is that was found by its bytes, which do not say it.
+func (c *conns) name(id event.ConnID, n *conn, o *sensorOpenConn, now uint64) {
+	if n.peer.ID.PID != 0 || o.Client.Id.Pid != 0 || o.Inode == 0 {
+		return
+	}
+	p := holder(o)
+	if p.ID.PID == 0 {
+		return
+	}
+	c.drop(id)
+	n.peer = p
+	c.add(id, n, event.ClientConnect{Header: c.header(now), Found: true})
 }
 
 // list reads the open client connections from the kernel.

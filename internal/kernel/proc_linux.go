@@ -6,8 +6,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +31,7 @@ const tick = uint64(time.Second / 100) // unit of times in /proc/PID/stat
 func readProc(id event.ProcessID) (procInfo, error) {
 	var p procInfo
 	dir := procDir(id)
-	if err := sameProcess(dir, id); err != nil {
+	if err := unchanged(dir, id); err != nil {
 		return p, err
 	}
 	p.argv = readCmdline(dir)
@@ -43,7 +43,7 @@ func readProc(id event.ProcessID) (procInfo, error) {
 	if unix.Stat(dir+"/exe", &st) == nil {
 		p.exe.Device, p.exe.Inode = st.Dev, st.Ino
 	}
-	if err := sameProcess(dir, id); err != nil {
+	if err := unchanged(dir, id); err != nil {
 		return procInfo{}, err
 	}
 	return p, nil
@@ -54,12 +54,7 @@ func procDir(id event.ProcessID) string { return "/proc/" + strconv.FormatUint(u
 // readCmdline reads an argument list up to the bound of those that the kernel
 // side reads itself.
 func readCmdline(dir string) event.Argv {
-	f, err := os.Open(dir + "/cmdline")
-	if err != nil {
-		return event.Argv{}
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, int64(sensorBoundMAX_ARGV_HASHED)))
+	b, err := readProcFile(dir+"/cmdline", int(sensorBoundMAX_ARGV_HASHED))
 	if err != nil || len(b) == 0 {
 		return event.Argv{}
 	}
@@ -70,12 +65,66 @@ func readCmdline(dir string) event.Argv {
 	return argvOf(b, total, 0)
 }
 
+// procFileMax bounds what is read of a file that says little.
+const procFileMax = 64 << 10
+
+// readProcFile reads a file of /proc, at most so many bytes of it. os.ReadFile makes
+// nine system calls of that, most of them to find out whether it is a file that is
+// waited for; this makes four.
+func readProcFile(path string, most int) ([]byte, error) {
+	fd, err := ignoringEINTR(func() (int, error) { return unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0) })
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, min(2<<10, most))
+	for len(b) < most {
+		b = slices.Grow(b, 1)
+		n, err := ignoringEINTR(func() (int, error) { return unix.Read(fd, b[len(b):min(cap(b), most)]) })
+		if err != nil {
+			return b, &os.PathError{Op: "read", Path: path, Err: err}
+		}
+		if n == 0 {
+			break
+		}
+		b = b[:len(b)+n]
+	}
+	return b, nil
+}
+
+func ignoringEINTR(call func() (int, error)) (int, error) {
+	for {
+		if n, err := call(); err != unix.EINTR {
+			return n, err
+		}
+	}
+}
+
 func fnv1a(b []byte) uint64 {
 	h := uint64(0xcbf29ce484222325)
 	for _, c := range b {
 		h = (h ^ uint64(c)) * 0x100000001b3
 	}
 	return h
+}
+
+// ProcessOf names the process that has a pid now, as exactly as /proc tells when it
+// began (10 ms); Start is 0 when it is gone.
+func ProcessOf(pid uint32) event.ProcessID {
+	id := event.ProcessID{PID: pid}
+	if ticks, err := startTicks(procDir(id)); err == nil {
+		id.Start = ticks * tick
+	}
+	return id
+}
+
+// unchanged reports that a process is not the one that is meant; of one whose start
+// nobody knows it says nothing.
+func unchanged(dir string, id event.ProcessID) error {
+	if id.Start == 0 {
+		return nil
+	}
+	return sameProcess(dir, id)
 }
 
 func sameProcess(dir string, id event.ProcessID) error {
@@ -91,7 +140,7 @@ func sameProcess(dir string, id event.ProcessID) error {
 
 // startTicks reads when a process started, in ticks since boot: field 22.
 func startTicks(dir string) (uint64, error) {
-	b, err := os.ReadFile(dir + "/stat")
+	b, err := readProcFile(dir+"/stat", procFileMax)
 	if err != nil {
 		return 0, fmt.Errorf("read process: %w", err)
 	}
@@ -115,8 +164,8 @@ func startTicks(dir string) (uint64, error) {
 // deepest first: of the pids hierarchy, else of the unified one.
 func readCgroup(id event.ProcessID) []string {
 	dir := procDir(id)
-	b, err := os.ReadFile(dir + "/cgroup")
-	if err != nil || sameProcess(dir, id) != nil {
+	b, err := readProcFile(dir+"/cgroup", procFileMax)
+	if err != nil || unchanged(dir, id) != nil {
 		return nil
 	}
 	return cgroupNames(string(b))
@@ -217,15 +266,22 @@ func onlyHolder(inode uint64) uint32 {
 func foundPeer(pid uint32) event.Peer {
 	id := event.ProcessID{PID: pid}
 	dir := procDir(id)
-	b, err := os.ReadFile(dir + "/status")
+	b, err := readProcFile(dir+"/status", procFileMax)
 	if err != nil {
 		return event.Peer{}
 	}
 	p := event.Peer{ID: id, Cred: credOf(string(b))}
+	addProgram(&p)
+	return p
+}
+
+// addProgram adds what /proc tells of a client besides its user: his login, and the
+// program.
+func addProgram(p *event.Peer) {
+	dir := procDir(p.ID)
 	p.Cred.LoginUID = auditID(dir + "/loginuid")
 	p.Cred.AuditSession = auditID(dir + "/sessionid")
-	p.Exe, p.Argv = programOf(id)
-	return p
+	p.Exe, p.Argv = programOf(p.ID)
 }
 
 // credOf reads the effective ids out of /proc/PID/status.
@@ -252,7 +308,7 @@ func credOf(status string) event.Cred {
 
 // auditID reads one of audit's numbers; nil when there is none.
 func auditID(file string) *uint32 {
-	b, err := os.ReadFile(file)
+	b, err := readProcFile(file, procFileMax)
 	if err != nil {
 		return nil
 	}

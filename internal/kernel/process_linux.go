@@ -270,6 +270,17 @@ func orElse(now, then []string) []string {
 	return then
 }
 
+// reported returns up to when everything is reported, once all records from
+// before upTo are handled: the oldest entry that still waits holds it back.
+func (p *processes) reported(upTo uint64) uint64 {
+	for _, n := range p.pending {
+		if !n.told {
+			upTo = min(upTo, n.rec.Head.Time)
+		}
+	}
+	return upTo
+}
+
 // expire reports the entries that have waited long enough.
 func (p *processes) expire(now uint64) {
 	for root, n := range p.pending {

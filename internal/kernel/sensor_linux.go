@@ -38,7 +38,9 @@ func New(opt Options) *Sensor {
 	return &Sensor{opt: opt, status: Status{Mode: opt.Requests}, ports: opt.Ports, anew: len(opt.Ports) > 0}
 }
 
-// Run loads the programs, emits what they see and unloads them when ctx ends.
+// Run loads the programs, emits what they see and unloads them when ctx ends. By
+// event.Progress it says how far it has told everything; a request counts from
+// when its last byte was seen.
 // Where the kernel does not allow it, it fails at once with an
 // *UnavailableError. emit is called from one goroutine.
 func (s *Sensor) Run(ctx context.Context, emit func(event.Observation)) (err error) {
@@ -115,8 +117,10 @@ type runner struct {
 	hasPeers bool
 }
 
-// chores are the moments of what is done now and then, in ns since boot.
-type chores struct{ next, clock, doors uint64 }
+// chores are the moments of what is done now and then, in ns since boot. done is
+// when they were done last, told up to when everything was last said to be
+// reported.
+type chores struct{ next, clock, doors, done, told uint64 }
 
 // readerLooks is how soon the ring is read again after something was found in
 // it: READER_LOOKS of the kernel side, which does not wake the reader meanwhile.
@@ -147,6 +151,7 @@ func (r *runner) run(ctx context.Context) error {
 		if now >= min(r.chores.next, r.conns.due) {
 			r.chore(now)
 		}
+		r.progress(now)
 		err = r.bell.wait(func() bool { return r.ring.AvailableBytes() > 0 }, r.pause(found))
 		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("wait for ring buffer: %w", err)
@@ -236,6 +241,7 @@ func (r *runner) handle(raw []byte) {
 	if now > r.chores.next {
 		r.chore(r.clock.now())
 	}
+	r.progress(now)
 }
 
 func (r *runner) segment(rec *segmentRecord) {
@@ -336,7 +342,7 @@ func (r *runner) reason() string {
 
 // chore does what is due now and then.
 func (r *runner) chore(now uint64) {
-	r.chores.next = now + uint64(choreEvery)
+	r.chores.next, r.chores.done = now+uint64(choreEvery), now
 	r.procs.expire(now)
 	for _, o := range r.losses.poll(r.objs.Lost, r.clock.wall(now)) {
 		r.emit(o)
@@ -354,6 +360,23 @@ func (r *runner) chore(now uint64) {
 	r.mu.Lock()
 	r.status.Connections = len(r.conns.open) + len(r.tcp.open)
 	r.mu.Unlock()
+}
+
+// progress says, some ten times a second, up to when everything is reported:
+// every record from before handled was handled, and losses were looked for since.
+// A record comes into the ring a little after its moment.
+func (r *runner) progress(handled uint64) {
+	next := r.chores.told + uint64(choreEvery/2)
+	upTo := min(handled-leaveGrace, r.chores.done)
+	if upTo < next {
+		return
+	}
+	if upTo = r.procs.reported(upTo); upTo < next {
+		return
+	}
+	r.chores.told = upTo
+	h := r.procs.header(upTo)
+	r.emit(event.Progress{Header: h, Through: h.Time})
 }
 
 func (r *runner) slowChore(now uint64) {

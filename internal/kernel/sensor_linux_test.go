@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(envClient) != "" {
 		os.Exit(clientMain())
 	}
+	if os.Getenv(envGate) != "" {
+		os.Exit(gateMain())
+	}
 	os.Exit(docker.Main(m))
 }
 
@@ -412,7 +415,7 @@ func TestExecutable(t *testing.T) {
 
 // Processes that live less than a millisecond, as fast as a shell starts them.
 func TestShortProcesses(t *testing.T) {
-	const n = 20000
+	const n = 6000
 	b, m := newBox(t), mark()
 	w := watch(t, Options{})
 	began := time.Now()
