@@ -66,6 +66,9 @@ type RuntimeContainer struct {
 	Argv    []string  `json:"argv,omitempty"` // of its first process
 	TTY     bool      `json:"tty,omitempty"`
 	Created time.Time `json:"created,omitzero"`
+	// HostAccess is CRI's word, and without CRI what the OCI specification
+	// comes to; absent for a sandbox.
+	HostAccess *HostAccess `json:"host_access,omitempty"`
 }
 
 // RuntimeRequest is a request of a client to containerd's own API or to the

@@ -62,10 +62,15 @@ type DockerContainer struct {
 	StartedAt time.Time         `json:"started_at,omitzero"`
 	Argv      []string          `json:"argv,omitempty"` // entrypoint and command
 	TTY       bool              `json:"tty,omitempty"`
+	Stdin     *bool             `json:"stdin,omitempty"` // standard input is open
 	Labels    map[string]string `json:"labels,omitempty"`
 	Health    *Healthcheck      `json:"health,omitempty"`
 	// AutoRestart says that the daemon may start the container by itself.
-	AutoRestart bool `json:"auto_restart,omitempty"`
+	AutoRestart bool        `json:"auto_restart,omitempty"`
+	HostAccess  *HostAccess `json:"host_access,omitempty"`
+	// Variables are those of its environment that are commands by another name;
+	// see AppendVariable.
+	Variables []Variable `json:"variables,omitempty"`
 }
 
 // Healthcheck is a command that the daemon runs in a container by itself.
@@ -84,6 +89,7 @@ type DockerExec struct {
 	PID        uint32      `json:"pid,omitempty"` // host pid, while it runs
 	Argv       []string    `json:"argv,omitempty"`
 	TTY        bool        `json:"tty,omitempty"`
+	Stdin      *bool       `json:"stdin,omitempty"` // standard input is open
 	User       string      `json:"user,omitempty"`
 	Privileged bool        `json:"privileged,omitempty"`
 	Running    bool        `json:"running,omitempty"`
@@ -115,6 +121,9 @@ type DockerRequest struct {
 	Stdin      bool     `json:"stdin,omitempty"`
 	User       string   `json:"user,omitempty"`
 	Privileged bool     `json:"privileged,omitempty"`
+	// HostAccess is what a container create asks for; absent when the body was
+	// not seen whole.
+	HostAccess *HostAccess `json:"host_access,omitempty"`
 	// Path is the path inside the container of a copy.
 	Path Text `json:"path,omitempty"`
 	// UserAgent is what the client says it is.

@@ -49,6 +49,8 @@ const (
 	WitnessAdmission  Witness = "admission"  // Sallyport's admission webhook
 	WitnessKube       Witness = "kube"       // the API server's pods
 	WitnessNodes      Witness = "nodes"      // the collector's end of the links to nodes
+	WitnessGuard      Witness = "guard"      // Sallyport's proxy in front of a service
+	WitnessGate       Witness = "gate"       // Sallyport's socket gate: who may not connect, and tried
 	WitnessEngine     Witness = "engine"     // Sallyport itself: ticks, host facts
 )
 

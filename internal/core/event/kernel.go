@@ -124,6 +124,18 @@ type Peer struct {
 	// unix sockets. A peer with an address and without an ID is not of this
 	// kernel, as far as is known, and has no Cred: see HasCred.
 	Address string `json:"address,omitempty"`
+	// Certificate is the one that the client showed on TLS.
+	Certificate *Certificate `json:"certificate,omitempty"`
+}
+
+// Certificate is whom a client's certificate names, once its authority was
+// verified.
+type Certificate struct {
+	CommonName    string   `json:"common_name,omitempty"`
+	Organizations []string `json:"organizations,omitempty"`
+	// Names are its subject alternative names: DNS names, e-mail addresses, IP
+	// addresses, URIs.
+	Names []string `json:"names,omitempty"`
 }
 
 // HasCred reports whether Cred says anything.

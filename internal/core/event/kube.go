@@ -2,6 +2,7 @@ package event
 
 import (
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -101,7 +102,10 @@ const (
 	KubePodChange    KubeOp = "pod"      // create, update or patch of a pod
 	KubeWorkload     KubeOp = "workload" // the same of what makes pods
 	KubeAccessReview KubeOp = "access_review"
-	KubeOther        KubeOp = "other" // kept for who made it: a node's identity, a token away from its pod
+	// KubeDoor is a change of who may pass the API server's doors: webhooks,
+	// admission policies, roles and their bindings.
+	KubeDoor  KubeOp = "door"
+	KubeOther KubeOp = "other" // kept for who made it: a node's identity, a token away from its pod
 )
 
 // KubeUser is an identity as the API server authenticated it.
@@ -110,6 +114,18 @@ type KubeUser struct {
 	UID    string              `json:"uid,omitempty"`
 	Groups []string            `json:"groups,omitempty"`
 	Extra  map[string][]string `json:"extra,omitempty"`
+}
+
+// kubelets are the programs that contain a kubelet, as they stand first in its
+// user agent: client-go takes the base name of argv[0].
+var kubelets = []string{"kubelet", "kubelite", "k3s", "hyperkube"}
+
+// SaysKubelet reports whether a user agent, of which its first part is enough, is
+// one of a kubelet: on Windows "kubelet.exe/v1.30.0 (windows/amd64) …". Anybody
+// can say so of himself; it only keeps the ordinary out.
+func SaysKubelet(agent string) bool {
+	name, _, ok := strings.Cut(agent, "/")
+	return ok && slices.Contains(kubelets, strings.TrimSuffix(name, ".exe"))
 }
 
 // KubeObject is what of an object carries commands.
@@ -123,18 +139,30 @@ type KubeObject struct {
 	Containers []KubeContainer `json:"containers,omitempty"`
 	// NodeName is the pod's node, when it names one.
 	NodeName string `json:"node_name,omitempty"`
-	// Host lists what of the host the pod takes: "network", "pid", "ipc", and
-	// "path:/…" for host directories.
-	Host []string `json:"host,omitempty"`
+	// HostAccess is what the pod as a whole takes of its host, also when no
+	// container of it is mentioned.
+	HostAccess *HostAccess `json:"host_access,omitempty"`
 	// Mirror says that a kubelet made the pod of a file (static pod).
 	Mirror bool `json:"mirror,omitempty"`
 	// Debug says that kubectl debug made it, by a label that anybody can set.
 	Debug bool `json:"debug,omitempty"`
 }
 
-// Holds reports whether o mentions a container of that name.
-func (o *KubeObject) Holds(container string) bool {
-	return o != nil && slices.ContainsFunc(o.Containers, func(k KubeContainer) bool { return k.Name == container })
+// Container returns the container of that name; nil when o is nil or does not
+// mention it.
+func (o *KubeObject) Container(name string) *KubeContainer {
+	if o == nil {
+		return nil
+	}
+	return containerIn(o.Containers, name)
+}
+
+func containerIn(list []KubeContainer, name string) *KubeContainer {
+	i := slices.IndexFunc(list, func(k KubeContainer) bool { return k.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &list[i]
 }
 
 // KubeContainer is a container as its pod's specification has it.
@@ -148,10 +176,15 @@ type KubeContainer struct {
 	Command []string   `json:"command,omitempty"`
 	Args    []string   `json:"args,omitempty"`
 	Hooks   []KubeHook `json:"hooks,omitempty"`
+	// Variables are those of its environment that are commands by another name;
+	// see AppendVariable.
+	Variables []Variable `json:"variables,omitempty"`
 	// Target is whose namespaces an ephemeral container joins.
 	Target string `json:"target,omitempty"`
 	TTY    bool   `json:"tty,omitempty"`
 	Stdin  bool   `json:"stdin,omitempty"`
+	// HostAccess is what the container is given, the pod's part of it included.
+	HostAccess *HostAccess `json:"host_access,omitempty"`
 }
 
 // KubeContainerKind says what a container is to its pod.
@@ -256,7 +289,9 @@ type KubePod struct {
 }
 
 // Progress says that a witness whose reports come late has by now reported
-// everything that happened before Through. Absence before that is evidence.
+// everything that happened before Through. Absence before that is evidence. The
+// kernel sensor's come ten times a second while it runs; those are kept that
+// matter to what happened then.
 type Progress struct {
 	Header
 	Through time.Time `json:"through"`

@@ -22,6 +22,9 @@ type WitnessState struct {
 	// Kubelets are the processes that serve a kubelet's ports, as far as the kernel
 	// sensor knows: what else is called a kubelet is none.
 	Kubelets []uint32 `json:"kubelets,omitempty"`
+	// Guards are the guards' own processes, which pass on what others ask for: of
+	// WitnessGuard, while it is up.
+	Guards []ProcessID `json:"guards,omitempty"`
 	// OpenDoors lists ways into the service that this witness cannot see, for
 	// example "tcp 127.0.0.1:2376": candidates can then not be complete.
 	OpenDoors []string `json:"open_doors,omitempty"`
@@ -85,6 +88,8 @@ func (DockerContainer) observation()  {}
 func (DockerExec) observation()       {}
 func (DockerRequest) observation()    {}
 func (DockerAnswer) observation()     {}
+func (Decision) observation()         {}
+func (GateSighting) observation()     {}
 func (RuntimeEvent) observation()     {}
 func (RuntimeTask) observation()      {}
 func (RuntimeRequest) observation()   {}

@@ -36,6 +36,9 @@ func WithNode(o Observation, node string) Observation {
 	case DockerAnswer:
 		o.Node = node
 		return o
+	case Decision:
+		o.Node = node
+		return o
 	case RuntimeRequest:
 		o.Node = node
 		return o
@@ -53,6 +56,9 @@ func withNode(o Observation, node string) Observation {
 		o.Node = node
 		return o
 	case RuntimeContainer:
+		o.Node = node
+		return o
+	case GateSighting:
 		o.Node = node
 		return o
 	case KubeRequest:

@@ -29,6 +29,8 @@ var prototypes = map[string]Observation{
 	"runtime_task":      RuntimeTask{},
 	"runtime_request":   RuntimeRequest{},
 	"runtime_container": RuntimeContainer{},
+	"decision":          Decision{},
+	"gate_sighting":     GateSighting{},
 	"kube_request":      KubeRequest{},
 	"kube_admission":    KubeAdmission{},
 	"kube_pod":          KubePod{},

@@ -54,6 +54,8 @@ func observations() map[string]*rapid.Generator[Observation] {
 		"docker_exec":       of[DockerExec](c),
 		"docker_request":    of[DockerRequest](c),
 		"docker_answer":     of[DockerAnswer](c),
+		"decision":          of[Decision](c),
+		"gate_sighting":     of[GateSighting](c),
 		"runtime_event":     of[RuntimeEvent](c),
 		"runtime_task":      of[RuntimeTask](c),
 		"runtime_request":   of[RuntimeRequest](c),

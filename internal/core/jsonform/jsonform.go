@@ -133,6 +133,20 @@ func (w *Writer) Map(name string, m map[string]string) {
 // Lists writes its keys in order; see SomeUint.
 func (w *Writer) Lists(name string, m map[string][]string) { object(w, name, m, w.strings) }
 
+// SomeList writes a list of objects, each as write does; see SomeUint.
+func SomeList[T any](w *Writer, name string, list []T, write func(*T)) {
+	if len(list) == 0 {
+		return
+	}
+	w.Name(name)
+	w.List()
+	for i := range list {
+		w.Next()
+		write(&list[i])
+	}
+	w.EndList()
+}
+
 func (w *Writer) strings(list []string) {
 	if list == nil {
 		w.B = append(w.B, "null"...)

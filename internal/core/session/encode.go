@@ -51,6 +51,9 @@ func (w *writer) session(s *Session) {
 	w.Text("kind", string(s.Kind))
 	w.Text("channel", string(s.Channel))
 	w.Text("state", string(s.State))
+	if s.Created != nil {
+		w.Time("created", *s.Created)
+	}
 	w.Time("started", s.Started)
 	if s.Ended != nil {
 		w.Time("ended", *s.Ended)
@@ -59,24 +62,33 @@ func (w *writer) session(s *Session) {
 	w.target(&s.Target)
 	w.SomeText("argv_source", s.ArgvSource)
 	w.Bool("tty", s.TTY)
+	if s.Stdin != nil {
+		w.Bool("stdin", *s.Stdin)
+	}
 	w.SomeText("user", s.User)
 	w.SomeBool("privileged", s.Privileged)
 	w.SomeText("path", s.Path)
 	w.SomeText("direction", s.Direction)
+	jsonform.SomeList(&w.Writer, "carried", s.Carried, w.carried)
+	s.Settings.write(&w.Writer)
+	if s.Decision != nil {
+		w.decision(s.Decision)
+	}
 	w.SomeInt("processes_total", int64(s.ProcessesTotal))
 	w.unexplained(&s.Unexplained)
 	w.Uint("lost_records", s.LostRecords)
 	w.SomeTexts("gaps", s.Gaps)
 	w.SomeText("audit_id", string(s.AuditID))
+	w.SomeText("verb", s.Verb)
 	w.SomeText("exec_id", string(s.ExecID))
 	w.SomeText("superseded_by", string(s.SupersededBy))
-	list(w, "evidence", s.Evidence, w.evidence)
+	jsonform.SomeList(&w.Writer, "evidence", s.Evidence, w.evidence)
 	w.argv(s.Argv)
 	w.SomeText("path_base64", exact(s.Path))
 	w.Name("actor")
 	w.actor(&s.Actor)
 	w.attribution(&s.Attribution)
-	list(w, "processes", s.Processes, w.process)
+	jsonform.SomeList(&w.Writer, "processes", s.Processes, w.process)
 	w.End()
 }
 
@@ -94,6 +106,27 @@ func (w *writer) target(t *Target) {
 	w.SomeText("namespace", t.Namespace)
 	w.SomeText("workload", t.Workload)
 	w.SomeText("node", t.Node)
+	t.HostAccess.Write(&w.Writer, "host_access")
+	w.End()
+}
+
+func (w *writer) carried(c *Carried) {
+	w.Begin()
+	w.Text("place", string(c.Place))
+	w.SomeText("container", c.Container)
+	w.SomeText("name", c.Name)
+	w.SomeTexts("argv", c.Argv)
+	w.End()
+}
+
+func (w *writer) decision(d *Decision) {
+	w.Name("decision")
+	w.Begin()
+	w.Text("effect", string(d.Effect))
+	w.SomeText("rule", d.Rule)
+	w.SomeText("message", d.Message)
+	w.SomeText("approver", d.Approver)
+	w.Bool("stopped", d.Stopped)
 	w.End()
 }
 
@@ -119,7 +152,7 @@ func (w *writer) attribution(a *Attribution) {
 	w.Begin()
 	w.Text("level", string(a.Level))
 	w.SomeTexts("via", a.Via)
-	list(w, "candidates", a.Candidates, w.actor)
+	jsonform.SomeList(&w.Writer, "candidates", a.Candidates, w.actor)
 	w.End()
 }
 
@@ -144,6 +177,7 @@ func (w *writer) actor(a *Actor) {
 	}
 	w.SomeText("container", string(a.Container))
 	w.SomeText("session", string(a.Session))
+	w.SomeTexts("names", a.Names)
 	w.SomeText("kubernetes_uid", a.KubeUID)
 	w.SomeTexts("groups", a.Groups)
 	w.Lists("extra", a.Extra)
@@ -203,7 +237,7 @@ func (w *writer) process(p *Process) {
 	}
 	w.SomeText("exe_base64", exact(p.Exe))
 	w.SomeText("filename_base64", exact(p.Filename))
-	list(w, "execs", p.Execs, w.program)
+	jsonform.SomeList(&w.Writer, "execs", p.Execs, w.program)
 	w.End()
 }
 
@@ -232,18 +266,4 @@ func (w *writer) uid(name string, id *uint32) {
 	if id != nil {
 		w.Uint(name, uint64(*id))
 	}
-}
-
-// list writes a list of objects, unless it is empty.
-func list[T any](w *writer, name string, list []T, write func(*T)) {
-	if len(list) == 0 {
-		return
-	}
-	w.Name(name)
-	w.List()
-	for i := range list {
-		w.Next()
-		write(&list[i])
-	}
-	w.EndList()
 }

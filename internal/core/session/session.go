@@ -10,6 +10,7 @@ package session
 import (
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 )
 
@@ -37,6 +38,8 @@ const (
 	KindProxy       Kind = "proxy"       // a request to something inside a pod or node, through the API server
 	KindChange      Kind = "change"      // an object that carries commands was made or changed
 	KindIdentity    Kind = "identity"    // a machine's identity in other hands
+	KindDoor        Kind = "door"        // who may pass the API server's doors was changed: a webhook, an admission policy, a role
+	KindRequest     Kind = "request"     // a request to a service that runs no command and changes none: a stop, a list
 )
 
 // State is how far a session has come.
@@ -47,9 +50,15 @@ const (
 	StateRunning State = "running"
 	StateEnded   State = "ended"
 	StateFailed  State = "failed" // asked for, but no command ran
+	// StateWaiting: asked for at a guard, whose rules want a second person, who has not
+	// answered yet.
+	StateWaiting State = "waiting"
 	// StateUnknown: it began, and whoever tells of it never tells of ends.
 	StateUnknown State = "unknown"
 )
+
+// Open reports whether more is to come of a session in that state.
+func (s State) Open() bool { return s == StateRunning || s == StateWaiting }
 
 // Session is one container administration command from end to end.
 type Session struct {
@@ -59,6 +68,9 @@ type Session struct {
 	Channel  event.Channel `json:"channel"`
 	State    State         `json:"state"`
 
+	// Created is when it was prepared, of an exec that is created first and
+	// started by another request.
+	Created  *time.Time `json:"created,omitempty"`
 	Started  time.Time  `json:"started"`
 	Ended    *time.Time `json:"ended,omitempty"`
 	ExitCode *int       `json:"exit_code,omitempty"`
@@ -76,10 +88,22 @@ type Session struct {
 	// "log" (another tool's).
 	ArgvSource string `json:"argv_source,omitempty"`
 	TTY        bool   `json:"tty"`
+	// Stdin says whether standard input was asked for, so that more can be typed
+	// than Argv; absent when nobody told.
+	Stdin      *bool  `json:"stdin,omitempty"`
 	User       string `json:"user,omitempty"`       // user asked for inside the container
 	Privileged bool   `json:"privileged,omitempty"` // asked for by the request
 	Path       string `json:"path,omitempty"`       // of a copy, inside the container; of a proxy, the URL's
 	Direction  string `json:"direction,omitempty"`  // of a copy: "in" or "out"
+	// Carried are the commands that the object or the container brings along, by
+	// where they stand: those of an object that was changed, and what is run in a
+	// container that starts besides Argv. At most MaxCarried.
+	Carried []Carried `json:"carried,omitempty"`
+	// Settings are absent where nobody told them.
+	Settings *Settings `json:"settings,omitempty"`
+
+	// Decision is what a guard decided about it; absent where none stood in the way.
+	Decision *Decision `json:"decision,omitempty"`
 
 	// Processes is the tree as it ran, in order of start, the root first. At
 	// most MaxProcesses are kept here; ProcessesTotal counts all.
@@ -94,6 +118,9 @@ type Session struct {
 	Gaps []string `json:"gaps,omitempty"`
 	// AuditID is the API server's id of the request; the client may have chosen it.
 	AuditID event.AuditID `json:"audit_id,omitempty"`
+	// Verb is what the request to the API server wants done, for example
+	// "create" or "patch", where its audit log tells.
+	Verb string `json:"verb,omitempty"`
 	// ExecID is the runtime's id of the exec.
 	ExecID event.ExecID `json:"exec_id,omitempty"`
 	// SupersededBy names the session that this one turned out to be part of.
@@ -101,6 +128,51 @@ type Session struct {
 
 	Evidence []Evidence `json:"evidence,omitempty"`
 }
+
+// Decision is what a guard decided about the request behind a session.
+type Decision struct {
+	// Effect is allow, deny or approve: what the rules say.
+	Effect effect.Effect `json:"effect"`
+	// Rule decided; absent when it was the default, or what holds without rules.
+	Rule    string `json:"rule,omitempty"`
+	Message string `json:"message,omitempty"` // as the asker got it
+	// Approver said yes or no, where the effect is approve and somebody did.
+	Approver string `json:"approver,omitempty"`
+	// Stopped says that it was not carried out.
+	Stopped bool `json:"stopped"`
+}
+
+// MaxCarried bounds Session.Carried.
+const MaxCarried = 64
+
+// Carried is a command that stands in an object and is run later, by itself.
+type Carried struct {
+	Place     Place  `json:"place"`
+	Container string `json:"container,omitempty"` // its name in the pod
+	// Name is that of a variable; Argv then has its value, where that is known.
+	Name string   `json:"name,omitempty"`
+	Argv []string `json:"argv,omitempty"`
+}
+
+// CarriedVariable is a variable that makes programs load or run something.
+func CarriedVariable(v event.Variable) Carried {
+	return Carried{Place: PlaceVariable, Name: v.Name, Argv: []string{v.Value}}
+}
+
+// Place is where in an object a command stands.
+type Place string
+
+// The places of commands.
+const (
+	PlaceCommand     Place = "command" // what a container runs
+	PlaceLiveness    Place = "liveness"
+	PlaceReadiness   Place = "readiness"
+	PlaceStartup     Place = "startup"
+	PlacePostStart   Place = "post_start"
+	PlacePreStop     Place = "pre_stop"
+	PlaceHealthcheck Place = "healthcheck" // Docker's
+	PlaceVariable    Place = "variable"    // of the environment
+)
 
 // MaxProcesses bounds Session.Processes. What lies beyond stays in the store's
 // observations.
@@ -163,6 +235,10 @@ type Actor struct {
 	// came in that way asked for this one.
 	Session ID `json:"session,omitempty"`
 
+	// Names are those that a certificate gives besides User: DNS names, e-mail
+	// addresses, IP addresses, URIs.
+	Names []string `json:"names,omitempty"`
+
 	// Of ActorKubernetes: what the API server authenticated.
 	KubeUID string              `json:"kubernetes_uid,omitempty"`
 	Groups  []string            `json:"groups,omitempty"`
@@ -197,6 +273,9 @@ type Target struct {
 	Namespace     string            `json:"namespace,omitempty"`
 	Workload      string            `json:"workload,omitempty"` // "Kind/name" of what made the pod, or of what was changed
 	Node          string            `json:"node,omitempty"`
+	// HostAccess is what of the host the container is given; of a change, all
+	// containers of the object. Absent while nobody told its specification.
+	HostAccess *event.HostAccess `json:"host_access,omitempty"`
 }
 
 // Process is one process of a session. A program that was replaced by execve
