@@ -2,9 +2,9 @@ package story
 
 import (
 	"bytes"
+	"os"
 	"path/filepath"
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -20,8 +20,7 @@ type Reader interface {
 // Raw returns a raw file of a story of corpus/logs.
 func Raw(t testing.TB, name, file string) []byte {
 	t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	ar, err := txtar.ParseFile(filepath.Join(filepath.Dir(here), "..", "logs", name+".txtar"))
+	ar, err := txtar.ParseFile(filepath.Join(root(t), "corpus", "logs", name+".txtar"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,6 +31,22 @@ func Raw(t testing.TB, name, file string) []byte {
 	}
 	t.Fatalf("story %s has no %s", name, file)
 	return nil
+}
+
+// root is the directory of the module, above that of the package whose tests run.
+func root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; filepath.Dir(dir) != dir; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+	}
+	t.Fatal("no go.mod above the tests")
+	return ""
 }
 
 // Feed gives data to r, line by line, and returns what it makes of them and how

@@ -25,7 +25,7 @@ func (e *Engine) Adopt(s session.Session, now time.Time) {
 	}
 	o := e.take(s)
 	wait := orphanWait
-	if s.State != session.StateRunning {
+	if !s.State.Open() {
 		wait = max(e.opt.Keep, e.opt.Late)
 	}
 	e.schedule(o, e.now.Add(wait))
@@ -39,7 +39,7 @@ func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
 		e.now = now
 	}
 	o := e.take(s)
-	if s.State != session.StateRunning {
+	if !s.State.Open() {
 		e.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
 	}
 }
@@ -67,7 +67,7 @@ func (e *Engine) endOrphan(x event.ProcessExit) {
 // time to turn up again: the witnesses were started anew and find what runs.
 func (e *Engine) seekOrphans() {
 	for _, o := range e.adopted {
-		if o.st.index < 0 && !o.found && o.old.State == session.StateRunning {
+		if o.st.index < 0 && !o.found && o.old.State.Open() {
 			e.schedule(o, e.now.Add(orphanWait))
 		}
 	}
@@ -84,13 +84,17 @@ type orphan struct {
 func (o *orphan) state() *state { return &o.st }
 
 func (o *orphan) derive(*Engine) (session.Session, bool) {
-	if o.found || o.old.State != session.StateRunning {
+	if o.found || !o.old.State.Open() {
 		return session.Session{}, false
 	}
 	s := o.old
 	if o.exit != nil {
 		endOf(&s, o.exit)
 		s.Gaps = union(s.Gaps, []string{gapInterrupted})
+		return s, true
+	}
+	if s.State == session.StateWaiting {
+		s.State, s.Gaps = session.StateUnknown, union(s.Gaps, []string{gapHeld})
 		return s, true
 	}
 	s.State = session.StateEnded
@@ -138,6 +142,8 @@ func (e *Engine) inherit(s session.Session) session.Session {
 		s.Started = old.Started
 	}
 	s.TTY, s.Privileged, s.User = s.TTY || old.TTY, s.Privileged || old.Privileged, cmp.Or(s.User, old.User)
+	s.Created = cmp.Or(s.Created, old.Created)
+	s.Stdin, s.Target.HostAccess = cmp.Or(s.Stdin, old.Stdin), cmp.Or(s.Target.HostAccess, old.Target.HostAccess)
 	s.LostRecords = max(s.LostRecords, old.LostRecords)
 	s.Gaps = union(slices.DeleteFunc(slices.Clone(s.Gaps), func(g string) bool { return g == gapFound || g == gapFoundEntry }), old.Gaps, []string{gapInterrupted})
 	if old.Ended != nil && s.Ended == nil {

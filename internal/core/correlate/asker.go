@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -12,6 +13,7 @@ import (
 func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
 	none(s)
+	s.Stdin = e.inputByCRI(a)
 	if e.attributeCRI(a, s) {
 		return
 	}
@@ -41,6 +43,9 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	switch {
 	case len(actors) > 1 || w.alone:
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
+	case !c.identified() && e.auditSettled(a.began()):
+		s.Gaps = append(s.Gaps, gapReceived)
+		return
 	case !w.settled:
 		s.Gaps = append(s.Gaps, gapPending)
 		return
@@ -52,9 +57,10 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	if len(w.calls) == 1 {
 		if k := c.ask(); k.argv != nil || !k.unsaid {
 			s.Argv, s.ArgvSource, s.TTY = k.argv, k.argvSource(), k.tty
+			s.Stdin = cmp.Or(k.input(), s.Stdin)
 		}
 		if f := c.fact(); f != nil {
-			s.AuditID = f.ID
+			s.AuditID, s.Verb = f.ID, f.Verb
 		}
 	}
 	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
@@ -72,8 +78,9 @@ func (e *Engine) awaitAudit(c subject, t time.Time, settled bool) {
 }
 
 const (
-	gapPending = "who asked is not known yet: the API server's audit log comes late"
-	gapExport  = "the API server's audit log is an export and may lack who asked"
+	gapPending  = "who asked is not known yet: the API server's audit log comes late"
+	gapReceived = "the API server's audit log told only that the request was received, which hides impersonation"
+	gapExport   = "the API server's audit log is an export and may lack who asked"
 )
 
 // byNode attributes a to the kubelet itself, to somebody who talks to the
@@ -110,6 +117,10 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 		s.Gaps = append(s.Gaps, gapExport)
 	case !w.settled:
 		s.Gaps = append(s.Gaps, gapPending)
+	case e.mayBeHook(a):
+		candidates = append(candidates, kubeletItself, session.Actor{Kind: session.ActorNone})
+		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaSpec}, Candidates: candidates}
+		s.Gaps = append(s.Gaps, "nobody saw what ran, and the kubelet runs probes or hooks in this container: this may be one of them")
 	case hook != nil:
 		s.Unexplained = session.Unexplained{Is: true, Reason: "a command of the pod's specification, at a time or in company that is not the kubelet's own"}
 	default:

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"time"
 
@@ -52,7 +53,13 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		return
 	}
 	starters, creators := e.claimants(x)
+	s.Decision = decisionOf(slices.Concat(creators, starters)...)
+	starters, hidden := e.ownWord(starters)
+	creators, unborn := e.ownWord(creators)
 	switch {
+	case hidden || unborn && !x.begun():
+		none(s)
+		s.Gaps = append(s.Gaps, gapGuard)
 	case len(starters) == 1:
 		e.exactExec(s, starters[0], creators)
 	case len(starters) > 1:
@@ -75,7 +82,7 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 func (e *Engine) claimants(x *exec) (starters, creators []*request) {
 	for _, r := range e.claims[x.key.id] {
 		switch {
-		case !r.asked || !r.Certain || !r.succeeded() && r.Op == event.OpExecCreate:
+		case !r.asked || !r.Certain || r.stopped() || !r.succeeded() && r.Op == event.OpExecCreate:
 		case r.Op == event.OpExecStart && (r.succeeded() || !x.ran()):
 			starters = append(starters, r)
 		case r.Op == event.OpExecCreate:
@@ -112,6 +119,9 @@ func (e *Engine) exactExec(s *session.Session, start *request, creators []*reque
 // sameHand reports whether two peers are one identity at one place: a client
 // may well use several processes.
 func sameHand(a, b event.Peer) bool {
+	if a.Certificate != nil || b.Certificate != nil {
+		return reflect.DeepEqual(a.Certificate, b.Certificate)
+	}
 	if a.HasCred() != b.HasCred() {
 		return false
 	}
@@ -157,15 +167,25 @@ func (e *Engine) isHealthcheck(x *exec) bool {
 // check is no disguise.
 func (e *Engine) attributeHealthcheck(x *exec, s *session.Session) {
 	t := x.asked()
-	daemon := session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
 	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
 	switch {
 	case len(clients) == 0 && e.clientsKnown(t):
 		s.Kind, s.Channel = session.KindHealthcheck, event.ChannelDockerHealth
-		known(s, session.LevelStrong, daemon, viaSpec)
+		known(s, session.LevelStrong, dockerItself, viaSpec)
 	default:
-		oneOf(s, append([]session.Actor{daemon}, clients...), false)
+		oneOf(s, daemonOr(clients), false)
 	}
+}
+
+var dockerItself = session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
+
+// daemonOr lists the daemon itself and the clients that are known; without any,
+// somebody whom nobody saw, or not yet.
+func daemonOr(clients []session.Actor) []session.Actor {
+	if len(clients) == 0 {
+		clients = []session.Actor{{Kind: session.ActorNone}}
+	}
+	return append([]session.Actor{dockerItself}, clients...)
 }
 
 // clientsKnown reports whether every client that can have asked the Docker
@@ -175,8 +195,10 @@ func (e *Engine) clientsKnown(t time.Time) bool {
 	return whole && len(doors) == 0
 }
 
+// doorsShut reports whether every request that can have reached the Docker daemon
+// at t came by a door that the kernel sensor reads, and has been read.
 func (e *Engine) doorsShut(t time.Time) bool {
-	return len(e.coverage.unwatched(t.Add(-skew), t.Add(skew))) == 0
+	return e.coverage.read(t.Add(skew)) && len(e.coverage.unwatched(t.Add(-skew), t.Add(skew))) == 0
 }
 
 // candidates lists the clients with a connection to the service open at t,
@@ -188,11 +210,17 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	if k == nil || !k.Up || !k.Peers {
 		return nil, false // nobody was watching: whoever is known now says nothing
 	}
+	veiled := false // somebody came by a guard that has not told who
 	for _, c := range e.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
-		actors = appendActor(actors, e.peer(c.peer))
+		switch {
+		case c.guarded || !e.isGuard(c.peer):
+			actors = appendActor(actors, e.peer(c.peer))
+		case !e.guardTells(t):
+			veiled = true
+		}
 	}
 	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
-	if !whole && len(actors) > 0 {
+	if whole = whole && !veiled; veiled || !whole && len(actors) > 0 {
 		actors = append(actors, session.Actor{Kind: session.ActorNone}) // or somebody whose record was lost
 	}
 	if service == event.ServiceDocker {
@@ -209,29 +237,12 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 // openTo lists the connections to a service that were open at t and match.
 func (e *Engine) openTo(t time.Time, service event.Service, match func(*conn) bool) []*conn {
 	var open []*conn
-	for _, c := range e.connsTo(service) {
+	for _, c := range e.clients[service] {
 		if c.openAt(t) && match(c) {
 			open = append(open, c)
 		}
 	}
 	return open
-}
-
-// connsTo lists the connections to a service whose clients are known, by id. The
-// list is not the caller's to change.
-func (e *Engine) connsTo(service event.Service) []*conn {
-	if len(e.memo.conns) == 0 {
-		for _, c := range e.conns {
-			if c.known {
-				e.memo.conns[c.service] = append(e.memo.conns[c.service], c)
-			}
-		}
-		for _, list := range e.memo.conns {
-			slices.SortFunc(list, func(a, b *conn) int { return cmp.Compare(a.id, b.id) })
-		}
-		e.memo.conns[""] = nil // so that it is not empty
-	}
-	return e.memo.conns[service]
 }
 
 // appendActor adds a unless the same process is listed already: a client often
@@ -247,7 +258,13 @@ func appendActor(list []session.Actor, a session.Actor) []session.Actor {
 
 // heard reports whether all requests on c up to t were seen.
 func (e *Engine) heard(c *conn, t time.Time) bool {
-	return c.tapped && !c.blurred && e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0
+	if !c.tapped || c.blurred {
+		return false
+	}
+	if c.guarded {
+		return e.coverage.lost(event.WitnessGuard, "requests", c.opened, t.Add(skew)) == 0
+	}
+	return e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0 && e.coverage.read(t.Add(skew))
 }
 
 // silent reports whether c is known not to have started x: all of its requests
@@ -300,9 +317,14 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		return
 	}
 	asked := e.starters(r, begins)
+	s.Decision = decisionOf(asked...)
+	asked, hidden := e.ownWord(asked)
 	switch {
+	case hidden:
+		none(s)
+		s.Gaps = append(s.Gaps, gapGuard)
 	case len(asked) == 1:
-		known(s, session.LevelExact, e.actor(asked[0]), viaRequest)
+		e.attributeStarter(s, asked[0], begins)
 	case len(asked) > 1:
 		oneOf(s, e.actorsOf(asked), false)
 	case !first && c.info != nil && c.info.AutoRestart:
@@ -314,6 +336,16 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no client of the Docker daemon can have asked for this"}
 		}
 	}
+}
+
+// attributeStarter names the client of the one request that can have started a
+// container. Of two at the same time only the answers tell which one did.
+func (e *Engine) attributeStarter(s *session.Session, r *request, begins time.Time) {
+	if r.answer == nil && !e.coverage.read(begins.Add(skew)) {
+		oneOf(s, []session.Actor{e.actor(r), {Kind: session.ActorNone}}, false)
+		return
+	}
+	known(s, session.LevelExact, e.actor(r), viaRequest)
 }
 
 // dockerKnows reports whether Docker told of the container; while it still may,
@@ -332,7 +364,7 @@ func (e *Engine) dockerKnows(r *run) bool {
 func (e *Engine) starters(r *run, begins time.Time) []*request {
 	var out []*request
 	for _, q := range e.requests {
-		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || !e.refersTo(q, r.key.container) {
+		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || q.stopped() || !e.refersTo(q, r.key.container) {
 			continue
 		}
 		if !q.succeeded() && (q.answer.Status < 400 || e.ran(r)) {
@@ -361,13 +393,12 @@ func (e *Engine) ran(r *run) bool {
 // attributeRestart decides whether the daemon started a container again by
 // itself.
 func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
-	daemon := session.Actor{Kind: session.ActorNone, Service: event.ServiceDocker}
 	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
 	if len(clients) == 0 && e.clientsKnown(t) {
-		known(s, session.LevelStrong, daemon, viaSpec)
+		known(s, session.LevelStrong, dockerItself, viaSpec)
 		return
 	}
-	oneOf(s, append([]session.Actor{daemon}, clients...), false)
+	oneOf(s, daemonOr(clients), false)
 }
 
 // silentRun reports whether k is known not to have started r.
@@ -386,6 +417,12 @@ func (e *Engine) silentRun(k *conn, r *run, begins time.Time) bool {
 // attributeStream finds who attached or copied.
 func (e *Engine) attributeStream(s *stream, out *session.Session) {
 	if s.req != nil {
+		out.Decision = decisionOf(s.req)
+		if e.passedOn(s.req) {
+			none(out)
+			out.Gaps = append(out.Gaps, gapGuard)
+			return
+		}
 		known(out, session.LevelExact, e.actor(s.req), viaRequest)
 		return
 	}
@@ -449,6 +486,9 @@ func (e *Engine) actor(r *request) session.Actor {
 
 // peer describes a client.
 func (e *Engine) peer(p event.Peer) session.Actor {
+	if c := p.Certificate; c != nil {
+		return session.Actor{Kind: session.ActorTLS, User: c.CommonName, Groups: c.Organizations, Names: c.Names, Address: p.Address}
+	}
 	if !p.HasCred() {
 		return session.Actor{Kind: session.ActorNone, Address: p.Address}
 	}

@@ -91,10 +91,26 @@ func (c *call) ask() ask {
 		return a
 	}
 	f := c.adm
-	return ask{
+	return ask{ // the webhook is not told the query of what is proxied to a node
 		op: f.Op, pod: podName{f.Namespace, f.Pod}, container: f.Container, node: f.TargetNode,
-		argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, object: f.Object,
+		unsaid: f.TargetNode != "", argv: f.Argv, tty: f.TTY, stdin: f.Stdin, path: f.Path, object: f.Object,
 	}
+}
+
+// input says whether standard input is asked for; nil when that is not known, or
+// nothing has any.
+func (a ask) input() *bool {
+	switch a.op {
+	case event.KubeExec, event.KubeAttach, event.KubeNodeExec, event.KubeNodeAttach, event.KubeNodeRun:
+		if !a.unsaid || a.op == event.KubeNodeRun { // which takes none
+			return &a.stdin
+		}
+	case event.KubeEphemeral:
+		if a.object != nil && len(a.object.Containers) > 0 {
+			return &a.object.Containers[0].Stdin
+		}
+	}
+	return nil
 }
 
 // argvSource says where the command of a session is known from.
@@ -250,6 +266,10 @@ func (e *Engine) twin(c *call) bool {
 // vouched reports whether the API server itself stands behind c: its audit log
 // tells of it, or it showed its certificate to the webhook.
 func (c *call) vouched() bool { return c.fact() != nil || c.adm.Authenticated }
+
+// identified reports whether it is known as whom c was made: when a request is
+// received, impersonation does not show yet.
+func (c *call) identified() bool { return c.adm != nil || c.fact().Stage != event.KubeReceived }
 
 // madeUp reports whether c is a claim at the webhook's port that the API server
 // knows nothing of.

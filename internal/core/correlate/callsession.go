@@ -29,21 +29,25 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		return session.Session{}, false
 	}
 	s := session.Session{
-		ID: c.sessionID(), State: session.StateRunning, Started: e.lo(c), Argv: a.argv, TTY: a.tty,
+		ID: c.sessionID(), State: session.StateRunning, Started: e.lo(c), Argv: a.argv, TTY: a.tty, Stdin: a.input(),
 		Target: e.targetOfCall(c), Path: a.path,
 	}
 	if a.argv != nil {
 		s.ArgvSource = a.argvSource()
 	}
 	if f := c.fact(); f != nil {
-		s.AuditID = f.ID
+		s.AuditID, s.Verb = f.ID, f.Verb
 		s.Started, _ = e.local(f.Received)
 	}
 	c.classify(e, &s)
 	c.outcome(e, &s)
-	if c.vouched() {
+	switch {
+	case !c.identified():
+		none(&s)
+		s.Gaps = append(s.Gaps, gapReceived)
+	case c.vouched():
 		known(&s, levelExact, e.kubeActor(c), via(c)...)
-	} else {
+	default:
 		oneOf(&s, []session.Actor{e.kubeActor(c)}, false)
 	}
 	c.explain(e, &s)
@@ -69,6 +73,7 @@ var callKinds = map[event.KubeOp]struct {
 	event.KubeServiceProxy: {session.KindProxy, event.ChannelKubeServiceProxy},
 	event.KubePodChange:    {session.KindChange, event.ChannelKubePod},
 	event.KubeWorkload:     {session.KindChange, event.ChannelKubeWorkload},
+	event.KubeDoor:         {session.KindDoor, event.ChannelUnknown},
 	event.KubeOther:        {session.KindIdentity, event.ChannelKubeletCred},
 }
 
@@ -86,7 +91,7 @@ func (c *call) channelOf() (session.Kind, event.Channel) {
 		k.channel = event.ChannelKubePatchImage
 	case a.op == event.KubePodChange && a.object != nil && a.object.Mirror:
 		k.channel = event.ChannelKubeletStatic
-	case a.op == event.KubePodChange && a.object != nil && a.object.Debug && len(a.object.Host) > 0:
+	case a.op == event.KubePodChange && a.object != nil && a.object.Debug && !a.object.HostAccess.Plain():
 		k.channel = event.ChannelKubeDebugNode
 	case a.op == event.KubeWorkload && a.object != nil && a.object.Kind == "CronJob":
 		k.channel = event.ChannelKubeCron
@@ -99,7 +104,12 @@ func (c *call) classify(e *Engine, s *session.Session) {
 	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
 		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
 	}
-	if o := c.ask().object; o != nil && s.Argv == nil {
+	o := c.ask().object
+	if o == nil {
+		return
+	}
+	s.Carried = carriedBy(o.Containers)
+	if s.Argv == nil {
 		s.Argv = firstCommand(o.Containers)
 		if s.Argv != nil {
 			s.ArgvSource = "request"
@@ -184,7 +194,7 @@ func (e *Engine) retried(c *call) bool {
 // foreignNode reports whether a request was made with a node's identity by
 // something that does not say it is a kubelet.
 func foreignNode(f *event.KubeRequest) bool {
-	return strings.HasPrefix(f.User.Name, "system:node:") && !strings.HasPrefix(f.UserAgent, "kubelet/")
+	return strings.HasPrefix(f.User.Name, "system:node:") && !event.SaysKubelet(f.UserAgent)
 }
 
 // nodeOf returns the node that c concerns, "" when it is not known.
@@ -209,6 +219,7 @@ func (e *Engine) targetOfCall(c *call) session.Target {
 	}
 	if p := e.podAt(a.pod, t.PodUID, e.lo(c)); p != nil {
 		t.PodUID, t.Node, t.Workload = p.UID, cmp.Or(t.Node, p.NodeName), cmp.Or(t.Workload, p.Owner)
+		t.HostAccess = cmp.Or(t.HostAccess, event.AccessIn(p.Containers, a.container))
 	}
 	if o := a.object; o != nil {
 		if o.Kind != "Pod" {
@@ -216,6 +227,7 @@ func (e *Engine) targetOfCall(c *call) session.Target {
 		}
 		t.Namespace = cmp.Or(t.Namespace, o.Namespace)
 		t.Node = cmp.Or(t.Node, o.NodeName)
+		t.HostAccess = cmp.Or(o.Access(), t.HostAccess)
 		if len(o.Containers) > 0 {
 			t.ContainerName, t.Image = cmp.Or(t.ContainerName, o.Containers[0].Name), cmp.Or(t.Image, o.Containers[0].Image)
 		}

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"time"
 
@@ -55,7 +56,7 @@ func (e *Engine) weigh(g group) []choice {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
 		admitted = admitted && c.adm != nil
 		apart = apart && c.adm != nil && c.adm.Alone
-		settled = settled && e.settled(e.lo(c)) && c.vouched()
+		settled = settled && e.settled(e.lo(c)) && c.vouched() && c.identified()
 	}
 	var choices []pairing.Choice
 	if len(g.arrivals) <= groupMax && len(g.calls) <= groupMax {
@@ -91,54 +92,32 @@ func (e *Engine) group(a arrival) group {
 		return group{arrivals: []arrival{a}}
 	}
 	spans := e.spansOf(k.pod.pod)
-	all := e.momentsIn(a.container())
-	g := group{}
-	in := make([]bool, len(spans))
-	taken := make([]bool, len(all))
-	self := slices.IndexFunc(all, func(m moment) bool { return m.subject() == a.subject() })
-	if self < 0 { // not of a pod's, by what is known now
-		all, taken, self = append(slices.Clone(all), newMoment(a)), append(taken, false), len(all)
+	all, self := e.momentsAround(a)
+	fit := func(i, j int) bool { return spans[j].holds(all[i]) && e.fits(all[i].arrival, spans[j].call) }
+	part := pairing.Graph{
+		Left: len(all), Right: len(spans),
+		RightOf: func(i int) iter.Seq[int] { return those(0, len(spans), func(j int) bool { return fit(i, j) }) },
+		LeftOf:  func(j int) iter.Seq[int] { return those(0, len(all), func(i int) bool { return fit(i, j) }) },
+	}.Around(self, groupMax)
+	g := group{fits: part.Fits}
+	for _, i := range part.Left {
+		g.arrivals = append(g.arrivals, all[i].arrival)
 	}
-	taken[self] = true
-	for todo := []int{self}; len(todo) > 0 && len(g.arrivals) <= groupMax; todo = todo[1:] {
-		m := all[todo[0]]
-		var fits []int
-		for j, c := range spans {
-			if !c.holds(m) || !e.fits(m.arrival, c.call) {
-				continue
-			}
-			fits = append(fits, j)
-			if in[j] {
-				continue
-			}
-			in[j] = true
-			for i, o := range all {
-				if !taken[i] && c.holds(o) && e.fits(o.arrival, c.call) {
-					taken[i] = true
-					todo = append(todo, i)
-				}
-			}
-		}
-		g.arrivals, g.fits = append(g.arrivals, m.arrival), append(g.fits, fits)
-	}
-	return g.number(spans, in)
-}
-
-// number gives the requests that are in the group numbers of their own.
-func (g group) number(spans []span, in []bool) group {
-	index := make([]int, len(spans))
-	for j, c := range spans {
-		if in[j] {
-			index[j] = len(g.calls)
-			g.calls = append(g.calls, c.call)
-		}
-	}
-	for _, fits := range g.fits {
-		for i, j := range fits {
-			fits[i] = index[j]
-		}
+	for _, j := range part.Right {
+		g.calls = append(g.calls, spans[j].call)
 	}
 	return g
+}
+
+// those yields the numbers from low up to high of which ok holds.
+func those(low, high int, ok func(int) bool) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		for i := low; i < high; i++ {
+			if ok(i) && !yield(i) {
+				return
+			}
+		}
+	}
 }
 
 // moment is an arrival with its times at hand.
@@ -162,6 +141,18 @@ func (e *Engine) momentsIn(id event.ContainerID) []moment {
 	slices.SortStableFunc(out, func(a, b moment) int { return a.beganAt.Compare(b.beganAt) })
 	e.memo.moments[id] = out
 	return out
+}
+
+// momentsAround lists the arrivals in a's container by when they began, a among
+// them even where it is not known to be in the container, and a's place. The
+// list is not the caller's to change.
+func (e *Engine) momentsAround(a arrival) (all []moment, self int) {
+	all = e.momentsIn(a.container())
+	self = slices.IndexFunc(all, func(m moment) bool { return m.subject() == a.subject() })
+	if self < 0 {
+		all, self = append(slices.Clone(all), newMoment(a)), len(all)
+	}
+	return all, self
 }
 
 // startingIn returns the part of a list of moments that began between two times.

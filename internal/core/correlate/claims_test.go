@@ -13,13 +13,17 @@ import (
 // TestClaimsHoldWithWhatTheyNeed holds the needs of the claims in the catalogue
 // of channels: a story that proves a claim is told again with only what the
 // claim says is needed, and the channel and the level must still come out of at
-// least one of the claim's stories.
+// least one of the claim's stories. What a guard stops no story tells: the tests that
+// such a claim names try it on the real daemon.
 func TestClaimsHoldWithWhatTheyNeed(t *testing.T) {
 	told := make(map[string]written)
 	for _, s := range corpus(t) {
 		told[s.name] = s
 	}
 	for _, c := range attack.Claims() {
+		if c.Does != attack.Observed && c.Does != attack.Attributed {
+			continue
+		}
 		t.Run(strings.Join([]string{string(c.Channel), string(c.Does), string(c.Level)}, " "), func(t *testing.T) {
 			var found []session.Session
 			for _, test := range c.Tests {

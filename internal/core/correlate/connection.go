@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -23,6 +24,8 @@ type conn struct {
 	// followed is since when requests are seen on a connection that was found in
 	// the middle of its life.
 	followed time.Time
+	// guarded says that a guard, not the kernel, tells of its requests.
+	guarded bool
 	// known says that its peer was described; of others only the end was seen.
 	known bool
 	seen  time.Time
@@ -55,6 +58,10 @@ type request struct {
 	event.DockerRequest
 	answer *event.DockerAnswer
 	asked  bool // the request itself was seen, not only its answer
+	// decision is a guard's, where one stood in the way; refused is the session of
+	// a request that it stopped.
+	decision *event.Decision
+	refused  *refusal
 }
 
 // connsMax and requestsMax bound what is remembered of clients.
@@ -76,11 +83,36 @@ func (e *Engine) conn(id event.ConnID) *conn {
 	return c
 }
 
+// introduce notes whose connection it is, and to which service.
+func (e *Engine) introduce(c *conn, service event.Service, peer event.Peer) {
+	c.peer = richer(c.peer, peer)
+	if c.known && c.service == service {
+		return
+	}
+	e.unlist(c)
+	c.service, c.known = service, true
+	at, _ := e.placeOf(c)
+	e.clients[service] = slices.Insert(e.clients[service], at, c)
+}
+
+// unlist takes a connection out of the list of its service's clients.
+func (e *Engine) unlist(c *conn) {
+	if at, ok := e.placeOf(c); ok {
+		e.clients[c.service] = slices.Delete(e.clients[c.service], at, at+1)
+	}
+}
+
+// placeOf returns where among the clients of its service a connection stands.
+func (e *Engine) placeOf(c *conn) (int, bool) {
+	return slices.BinarySearchFunc(e.clients[c.service], c.id, func(o *conn, id event.ConnID) int { return cmp.Compare(o.id, id) })
+}
+
 func (e *Engine) applyConnect(o event.ClientConnect) {
 	c := e.conn(o.Conn)
-	c.service, c.tapped, c.known = o.Service, c.tapped || o.Tapped, true
+	e.introduce(c, o.Service, o.Peer)
+	c.tapped = c.tapped || o.Tapped
+	c.guarded = c.guarded || o.Witness == event.WitnessGuard
 	c.lives(o.Time)
-	c.peer = richer(c.peer, o.Peer)
 	since := o.Time
 	if o.Found {
 		since = time.Time{} // it was there before
@@ -148,7 +180,7 @@ func (e *Engine) applyRequest(o event.DockerRequest) {
 	r := e.request(o.ID)
 	r.DockerRequest, r.asked = o, true
 	c := e.conn(o.ID.Conn)
-	c.peer, c.known = richer(c.peer, o.Peer), true
+	e.introduce(c, c.service, o.Peer)
 	c.lives(o.Time)
 	if !o.Certain {
 		c.blurred = true
@@ -190,6 +222,9 @@ func (e *Engine) relate(r *request) {
 		e.applyStreamRequest(r)
 	case event.OpOther:
 	}
+	if r.refused != nil {
+		e.touch(r.refused, true)
+	}
 }
 
 func (e *Engine) claim(id event.ExecID, r *request) {
@@ -230,7 +265,9 @@ func (e *Engine) isName(ref string) bool {
 
 // succeeded reports whether the daemon did what the request asked; a request
 // whose answer was not seen may have. 304 says that there was nothing to do.
-func (r *request) succeeded() bool { return r.answer == nil || r.answer.Status < 300 }
+func (r *request) succeeded() bool {
+	return !r.stopped() && (r.answer == nil || r.answer.Status < 300)
+}
 
 // nodeKeep is how long it is remembered who was at a node's doors: as long as
 // commands in pods wait for the audit log.
@@ -253,19 +290,20 @@ func (e *Engine) forgot(t time.Time) {
 func (e *Engine) sweep() {
 	e.swept = e.now
 	old, node := e.now.Add(-e.opt.Keep), e.now.Add(-e.nodeKeep())
-	for id, c := range e.conns {
+	for _, c := range e.conns {
 		if !c.closed().IsZero() && (c.seen.Before(node) || c.service == event.ServiceDocker && c.seen.Before(old)) {
-			delete(e.conns, id)
+			e.dropConn(c)
 		}
 	}
 	if len(e.conns) >= connsMax {
 		ids := sortedBy(e.conns, func(c *conn) time.Time { return c.seen })
 		for _, id := range ids[:len(ids)/2] {
 			e.forgot(e.conns[id].seen)
-			delete(e.conns, id)
+			e.dropConn(e.conns[id])
 		}
 	}
 	e.sweepAsks(node)
+	e.pace.forget(node)
 	for id, r := range e.requests {
 		if r.Time.Before(old) {
 			e.dropRequest(id, r)
@@ -277,6 +315,11 @@ func (e *Engine) sweep() {
 			e.dropRequest(id, e.requests[id])
 		}
 	}
+}
+
+func (e *Engine) dropConn(c *conn) {
+	delete(e.conns, c.id)
+	e.unlist(c)
 }
 
 func (e *Engine) dropRequest(id event.RequestID, r *request) {

@@ -118,7 +118,9 @@ func targetOf(c subject) event.ContainerID {
 		return c.where
 	case *stream:
 		return c.container
-	case *call, *orphan:
+	case *refusal:
+		return c.container
+	case *call, *orphan, *rebuff:
 	}
 	return ""
 }
@@ -167,7 +169,7 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 	if c == nil {
 		return t
 	}
-	t.ContainerName = c.name()
+	t.ContainerName, t.HostAccess = c.name(), c.hostAccess()
 	e.podTarget(&t, c)
 	if in := c.info; in != nil {
 		t.Image, t.ImageID, t.Runtime, t.Labels = in.Image, in.ImageID, in.Runtime, in.Labels
@@ -182,6 +184,23 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 		t.ContainerName, t.Image = cmp.Or(t.ContainerName, c.cri.Name), cmp.Or(t.Image, c.cri.Image)
 	}
 	return t
+}
+
+// hostAccess returns what of the host c is given, as its runtime has it, else as
+// its pod's specification has it. Under Docker, containerd knows only what it
+// comes to.
+func (c *container) hostAccess() *event.HostAccess {
+	var docker, runtime, spec *event.HostAccess
+	if c.info != nil {
+		docker = c.info.HostAccess
+	}
+	if c.cri != nil {
+		runtime = c.cri.HostAccess
+	}
+	if c.pod != nil && c.pod.spec != nil {
+		spec = c.pod.spec.HostAccess
+	}
+	return cmp.Or(docker, runtime, spec)
 }
 
 func (e *Engine) applyDockerEvent(o event.DockerEvent) {

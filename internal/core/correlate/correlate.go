@@ -83,7 +83,10 @@ type Engine struct {
 	runs       map[runKey]*run
 	entries    map[event.ProcessID]*entry
 	streams    map[event.RequestID]*stream
+	rebuffs    map[rebuffKey]*rebuff
 	conns      map[event.ConnID]*conn
+	pace       pace
+	clients    map[event.Service][]*conn // those whose client is known, by id
 	requests   map[event.RequestID]*request
 	kube       kube
 	memo       memo
@@ -99,7 +102,8 @@ type Engine struct {
 	adopted      map[session.ID]*orphan
 	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
 	queue        queue
-	idle         []idle // over, and open for late evidence only; oldest first
+	awaiting     map[subject]time.Time // up to when the kernel sensor has to have told; see await
+	idle         []idle                // over, and open for late evidence only; oldest first
 	idleInPods   []idle
 	retired      retired
 	late         uint64
@@ -120,7 +124,10 @@ func New(opt Options) *Engine {
 		runs:         map[runKey]*run{},
 		entries:      map[event.ProcessID]*entry{},
 		streams:      map[event.RequestID]*stream{},
+		rebuffs:      map[rebuffKey]*rebuff{},
 		conns:        map[event.ConnID]*conn{},
+		clients:      map[event.Service][]*conn{},
+		pace:         pace{},
 		requests:     map[event.RequestID]*request{},
 		kube:         newKube(),
 		execsByID:    map[event.ExecID][]*exec{},
@@ -134,6 +141,7 @@ func New(opt Options) *Engine {
 		adoptedRoots: map[event.ProcessID]*orphan{},
 		retired:      newRetired(retiredMax),
 		memo:         newMemo(),
+		awaiting:     map[subject]time.Time{},
 	}
 }
 
@@ -210,6 +218,10 @@ func (e *Engine) apply(o event.Observation) {
 		e.applyRequest(o)
 	case event.DockerAnswer:
 		e.applyAnswer(o)
+	case event.Decision:
+		e.applyDecision(o)
+	case event.GateSighting:
+		e.applyGate(o)
 	case event.DockerEvent:
 		e.applyDockerEvent(o)
 	case event.DockerContainer:
@@ -247,6 +259,7 @@ func (e *Engine) due(now time.Time) []session.Revision {
 			continue
 		}
 		out = e.publish(c, out)
+		e.await(c)
 		e.reschedule(c)
 	}
 	return out

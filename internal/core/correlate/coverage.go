@@ -12,9 +12,15 @@ import (
 type coverage struct {
 	states map[event.Witness][]event.WitnessState // by time
 	losses []event.Loss                           // by time
+	// through is up to when the kernel sensor has told everything; zero of one
+	// that does not say. wanted is the latest moment beyond that of which anybody
+	// asked since the last observation; see Engine.await.
+	through, wanted time.Time
 	// kubelets are the processes that the kernel sensor knows as such, the latest
 	// of them; none while it knows none.
 	kubelets []uint32
+	// guards are the guards' processes, the latest of them.
+	guards []event.ProcessID
 }
 
 // statesMax and lossesMax bound what is remembered of a flapping witness.
@@ -23,6 +29,7 @@ const (
 	lossesMax = 1024
 
 	kubeletsMax = 16 // that were one after the other, or live side by side
+	guardsMax   = 64
 )
 
 func (e *Engine) applyHost(h event.Host) {
@@ -47,6 +54,12 @@ func (e *Engine) applyState(s event.WitnessState) {
 		}
 	}
 	e.coverage.kubelets = e.coverage.kubelets[max(0, len(e.coverage.kubelets)-kubeletsMax):]
+	for _, id := range s.Guards {
+		if !slices.Contains(e.coverage.guards, id) {
+			e.coverage.guards = append(e.coverage.guards, id)
+		}
+	}
+	e.coverage.guards = e.coverage.guards[max(0, len(e.coverage.guards)-guardsMax):]
 	e.touchSince(s.Time)
 }
 
@@ -124,7 +137,42 @@ func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {
 			}
 		}
 	}
-	return c.lost(w, what, a, b) == 0
+	return c.lost(w, what, a, b) == 0 && (w != event.WitnessKernel || c.read(b))
+}
+
+// read reports whether the kernel sensor has told everything up to t. On a busy
+// host its records wait to be read for longer than others take to tell of what
+// came of them: until then nothing is absent.
+func (c *coverage) read(t time.Time) bool {
+	if c.through.IsZero() || !c.through.Before(t) {
+		return true
+	}
+	if t.After(c.wanted) {
+		c.wanted = t
+	}
+	return false
+}
+
+// applyRead notes how far the kernel sensor has told everything, and looks again
+// at what waited for that. The latest word counts: the clock may be set back.
+func (e *Engine) applyRead(through time.Time) {
+	e.coverage.through = through
+	for c, t := range e.awaiting {
+		if !t.After(through) {
+			delete(e.awaiting, c)
+			e.touch(c, true)
+		}
+	}
+}
+
+// await has c, just derived, looked at again once the kernel sensor has told of
+// what c, or what was weighed with it, was asked about.
+func (e *Engine) await(c subject) {
+	if t := e.coverage.wanted; !t.IsZero() {
+		e.awaiting[c] = t
+		return
+	}
+	delete(e.awaiting, c)
 }
 
 // healed reports whether w, down at t, came back having missed nothing.

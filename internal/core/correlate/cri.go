@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"iter"
 	"slices"
 	"time"
 
@@ -9,24 +10,15 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// How long before its process an exec can have been asked for. The runtime
-// begins an exec_sync at once. With an exec_stream it would wait half a minute
-// for the client to open the streams; one that waits for long is not matched
-// with its request.
-const (
-	syncLag   = 2 * time.Second
-	streamLag = 5 * time.Second
-)
-
 // criFits reports whether o can be the request behind a. CRI knows no exec id
 // that the client could name: container, command and time must do.
-func criFits(a arrival, o *event.RuntimeRequest) bool {
-	lag := syncLag
+func criFits(a arrival, o *event.RuntimeRequest, l lags) bool {
+	lag := l.sync
 	switch {
 	case o.API != event.APICRI:
 		return false
 	case o.Op == event.RuntimeOpExecStream:
-		lag = streamLag
+		lag = l.stream
 	case o.Op != event.RuntimeOpExecSync:
 		return false
 	}
@@ -128,43 +120,41 @@ type criGroup struct {
 }
 
 // criGroup collects the requests that fit a, the commands that fit those, and
-// so on. a comes first.
+// so on. a comes first. What is settled is left out.
 func (e *Engine) criGroup(a arrival) criGroup {
-	asks, all := e.criAsks(a.container()), e.momentsIn(a.container())
-	number := make([]int, len(asks)) // from 1; -1 of those that are another's for certain
-	taken := make([]bool, len(all))
-	g := criGroup{arrivals: []arrival{a}}
+	asks := e.criAsks(a.container())
+	all, self := e.momentsAround(a)
+	gone, paired := make([]bool, len(asks)), make([]bool, len(all))
 	for i, m := range all {
-		o := e.settledCRI(m.arrival)
-		taken[i] = o != nil || m.subject() == a.subject()
-		if o != nil {
-			if j := slices.Index(asks[criBefore(asks, o.Time):], o); j >= 0 {
-				number[criBefore(asks, o.Time)+j] = -1
+		if o := e.settledCRI(m.arrival); o != nil {
+			paired[i] = true
+			first := criBefore(asks, o.Time)
+			if j := slices.Index(asks[first:], o); j >= 0 {
+				gone[first+j] = true
 			}
 		}
 	}
-	for i := 0; i < len(g.arrivals) && i <= groupMax; i++ {
-		fits := []int{}
-		for j := criBefore(asks, g.arrivals[i].began().Add(-streamLag)); j < len(asks) && causes(asks[j].Time, g.arrivals[i].began()); j++ {
-			o := asks[j]
-			if number[j] < 0 || !criFits(g.arrivals[i], o) {
-				continue
-			}
-			if number[j] == 0 {
-				g.requests = append(g.requests, o)
-				number[j] = len(g.requests)
-				low, high := startingIn(all, o.Time.Add(-grain), o.Time.Add(streamLag))
-				for k := low; k < high; k++ {
-					if !taken[k] && criFits(all[k].arrival, o) {
-						taken[k] = true
-						g.arrivals = append(g.arrivals, all[k].arrival)
-					}
-				}
-			}
-			fits = append(fits, number[j]-1)
-		}
-		slices.Sort(fits)
-		g.fits = append(g.fits, fits)
+	lag := make([]lags, len(all))
+	for i := range all {
+		lag[i] = e.pace.lags(all[i].beganAt)
+	}
+	part := pairing.Graph{
+		Left: len(all), Right: len(asks),
+		RightOf: func(i int) iter.Seq[int] {
+			low, high := criBefore(asks, all[i].beganAt.Add(-lag[i].stream)), criBefore(asks, all[i].beganAt.Add(grain+1))
+			return those(low, high, func(j int) bool { return !gone[j] && criFits(all[i].arrival, asks[j], lag[i]) })
+		},
+		LeftOf: func(j int) iter.Seq[int] {
+			low, high := startingIn(all, asks[j].Time.Add(-grain), asks[j].Time.Add(streamWait))
+			return those(low, high, func(i int) bool { return !paired[i] && criFits(all[i].arrival, asks[j], lag[i]) })
+		},
+	}.Around(self, groupMax)
+	g := criGroup{fits: part.Fits}
+	for _, i := range part.Left {
+		g.arrivals = append(g.arrivals, all[i].arrival)
+	}
+	for _, j := range part.Right {
+		g.requests = append(g.requests, asks[j])
 	}
 	return g
 }
@@ -209,7 +199,7 @@ func (e *Engine) criKnown(t time.Time) bool {
 	}
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
 	for _, service := range runtimeServices {
-		for _, c := range e.connsTo(service) {
+		for _, c := range e.clients[service] {
 			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)) {
 				return false
 			}
@@ -232,6 +222,21 @@ func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
 	e.attributeAsks(s, asked)
 	s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the runtime was used directly"}
 	return true
+}
+
+// inputByCRI says whether the requests by CRI that can be a's ask for standard
+// input; nil when they differ, or not all were seen. An exec_sync has none.
+func (e *Engine) inputByCRI(a arrival) *bool {
+	asked, alone := e.criChoice(a)
+	if alone || len(asked) == 0 {
+		return nil
+	}
+	for _, o := range asked {
+		if o.Cut || o.Stdin != asked[0].Stdin {
+			return nil
+		}
+	}
+	return &asked[0].Stdin
 }
 
 // criClients lists who asked for what can be a, when somebody besides the kubelet
@@ -262,9 +267,9 @@ func (e *Engine) followed(c *conn, t time.Time) bool {
 	if !e.isKubelet(c.peer) {
 		return false
 	}
-	for _, o := range e.connsTo(c.service) {
+	for _, o := range e.clients[c.service] {
 		if o.peer.ID == c.peer.ID && !o.followed.IsZero() && o.followed.Before(t) &&
-			e.coverage.lost(event.WitnessKernel, "requests", o.followed, t.Add(skew)) == 0 {
+			e.coverage.lost(event.WitnessKernel, "requests", o.followed, t.Add(skew)) == 0 && e.coverage.read(t.Add(skew)) {
 			return true
 		}
 	}

@@ -160,7 +160,7 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	return a.sorted()
 }
 
-func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
+func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Evidence {
 	var a account
 	for _, ev := range e.containers[r.key.container].events {
 		switch ev.Action {
@@ -183,10 +183,8 @@ func (r *run) evidence(e *Engine, n *entry) []session.Evidence {
 	for _, q := range e.starters(r, begins) {
 		a.request(q)
 	}
-	for _, q := range e.requests {
-		if q.Op == event.OpContainerCreate && e.refersTo(q, r.key.container) {
-			a.request(q)
-		}
+	for _, q := range creates {
+		a.request(q)
 	}
 	if c := e.containers[r.key.container]; c.pod != nil {
 		for _, m := range e.makers(c.pod, begins) {

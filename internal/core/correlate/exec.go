@@ -28,6 +28,7 @@ type exec struct {
 	started   *event.RuntimeEvent
 	exited    *event.RuntimeEvent
 	task      *event.RuntimeTask // found running
+	decision  *event.Decision    // of a guard at the runtime
 }
 
 func (x *exec) state() *state { return &x.st }
@@ -158,6 +159,7 @@ func (e *Engine) applyRuntime(o event.RuntimeEvent) {
 		x.exited = &o
 	case event.RuntimeCreate, event.RuntimeStart, event.RuntimeDelete:
 	}
+	e.pace.note(x)
 	e.touch(x, true)
 }
 
@@ -212,8 +214,14 @@ func (x *exec) created() time.Time {
 	if x.inspect != nil {
 		return x.inspect.Time
 	}
+	if x.stopped() {
+		return x.decision.Time
+	}
 	return time.Time{}
 }
+
+// stopped reports whether a guard at the runtime had it not begin.
+func (x *exec) stopped() bool { return x.decision != nil && x.decision.Stopped }
 
 // asked is when the exec was started, by the first that tells; the moment for
 // which connections count as candidates. One that was never started was asked
@@ -315,7 +323,7 @@ func (e *Engine) beside(x *exec) bool {
 }
 
 func (x *exec) derive(e *Engine) (session.Session, bool) {
-	if !x.begun() && !e.settled(x.created()) {
+	if !x.begun() && (x.created().IsZero() || !e.settled(x.created())) {
 		return session.Session{}, false // its start is still to come
 	}
 	s := session.Session{
@@ -345,22 +353,31 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	} else {
 		e.attributeExec(x, &s)
 	}
+	if x.decision != nil {
+		s.Decision = asDecided(x.decision)
+	}
 	x.explain(e, &s, n)
 	e.stamp(&s)
 	s.Evidence = x.evidence(e, n)
 	return s, true
 }
 
-// command fills in what was asked for, from the best source.
+// command fills in what was asked for, and when Docker was asked to create the
+// exec, from the best source.
 func (x *exec) command(e *Engine, s *session.Session) {
 	for _, r := range e.claims[x.key.id] {
-		if r.Op == event.OpExecCreate && r.asked && r.Certain && r.Argv != nil {
+		if r.Op != event.OpExecCreate || !r.asked || !r.Certain {
+			continue
+		}
+		s.Created = &r.Time
+		if r.Argv != nil {
 			s.Argv, s.ArgvSource = r.Argv, "request"
-			s.TTY, s.User, s.Privileged = r.TTY, r.User, r.Privileged
+			s.TTY, s.Stdin, s.User, s.Privileged = r.TTY, &r.Stdin, r.User, r.Privileged
 		}
 	}
 	if in := x.inspect; in != nil {
 		s.TTY, s.User, s.Privileged = in.TTY || s.TTY, cmp.Or(s.User, in.User), in.Privileged || s.Privileged
+		s.Stdin = cmp.Or(s.Stdin, in.Stdin)
 		if s.Argv == nil && in.Argv != nil {
 			s.Argv, s.ArgvSource = in.Argv, "inspect"
 		}
@@ -371,8 +388,11 @@ func (x *exec) command(e *Engine, s *session.Session) {
 	if s.Argv == nil {
 		argvOfRoot(s)
 	}
-	if c := x.event(event.DockerExecCreate); s.Argv == nil && c != nil && c.Command != "" {
-		s.Argv, s.ArgvSource = []string{c.Command}, "event"
+	if c := x.event(event.DockerExecCreate); c != nil {
+		s.Created = &c.Time
+		if s.Argv == nil && c.Command != "" {
+			s.Argv, s.ArgvSource = []string{c.Command}, "event"
+		}
 	}
 }
 
@@ -413,7 +433,7 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 	if n != nil || x.started != nil || x.exited != nil || x.task != nil {
 		return false
 	}
-	if !x.begun() {
+	if !x.begun() || x.stopped() {
 		return true
 	}
 	for _, r := range e.claims[x.key.id] {
@@ -449,7 +469,7 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
 	case e.inPod(x.container): // Docker has no part in it
-	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t):
+	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed && e.settled(t) &&
 		x.task == nil && e.coverage.whole(event.WitnessContainerd, "", t, t.Add(e.opt.Window)):

@@ -135,8 +135,10 @@ func (m *member) afresh(s event.WitnessState) bool {
 // shared reports whether an observation without a node concerns every node.
 func shared(o event.Observation) bool {
 	switch o := o.(type) {
-	case event.KubeRequest, event.KubeAdmission, event.Progress, event.Clock:
+	case event.KubeRequest, event.KubeAdmission, event.Clock:
 		return true
+	case event.Progress:
+		return ofCluster(o.Witness)
 	case event.WitnessState:
 		return ofCluster(o.Witness)
 	case event.Loss:

@@ -32,6 +32,21 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 	return hook
 }
 
+// mayBeHook reports whether nobody saw what a ran, and the kubelet runs commands
+// of the specification in its container: one of those cannot be told from one
+// that somebody asked the kubelet for. It may still be seen, on a busy machine
+// long after the runtime told of it; that it never is says something only where
+// the sensor watches.
+func (e *Engine) mayBeHook(a arrival) bool {
+	k := e.containers[a.container()]
+	if k == nil || k.pod == nil || k.pod.spec == nil || len(k.pod.spec.Hooks) == 0 {
+		return false
+	}
+	argv, _ := a.argv()
+	t := a.began()
+	return argv == nil && (!e.settled(t) || !e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window)))
+}
+
 // firstOf reports whether a is the first in its container to run argv. Of a hook
 // and a probe with the same command the hook comes first: probes wait for it.
 func (e *Engine) firstOf(a arrival, argv []string) bool {

@@ -148,7 +148,10 @@ func (e *Engine) podAt(name podName, uid string, t time.Time) *event.KubePod {
 }
 
 func (e *Engine) applyProgress(o event.Progress) {
-	if o.Witness == event.WitnessAudit && o.Through.After(e.kube.through) {
+	switch {
+	case o.Witness == event.WitnessKernel:
+		e.applyRead(o.Through)
+	case o.Witness == event.WitnessAudit && o.Through.After(e.kube.through):
 		e.kube.through = o.Through
 		e.touchUnnamed()
 	}

@@ -529,3 +529,29 @@ func TestKubeScript(t *testing.T) {
 		t.Errorf("%s %+v, %+v", s.Attribution.Level, s.Actor, s.Unexplained)
 	}
 }
+
+// TestCarriedIsBounded: of a pod of which only the request that made it tells, no
+// more is kept than of others. What is as long as the bound says that there may
+// be more.
+func TestCarriedIsBounded(t *testing.T) {
+	c := newCluster(false)
+	made := &event.KubeObject{Kind: "Pod", Namespace: "shop", Name: "big", Containers: []event.KubeContainer{{Name: "other"}, {Name: "job"}}}
+	for i := range session.MaxCarried + 10 {
+		made.Containers[1].Hooks = append(made.Containers[1].Hooks, event.KubeHook{Kind: event.KubeLiveness, Argv: []string{fmt.Sprint(i)}})
+	}
+	r := c.request("alice", event.KubeReceived, c.now, 0, []string{""}, "n")
+	r.Op, r.Verb, r.URI, r.Pod, r.Container, r.Argv, r.Object = event.KubePodChange, "create", "/api/v1/namespaces/shop/pods", "big", "", nil, made
+	c.add(r)
+	c.later(10 * time.Millisecond)
+	r.Header, r.Stage, r.Code = c.head(event.WitnessAudit), event.KubeComplete, 201
+	c.add(r)
+	c.later(time.Second)
+	id := event.ContainerID(fmt.Sprintf("%064x", 0xb2))
+	c.add(event.RuntimeContainer{Header: c.head(event.WitnessContainerd), Namespace: "k8s.io", ID: id, Name: "job", Pod: "big", PodNamespace: "shop", PodUID: "u2"})
+	c.add(event.RuntimeEvent{Header: c.head(event.WitnessContainerd), Namespace: "k8s.io", Action: event.RuntimeStart, Container: id, PID: 999})
+	c.end()
+	s := one(t, finally(c.obs))
+	if s.Actor.User != "alice" || len(s.Carried) != session.MaxCarried || s.Carried[0].Argv[0] != "0" {
+		t.Errorf("of %s %d commands, want alice's and %d", s.Actor.User, len(s.Carried), session.MaxCarried)
+	}
+}

@@ -12,11 +12,10 @@ import (
 
 // The keys of Attribution.Via for requests to the API server.
 const (
-	viaAudit     = "audit"          // the API server's audit log
-	viaAdmission = "admission"      // the admission webhook
-	viaWindow    = "audit-window"   // the only request that fits in container, command and time
-	viaPodUID    = "pod"            // the request made the pod or container of that name
-	viaCRI       = "runtime-socket" // the client's request on the runtime's socket
+	viaAudit     = "audit"        // the API server's audit log
+	viaAdmission = "admission"    // the admission webhook
+	viaWindow    = "audit-window" // the only request that fits in container, command and time
+	viaPodUID    = "pod"          // the request made the pod or container of that name
 )
 
 // via says how a request itself is known.

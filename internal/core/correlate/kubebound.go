@@ -28,7 +28,7 @@ func (e *Engine) boundCalls() {
 		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
 	})
 	for _, c := range calls[:min(len(calls), len(e.kube.calls)-callsMax*3/4)] {
-		e.forgot(c.st.firstSeen)
+		e.missed(c)
 		if c.st.index >= 0 {
 			e.unschedule(c)
 		}

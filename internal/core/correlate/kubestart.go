@@ -21,8 +21,13 @@ func (e *Engine) attributePodRun(r *run, s *session.Session) {
 	switch {
 	case len(made) == 1:
 		known(s, session.LevelExact, e.kubeActor(made[0]), append([]string{viaPodUID}, via(made[0])...)...)
-		if o := made[0].ask().object; o != nil && o.Debug && len(o.Host) > 0 {
+		o := made[0].ask().object
+		if o != nil && o.Debug && !o.HostAccess.Plain() {
 			s.Kind, s.Channel = session.KindDebug, event.ChannelKubeDebugNode
+		}
+		s.Target.HostAccess = cmp.Or(s.Target.HostAccess, o.AccessOf(place.container))
+		if k := o.Container(place.container); k != nil && place.spec == nil {
+			s.Carried = besides(k)
 		}
 	case len(made) > 1:
 		var actors []session.Actor
@@ -78,7 +83,7 @@ func (e *Engine) makers(p *podPlace, began time.Time) []*call {
 		switch {
 		case a.op == event.KubePodChange && !ephemeral && (a.verb == "create" || a.verb == "") && e.canHold(a.object, p, began):
 			pods = []*call{c} // the latest life of the name
-		case a.op == event.KubeEphemeral && (ephemeral || p.spec == nil) && a.object.Holds(p.container): // of others it is not known which container they put
+		case a.op == event.KubeEphemeral && (ephemeral || p.spec == nil) && a.object.Container(p.container) != nil: // of others it is not known which container they put
 			debugs = append(debugs, c)
 		}
 	}
@@ -107,7 +112,7 @@ func (e *Engine) canHold(made *event.KubeObject, p *podPlace, began time.Time) b
 		return true
 	}
 	if made != nil && len(made.Containers) > 0 {
-		return made.Holds(p.container)
+		return made.Container(p.container) != nil
 	}
 	return e.auditSettled(began) && !slices.ContainsFunc(e.callsTo(p.pod), func(c *call) bool { return c.ask().op == event.KubeEphemeral })
 }

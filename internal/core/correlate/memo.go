@@ -1,6 +1,10 @@
 package correlate
 
-import "github.com/sallyport/sallyport/internal/core/event"
+import (
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
 
 // memo keeps what was worked out since the last observation. Sessions that one
 // fact touches are derived together, and each asks the same questions about all
@@ -9,7 +13,6 @@ type memo struct {
 	arrivals map[event.ContainerID][]arrival
 	moments  map[event.ContainerID][]moment // by when they began
 	asks     map[event.ContainerID][]*event.RuntimeRequest
-	conns    map[event.Service][]*conn
 	calls    map[podName][]*call
 	spans    map[podName][]span
 	choices  map[subject]choice
@@ -20,7 +23,7 @@ func newMemo() memo {
 	return memo{
 		arrivals: map[event.ContainerID][]arrival{}, calls: map[podName][]*call{}, spans: map[podName][]span{},
 		choices: map[subject]choice{}, cri: map[subject]criAsked{},
-		moments: map[event.ContainerID][]moment{}, asks: map[event.ContainerID][]*event.RuntimeRequest{}, conns: map[event.Service][]*conn{},
+		moments: map[event.ContainerID][]moment{}, asks: map[event.ContainerID][]*event.RuntimeRequest{},
 	}
 }
 
@@ -34,5 +37,5 @@ func (e *Engine) changed() {
 	clear(e.memo.cri)
 	clear(e.memo.moments)
 	clear(e.memo.asks)
-	clear(e.memo.conns)
+	e.coverage.wanted = time.Time{} // only now: what was worked out rests on it, too
 }

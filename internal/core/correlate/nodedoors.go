@@ -34,9 +34,9 @@ func (e *Engine) atKubelet(t time.Time) []*conn {
 // requests were all seen and do not ask for a.
 func (e *Engine) atRuntime(a arrival) []*conn {
 	t := a.began()
-	asked := e.asksFor(a.container())
+	asked, lag := e.asksFor(a.container()), e.pace.lags(t)
 	silent := func(c *conn) bool {
-		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o) })
+		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o, lag) })
 	}
 	docker := e.coverage.daemonPID(event.WitnessDocker)
 	var out []*conn

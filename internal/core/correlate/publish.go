@@ -145,7 +145,7 @@ func (e *Engine) reschedule(c subject) {
 	case e.now.Before(s.lookAt):
 		e.schedule(c, s.lookAt)
 	case e.owned(c): // goes with its owner
-	case s.published == nil || s.published.State != session.StateRunning || s.published.SupersededBy != "":
+	case s.published == nil || !s.published.State.Open() || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
 		e.rest(c)
@@ -180,9 +180,9 @@ func (c idle) stale() bool {
 
 // rest notes that c is over, and makes room.
 func (e *Engine) rest(c subject) {
-	list, most, reach := &e.idle, idleMax, time.Duration(0)
-	if _, call := c.(*call); call || e.inPod(targetOf(c)) {
-		list, most, reach = &e.idleInPods, idleInPods, streamWait
+	list, most := &e.idle, idleMax
+	if e.concernsPod(c) {
+		list, most = &e.idleInPods, idleInPods
 	}
 	if *list = append(*list, idle{c, c.state().lastSeen}); len(*list) <= most {
 		return
@@ -194,20 +194,34 @@ func (e *Engine) rest(c subject) {
 	old := slices.Clone((*list)[:len(*list)-most*7/8])
 	*list = slices.Delete(*list, 0, len(old))
 	for _, c := range old {
-		if reach > 0 { // those that it was weighed with have lost it
-			e.forgot(c.state().lastSeen.Add(reach))
-		} else {
-			e.forgot(c.state().firstSeen)
-		}
+		e.missed(c.subject)
 		e.unschedule(c.subject)
 		e.expire(c.subject)
 	}
+}
+
+// concernsPod reports whether c is weighed with what else happens in a pod.
+func (e *Engine) concernsPod(c subject) bool {
+	_, call := c.(*call)
+	return call || e.inPod(targetOf(c))
+}
+
+// missed notes that c is forgotten early, to make room. In pods, those that it
+// was weighed with have lost it: they may have come as long after it as a stream
+// waits.
+func (e *Engine) missed(c subject) {
+	if e.concernsPod(c) {
+		e.forgot(c.state().lastSeen.Add(streamWait))
+		return
+	}
+	e.forgot(c.state().firstSeen)
 }
 
 // expire forgets c for good.
 func (e *Engine) expire(c subject) {
 	s := c.state()
 	s.gone = true
+	delete(e.awaiting, c)
 	if s.published != nil {
 		e.retired.add(s.published.ID, s.lastSeen)
 		e.disown(s.published.ID)
@@ -287,6 +301,11 @@ func (e *Engine) withdraw(c subject, out []session.Revision) []session.Revision 
 // the other half would look certain.
 func (e *Engine) frozen(c subject) bool {
 	first := c.state().firstSeen
+	// An exec may be started long after it was created: what is known of that is
+	// not late.
+	if x, ok := c.(*exec); ok && x.begun() && !x.created().IsZero() && x.asked().Sub(x.created()) > e.opt.Window {
+		first = x.asked()
+	}
 	return !first.After(e.forgotten) || e.now.Sub(first) > e.openFor(c)
 }
 
@@ -302,8 +321,9 @@ func (e *Engine) openFor(c subject) time.Duration {
 // settle returns now with what was says of the asker and the request.
 func settle(was, now session.Session) session.Session {
 	now.Kind, now.Channel, now.Attribution, now.Actor = was.Kind, was.Channel, was.Attribution, was.Actor
-	now.Argv, now.ArgvSource, now.AuditID = was.Argv, was.ArgvSource, was.AuditID
-	now.Path, now.Direction, now.TTY, now.User, now.Privileged = was.Path, was.Direction, was.TTY, was.User, was.Privileged
+	now.Argv, now.ArgvSource, now.AuditID, now.Verb = was.Argv, was.ArgvSource, was.AuditID, was.Verb
+	now.Path, now.Direction, now.User, now.Privileged = was.Path, was.Direction, was.User, was.Privileged
+	now.TTY, now.Stdin, now.Created, now.Carried = was.TTY, was.Stdin, was.Created, was.Carried
 	now.Unexplained, now.Gaps = was.Unexplained, union(was.Gaps, now.Gaps)
 	now.Evidence = account(merge(was.Evidence, now.Evidence)).sorted()
 	return now
@@ -326,6 +346,10 @@ func (e *Engine) successor(c subject) session.ID {
 	case *exec:
 		if by := e.partOfCopy(arrival{c, e.entryOf(c)}); by != nil {
 			return e.arrivalID(*by)
+		}
+	case *refusal:
+		if id := e.setOff(c.req); id != "" {
+			return id
 		}
 	case *call:
 		if a := e.arrivalsOf(c); len(a) > 0 {
@@ -386,8 +410,16 @@ func (e *Engine) open() []subject {
 	for _, s := range e.streams {
 		out = append(out, s)
 	}
+	for _, r := range e.rebuffs {
+		out = append(out, r)
+	}
 	for _, c := range e.kube.calls {
 		out = append(out, c)
+	}
+	for _, q := range e.requests {
+		if q.refused != nil {
+			out = append(out, q.refused)
+		}
 	}
 	return out
 }
@@ -410,6 +442,10 @@ func sortKey(c subject) string {
 		return "entry " + c.root.String()
 	case *stream:
 		return "stream " + c.key()
+	case *refusal:
+		return "refusal " + c.key()
+	case *rebuff:
+		return "rebuff " + c.key.process.String() + " " + string(c.key.socket)
 	case *call:
 		return "call " + string(c.sessionID())
 	case *orphan:

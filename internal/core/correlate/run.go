@@ -188,20 +188,52 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
 		Target: e.target(r.key.container), Started: r.begins(e),
 	}
+	creates := e.creates(r.key.container)
+	if s.Target.HostAccess == nil {
+		s.Target.HostAccess = askedAccess(creates)
+	}
 	if n != nil {
 		e.showTree(&s, n)
 	}
+	s.Carried = e.containers[r.key.container].carried()
 	r.command(e, &s)
 	r.outcome(e, &s, n)
 	e.unsure(&s, n, nil)
 	e.attributeRun(r, n, &s)
 	e.stamp(&s)
-	s.Evidence = r.evidence(e, n)
+	s.Evidence = r.evidence(e, n, creates)
 	return s, true
+}
+
+// creates returns the requests that made a container, as the answers to them say.
+func (e *Engine) creates(id event.ContainerID) []*request {
+	var out []*request
+	for _, r := range e.requests {
+		if r.Op == event.OpContainerCreate && e.refersTo(r, id) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// askedAccess returns what of the host the request that made a container asked
+// for, where it was read: some containers are gone before they can be inspected.
+func askedAccess(creates []*request) *event.HostAccess {
+	for _, r := range creates {
+		if r.asked && r.Certain && r.succeeded() {
+			return r.HostAccess
+		}
+	}
+	return nil
 }
 
 func (r *run) command(e *Engine, s *session.Session) {
 	c := e.containers[r.key.container]
+	if c.info != nil {
+		s.Stdin = c.info.Stdin
+	} else if c.pod != nil && c.pod.spec != nil {
+		s.Stdin = &c.pod.spec.Stdin
+	}
 	if c.info != nil && c.info.Argv != nil {
 		s.Argv, s.ArgvSource, s.TTY = c.info.Argv, "inspect", c.info.TTY
 		return

@@ -24,8 +24,7 @@ type asks struct {
 
 func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	c := e.conn(o.ID.Conn)
-	c.service, c.known = o.Service, true
-	c.peer = richer(c.peer, o.Peer)
+	e.introduce(c, o.Service, o.Peer)
 	c.lives(o.Time)
 	blurred, followed := c.blurred, c.followed
 	c.blurred = c.blurred || !o.Certain || unclear(&o)
@@ -181,6 +180,9 @@ func (e *Engine) commandOf(s *session.Session, list []*event.RuntimeRequest) {
 			return
 		}
 		s.Argv, s.ArgvSource, s.TTY, s.User = o.Argv, "request", o.TTY, cmp.Or(s.User, o.User)
+		if !o.Cut {
+			s.Stdin = &o.Stdin
+		}
 	}
 }
 

@@ -116,7 +116,7 @@ func (e *Engine) pairing(id event.ContainerID, op event.DockerOp) map[*stream]*s
 	for _, s := range e.streams {
 		switch {
 		case s.op != op || s.container != id:
-		case s.req != nil && s.req.succeeded():
+		case s.req != nil && s.req.succeeded() && !e.toldByGuard(s):
 			asked = append(asked, s)
 		case s.req == nil:
 			told = append(told, s)
@@ -137,6 +137,12 @@ func (e *Engine) pairing(id event.ContainerID, op event.DockerOp) map[*stream]*s
 	return pairs
 }
 
+// toldByGuard reports whether s is a guard's own request, of which it told as its
+// client's.
+func (e *Engine) toldByGuard(s *stream) bool {
+	return s.req != nil && e.passedOn(s.req) && e.guardTells(s.req.Time)
+}
+
 func (s *stream) time() time.Time {
 	if s.req != nil {
 		return s.req.Time
@@ -148,6 +154,9 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 	if s.req != nil {
 		s.container = e.resolve(s.req)
 	}
+	if s.req != nil && (s.req.stopped() || e.toldByGuard(s)) {
+		return session.Session{}, false
+	}
 	pair := e.eventOf(s)
 	if s.req == nil && pair != nil || s.op == event.OpAttach && e.partOfRun(s) {
 		return session.Session{}, false
@@ -157,7 +166,9 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 		Kind: session.KindAttach, Channel: event.ChannelDockerAttach, State: session.StateRunning,
 		Target: e.target(s.container), Started: s.time(),
 	}
-	if s.op != event.OpAttach {
+	if s.op == event.OpAttach {
+		out.Stdin = e.input(s)
+	} else {
 		out.Kind, out.Channel, out.Direction = session.KindCopy, event.ChannelDockerArchive, "in"
 		if s.op == event.OpCopyOut {
 			out.Direction = "out"
@@ -171,6 +182,18 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 	e.stamp(&out)
 	out.Evidence = s.evidence(e, pair)
 	return out, true
+}
+
+// input says whether what the client of an attach types reaches anybody: it asked
+// for that, and the container's first process has a standard input.
+func (e *Engine) input(s *stream) *bool {
+	if c := e.containers[s.container]; c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
+		return c.info.Stdin
+	}
+	if s.req != nil {
+		return &s.req.Stdin
+	}
+	return nil
 }
 
 func (s *stream) outcome(e *Engine, out *session.Session) {

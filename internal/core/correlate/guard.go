@@ -1,0 +1,202 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// A guard stands between clients and a service, so that of each request there are
+// two: the client's, of which the guard tells, and the guard's own, which the
+// kernel sees. Only the first has somebody behind it.
+
+const gapGuard = "it came through a guard, which has not told who asked"
+
+const gapHeld = "the guard that held it has not told what became of it"
+
+// refusal is a request that a guard stopped, or holds: a session of which nothing ran.
+type refusal struct {
+	st        state
+	req       *request
+	container event.ContainerID
+}
+
+func (r *refusal) state() *state { return &r.st }
+
+func (r *refusal) key() string {
+	return strconv.FormatUint(uint64(r.req.ID.Conn), 10) + "/" + strconv.FormatUint(uint64(r.req.ID.N), 10)
+}
+
+func (r *refusal) forget(*Engine) { r.req.refused = nil }
+
+func (e *Engine) applyDecision(o event.Decision) {
+	if o.ExecID != "" {
+		x := e.exec(o.ExecID, o.Container)
+		x.decision = &o
+		e.touch(x, true)
+		return
+	}
+	r := e.request(o.Request)
+	if r.decision == nil || r.decision.Waiting {
+		r.decision = &o
+	}
+	if r.stopped() && r.refused == nil {
+		r.refused = &refusal{req: r}
+		e.touch(r.refused, true)
+	}
+	if r.asked {
+		e.relate(r)
+	}
+}
+
+// stopped reports whether a guard kept the request from the service, or keeps it
+// as yet.
+func (r *request) stopped() bool {
+	return r.decision != nil && (r.decision.Stopped || r.decision.Waiting)
+}
+
+// setOff names the session of what a request set off, once that is known.
+func (e *Engine) setOff(r *request) session.ID {
+	switch r.Op {
+	case event.OpExecCreate, event.OpExecStart:
+		id := r.ExecID
+		if r.answer != nil && r.answer.Created != "" {
+			id = event.ExecID(r.answer.Created)
+		}
+		if list := e.execsByID[id]; len(list) > 0 {
+			return list[0].sessionID()
+		}
+	case event.OpContainerCreate, event.OpContainerStart:
+		for _, u := range e.runs {
+			if e.refersTo(r, u.key.container) {
+				return u.sessionID()
+			}
+		}
+	case event.OpAttach, event.OpCopyIn, event.OpCopyOut:
+		if s := e.streams[r.ID]; s != nil && s.st.published != nil {
+			return s.st.published.ID
+		}
+	case event.OpOther:
+	}
+	return ""
+}
+
+func (r *refusal) derive(e *Engine) (session.Session, bool) {
+	q := r.req
+	// What a second person approved is another session, as soon as anything of it shows.
+	if !q.asked || !q.stopped() && (e.setOff(q) != "" || e.settled(q.decision.Time)) {
+		return session.Session{}, false
+	}
+	r.container = e.resolve(q)
+	s := session.Session{
+		ID:   sessionID("refused", r.key(), strconv.FormatInt(q.Time.UnixNano(), 10)),
+		Kind: session.Kind(q.decision.Kind), Channel: q.decision.Channel, State: session.StateFailed, Started: q.Time, Ended: &q.decision.Time,
+		Target: e.target(r.container), ExecID: q.ExecID, Path: string(q.Path), User: q.User, Privileged: q.Privileged, TTY: q.TTY,
+	}
+	if r.container == "" {
+		s.Target.ContainerName = q.Ref
+	}
+	s.Target.HostAccess = cmp.Or(s.Target.HostAccess, q.HostAccess)
+	if s.Argv = e.argvAsked(q); s.Argv != nil {
+		s.ArgvSource = "request"
+	}
+	switch q.Op {
+	case event.OpExecCreate, event.OpAttach:
+		s.Stdin = &q.Stdin
+	case event.OpCopyIn:
+		s.Direction = "in"
+	case event.OpCopyOut:
+		s.Direction = "out"
+	default:
+	}
+	if a := e.actor(q); a.Kind != session.ActorNone || a.Address != "" {
+		known(&s, session.LevelExact, a, viaRequest)
+	} else {
+		none(&s)
+	}
+	s.Decision = decisionOf(q)
+	if !q.decision.Stopped {
+		s.State, s.Ended = session.StateWaiting, nil
+		if q.decision.Waiting && !e.guardHeard(q.decision.Time) {
+			s.State, s.Gaps = session.StateUnknown, []string{gapHeld}
+		}
+	}
+	e.stamp(&s)
+	var a account
+	a.request(q)
+	s.Evidence = a.sorted()
+	return s, true
+}
+
+// argvAsked returns the command that a request is about: of the start of an exec,
+// that of its creation.
+func (e *Engine) argvAsked(q *request) []string {
+	if q.Argv != nil || q.ExecID == "" {
+		return q.Argv
+	}
+	for _, c := range e.claims[q.ExecID] {
+		if c.Argv != nil {
+			return c.Argv
+		}
+	}
+	for _, x := range e.execsByID[q.ExecID] {
+		if x.inspect != nil {
+			return x.inspect.Argv
+		}
+	}
+	return nil
+}
+
+// procTick is how exactly /proc tells when a process began.
+const procTick = uint64(10 * time.Millisecond)
+
+// isGuard reports whether a client of a service is a guard's process, which asks
+// for others.
+func (e *Engine) isGuard(p event.Peer) bool {
+	return slices.ContainsFunc(e.coverage.guards, func(g event.ProcessID) bool {
+		return g.PID == p.ID.PID && (g.Start == 0 || p.ID.Start == 0 || g.Start/procTick == p.ID.Start/procTick)
+	})
+}
+
+// passedOn reports whether r is what a guard asked for somebody else.
+func (e *Engine) passedOn(r *request) bool {
+	return r.Witness != event.WitnessGuard && e.isGuard(r.Peer)
+}
+
+// guardTells reports whether the guards told of all that they let pass at t.
+func (e *Engine) guardTells(t time.Time) bool { return e.coverage.whole(event.WitnessGuard, "", t, t) }
+
+// guardHeard reports whether no guard fell silent since t.
+func (e *Engine) guardHeard(t time.Time) bool {
+	return e.coverage.whole(event.WitnessGuard, "", t, e.now)
+}
+
+// ownWord returns the requests that have somebody behind them. hidden says that
+// there are none, though a guard passed one on.
+func (e *Engine) ownWord(all []*request) (own []*request, hidden bool) {
+	own = slices.DeleteFunc(slices.Clone(all), e.passedOn)
+	return own, len(own) == 0 && len(all) > 0
+}
+
+// decisionOf returns what a guard decided about the last of these requests that it
+// decided about; nil when none did.
+func decisionOf(requests ...*request) *session.Decision {
+	var last *event.Decision
+	for _, q := range requests {
+		if d := q.decision; d != nil && (last == nil || d.Time.After(last.Time)) {
+			last = d
+		}
+	}
+	return asDecided(last)
+}
+
+func asDecided(d *event.Decision) *session.Decision {
+	if d == nil {
+		return nil
+	}
+	return &session.Decision{Effect: d.Effect, Rule: d.Rule, Message: d.Message, Approver: d.Approver, Stopped: d.Stopped}
+}
