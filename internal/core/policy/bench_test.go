@@ -2,8 +2,10 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -63,4 +65,95 @@ func BenchmarkLoad(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// benchSigma returns n Sigma rules of the shapes that the public ones about
+// processes have.
+func benchSigma(n int) string {
+	shapes := []string{
+		"selection: {Image|endswith: /tool%d}\ncondition: selection",
+		"selection: {Image|endswith: [/ls%[1]d, /find%[1]d, /tree%[1]d], CommandLine|contains: [' -R ', ' /etc/']}\ncondition: selection",
+		"selection_img: {Image|endswith: /get%d}\nselection_cli: [{CommandLine|contains: [' --form', ' --data ']}, {CommandLine|re: '\\s-[FTd]\\s'}]\n" +
+			"filter: {CommandLine|contains: '://localhost'}\ncondition: all of selection_* and not 1 of filter",
+		"selection: {CommandLine|contains|all: ['one%d ', '/two']}\ncondition: selection",
+		"parent: {ParentImage|endswith: [/web%[1]d, /www%[1]d]}\nother: {ParentCommandLine|contains|all: [java, cat%[1]d]}\n" +
+			"sub: {Image|endswith: [/whoami, /hostname, /uname, /cat]}\ncondition: (parent or other) and sub",
+	}
+	docs := make([]string, n)
+	for i := range docs {
+		docs[i] = fmt.Sprintf("id: s%d\n", i) + sigmaRule(onProcesses, fmt.Sprintf(shapes[i%len(shapes)], i))
+	}
+	return strings.Join(docs, "---\n")
+}
+
+// BenchmarkSigma is one decision of Sigma rules about processes of which none
+// holds, over sessions with few and many programs.
+func BenchmarkSigma(b *testing.B) {
+	for _, programs := range []int{1, 5, 50} {
+		s := exec("ann", tree(ran{1, 0, "/usr/bin/bash", "bash -c 'apt-get update && apt-get install -y ca-certificates'", nil}))
+		for i := 1; i < programs; i++ {
+			tree(ran{uint32(i + 1), uint32(i), "/usr/bin/dpkg", "dpkg --print-architecture --root=/ /var/lib/dpkg/info/x.list", nil})(&s)
+		}
+		for _, n := range []int{20, 120} {
+			set := load(b, benchSigma(n))
+			b.Run(fmt.Sprintf("programs=%d/rules=%d", programs, n), func(b *testing.B) {
+				b.ReportAllocs()
+				before := cputime.User()
+				for b.Loop() {
+					if d := set.Review(&s); len(d.Matches) > 0 {
+						b.Fatalf("%+v", d)
+					}
+				}
+				b.ReportMetric(float64((cputime.User()-before).Nanoseconds())/float64(b.N), "user-ns/op")
+			})
+		}
+	}
+}
+
+// BenchmarkPack is what the shipped pack makes of a session, on average over all
+// that the stories of corpus/ come to: a decision about what was seen, and the
+// findings of a session that is new to the engine. p99-ns and max-ns are of the
+// sessions' own averages.
+func BenchmarkPack(b *testing.B) {
+	files, _ := packFiles(b)
+	set, err := Load(files)
+	if err != nil {
+		b.Fatal(err)
+	}
+	sessions := corpus(b)
+	b.Run("review", func(b *testing.B) {
+		perSession(b, sessions, func(s *session.Session) { set.Review(s) })
+	})
+	b.Run("observe", func(b *testing.B) {
+		e := NewEngine(set)
+		perSession(b, sessions, func(s *session.Session) {
+			delete(e.sessions, s.ID) // as if it had not been seen
+			e.Observe(*s)
+		})
+	})
+}
+
+// perSession measures a function of one session: its mean, and the dearest
+// sessions.
+func perSession(b *testing.B, sessions []session.Session, do func(*session.Session)) {
+	const rounds = 100
+	b.ReportAllocs()
+	before, n := cputime.User(), 0
+	for b.Loop() {
+		do(&sessions[n%len(sessions)])
+		n++
+	}
+	b.ReportMetric(float64((cputime.User()-before).Nanoseconds())/float64(n), "user-ns/op")
+	b.StopTimer()
+	each := make([]float64, len(sessions))
+	for i := range sessions {
+		began := time.Now()
+		for range rounds {
+			do(&sessions[i])
+		}
+		each[i] = float64(time.Since(began).Nanoseconds()) / rounds
+	}
+	slices.Sort(each)
+	b.ReportMetric(each[len(each)*99/100], "p99-ns")
+	b.ReportMetric(each[len(each)-1], "max-ns")
 }

@@ -10,6 +10,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/nearest"
 )
 
 // conditions compiles what a rule asks.
@@ -17,6 +18,9 @@ func (l *loader) conditions(d draft) {
 	x, r := d.rule, d.r
 	when, count, seq := d.keys["when"], d.keys["count"], d.keys["sequence"]
 	switch {
+	case d.keys["blind"] != nil:
+		l.blind(d)
+		return
 	case seq != nil && (when != nil || count != nil):
 		r.errorf(seq, "put the condition into its steps", "a sequence stands alone")
 		return
@@ -30,7 +34,7 @@ func (l *loader) conditions(d draft) {
 	if when != nil {
 		x.When = strings.TrimSpace(when.Value)
 		x.when = l.condition(r, when, x)
-		x.residual = newResidual(l.env, x)
+		x.compares = x.when != nil && x.onlyCompares(namespacePath)
 	}
 	if count != nil {
 		x.count = l.count(r, count)
@@ -50,7 +54,7 @@ func (l *loader) condition(r *reader, n *yaml.Node, x *rule) *condition {
 		r.errorf(n, "", "a condition is true or false, this one is %s", checked.OutputType())
 		return nil
 	}
-	c, err := newCondition(l.env, checked)
+	c, err := newCondition(l.env, l.planner, checked)
 	var p prober
 	if err == nil {
 		p, err = newProber(l.env, checked)
@@ -99,8 +103,8 @@ func (l *loader) explain(text, message string) (string, string) {
 		return l.explainField(text, m[1])
 	}
 	if m := undeclared.FindStringSubmatch(message); m != nil {
-		known := []string{"session", "request", "lists", "values", "has", "size", "like", "within", "basename"}
-		return fmt.Sprintf("unknown name %q", m[1]), didYouMean(m[1], known)
+		known := []string{"session", "request", "lists", "values", "has", "size", "like", "ilike", "commandLike", "within", "basename"}
+		return fmt.Sprintf("unknown name %q", m[1]), nearest.Suggestion(m[1], known)
 	}
 	if m := noMatchingOverload.FindStringSubmatch(message); m != nil {
 		return fmt.Sprintf("%s does not go with %s", strings.Trim(m[1], "_@"), m[2]), "compare and call with values of one type"
@@ -124,10 +128,10 @@ func (l *loader) explainField(text, name string) (string, string) {
 		}
 	}
 	var all []string
-	for _, t := range []string{"Process", "Program", "Evidence", "Actor", "Identity"} {
+	for _, t := range []string{"Process", "Program", "Evidence", "Actor", "Identity", "Carried", "HostAccess", "Settings"} {
 		all = append(all, l.types.fields[t]...)
 	}
-	return fmt.Sprintf("unknown field %q", name), didYouMean(name, all)
+	return fmt.Sprintf("unknown field %q", name), nearest.Suggestion(name, all)
 }
 
 func (l *loader) variable(name string) string {
@@ -143,13 +147,13 @@ func (l *loader) noField(typ, variable, name string) (string, string) {
 		return fmt.Sprintf("a request has no %q: it is known only when the command has run", name), "write session." + name
 	}
 	if typ == listsType.TypeName() || typ == valuesType.TypeName() {
-		hint := didYouMean(name, known)
+		hint := nearest.Suggestion(name, known)
 		if hint == "" {
 			hint = fmt.Sprintf("set it under `%s:` in one of the files", variable)
 		}
 		return fmt.Sprintf("no %q among the %s", name, variable), hint
 	}
-	return fmt.Sprintf("unknown field %q of %s", name, typ), didYouMean(name, known)
+	return fmt.Sprintf("unknown field %q of %s", name, typ), nearest.Suggestion(name, known)
 }
 
 var chainText = regexp.MustCompile(`[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*)+`)

@@ -34,7 +34,15 @@ type Engine struct {
 	waiting  map[session.ID]waiting
 	dues     dues // when those may be asked about again; some have gone since
 	memories map[string]*memory
+	spare    *scope // of the session before
 	stats    Stats
+
+	// What rules about witnesses need: those rules, how each witness sees, the latest
+	// time of what was heard, and when one that is down is to be looked at; see Hear.
+	blind    []*rule
+	sights   map[sighted]*sight
+	heard    time.Time
+	deadline time.Time
 }
 
 // Stats counts what an engine did.
@@ -56,10 +64,20 @@ type told struct {
 
 // NewEngine returns an engine with a set of rules.
 func NewEngine(s *Set) *Engine {
-	return &Engine{
-		set: s, sessions: map[session.ID]*stdlist.Element{}, order: stdlist.New(),
+	e := &Engine{
+		sessions: map[session.ID]*stdlist.Element{}, order: stdlist.New(),
 		waiting: map[session.ID]waiting{}, memories: map[string]*memory{}, stats: Stats{Errors: map[string]uint64{}},
+		sights: map[sighted]*sight{},
 	}
+	e.take(s)
+	return e
+}
+
+// take makes the rules those of the engine.
+func (e *Engine) take(s *Set) {
+	e.set = s
+	e.blind = slices.DeleteFunc(slices.Clone(s.rules), func(r *rule) bool { return r.Blind == nil })
+	e.deadline = e.heard // look at once at what is down
 }
 
 // Use changes the rules. What is remembered stays for rules about several
@@ -75,7 +93,7 @@ func (e *Engine) Use(s *Set) {
 			delete(e.memories, id)
 		}
 	}
-	e.set = s
+	e.take(s)
 }
 
 // Stats returns what the engine did so far.
@@ -112,6 +130,16 @@ func (e *Engine) Advance(now time.Time) []finding.Finding {
 		e.now = now
 	}
 	return e.settle(false)
+}
+
+// Due returns when time alone can next bring something to say, without anything
+// new being seen; zero when it cannot.
+func (e *Engine) Due() time.Time {
+	at := e.deadline
+	if len(e.dues) > 0 && (at.IsZero() || e.dues[0].at.Before(at)) {
+		at = e.dues[0].at
+	}
+	return at
 }
 
 // Flush returns what is to be said of all sessions that wait, however short a
@@ -179,14 +207,15 @@ func latest(s *session.Session) time.Time {
 // of which a rule cannot tell yet.
 func (e *Engine) review(s *session.Session, patience bool) []finding.Finding {
 	e.stats.Sessions++
-	patience = patience && s.State == session.StateRunning && len(e.dues) < waitingMax
+	patience = patience && s.State.Open() && len(e.dues) < waitingMax
 	t := e.told(s.ID)
 	before := e.waiting[s.ID].until
 	delete(e.waiting, s.ID)
 	v := &reviewing{Engine: e, s: s, told: t, patience: patience}
-	a := &asking{set: e.set, about: s}
+	a := &asking{set: e.set, about: s, spare: e.spare}
 	defer a.close()
 	a.each(func(r *rule) { v.ask(r, a) })
+	e.spare = cmp.Or(a.scope, e.spare)
 	if !v.until.IsZero() {
 		e.waiting[s.ID] = waiting{*s, v.until}
 		if !v.until.Equal(before) {
@@ -253,7 +282,7 @@ func (v *reviewing) ask(r *rule, a *asking) {
 	v.decided = v.decided || does != ""
 	switch {
 	case r.count != nil:
-		v.count(r, a.view)
+		v.count(r, a.scope)
 	case r.Has(effect.Alert), first && does != effect.Allow:
 		v.say(r, got, nil)
 	}
@@ -278,7 +307,7 @@ func (v *reviewing) note(r *rule, got answer) {
 		v.stats.Errors[r.ID]++
 		v.stats.LastError = "rule " + r.ID + ": " + got.err.Error()
 	}
-	if got.unknown != nil && r.Unknown == UnknownPass && v.s.State != session.StateRunning {
+	if got.unknown != nil && r.Unknown == UnknownPass && !v.s.State.Open() {
 		v.stats.Undecided++
 	}
 }
@@ -319,11 +348,11 @@ func (v *reviewing) memory(r *rule) *memory {
 	return m
 }
 
-func (v *reviewing) count(r *rule, view *view) {
-	key, ok := keyOf(r.count.by, view)
+func (v *reviewing) count(r *rule, s *scope) {
+	key, ok := keyOf(r.count.by, s)
 	what := string(v.s.ID)
 	if ok && r.count.distinct != nil {
-		what, ok = r.count.distinct.name(view)
+		what, ok = name(r.count.distinct, s)
 	}
 	if !ok {
 		return
@@ -343,13 +372,13 @@ func (v *reviewing) sequence(r *rule, a *asking) {
 	var t *track
 	fresh := false
 	for i, step := range r.sequence.steps {
-		got := step.judge(a.view, a.frame)
+		got := a.judge(step, found{})
 		v.note(r, got)
 		if !r.holds(got) {
 			continue
 		}
 		if t == nil {
-			key, ok := keyOf(r.sequence.by, a.view)
+			key, ok := keyOf(r.sequence.by, a.scope)
 			if !ok || r.suppressed(v.s) {
 				return
 			}

@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -234,4 +236,26 @@ func TestEngineAgreesWithReview(t *testing.T) {
 			t.Fatalf("(-review +engine):\n%s", diff)
 		}
 	})
+}
+
+// Rules about witnesses that come while one is down are asked about it, too; what
+// was told is not told again.
+func TestUseWhileAWitnessIsDown(t *testing.T) {
+	const none = "version: 1\ndefault: allow\nrules:\n  - {id: other, effect: alert, severity: low, when: session.tty}\n"
+	const blind = none + "  - {id: blind, effect: alert, severity: low, blind: {witnesses: [audit], after: 5m}}\n"
+	heard := func(witness event.Witness, after time.Duration) event.Header {
+		return event.Header{Time: at.Add(after), Witness: witness}
+	}
+	e := NewEngine(load(t, none))
+	e.Hear(event.WitnessState{Header: heard(event.WitnessAudit, 0), Up: true})
+	e.Hear(event.WitnessState{Header: heard(event.WitnessAudit, time.Minute)})
+	e.Hear(event.Tick{Header: heard(event.WitnessEngine, 2*time.Minute)})
+
+	e.Use(load(t, blind))
+	expect(t, "not for long", e.Hear(event.Tick{Header: heard(event.WitnessEngine, 3*time.Minute)}))
+	expect(t, "for long", e.Hear(event.Tick{Header: heard(event.WitnessEngine, 6*time.Minute)}), "blind ")
+	e.Use(load(t, blind))
+	expect(t, "told", e.Hear(event.Tick{Header: heard(event.WitnessEngine, 7*time.Minute)}))
+	e.Use(load(t, strings.ReplaceAll(blind, "id: blind", "id: new")))
+	expect(t, "another rule, and it is long ago", e.Hear(event.Tick{Header: heard(event.WitnessEngine, 7*time.Minute)}), "new ")
 }

@@ -5,12 +5,13 @@ import (
 	"net/netip"
 	"path"
 	"slices"
-	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+
+	"github.com/sallyport/sallyport/internal/core/pattern"
 )
 
 // Bounds of a condition's text, so that a file of rules cannot take the loader
@@ -26,62 +27,74 @@ type provider struct {
 	types.Provider
 	fields map[string][]string
 	types  map[string]map[string]*types.FieldType
+	byName map[string]map[string]field
 }
 
 // newProvider returns the types for given lists and values: those are fields,
 // too, so that a name that does not exist is an error at load.
 func newProvider(base types.Provider, all map[*cel.Type][]field) *provider {
-	p := &provider{Provider: base, fields: map[string][]string{}, types: map[string]map[string]*types.FieldType{}}
+	p := &provider{
+		Provider: base, fields: map[string][]string{}, types: map[string]map[string]*types.FieldType{}, byName: map[string]map[string]field{},
+	}
 	for t, fields := range all {
-		byName := make(map[string]*types.FieldType, len(fields))
+		name := t.TypeName()
+		p.types[name], p.byName[name] = make(map[string]*types.FieldType, len(fields)), make(map[string]field, len(fields))
 		for _, f := range fields {
-			byName[f.name] = &types.FieldType{Type: f.typ, IsSet: isSet(f), GetFrom: getFrom(f)}
-			p.fields[t.TypeName()] = append(p.fields[t.TypeName()], f.name)
+			p.types[name][f.name] = &types.FieldType{Type: f.typ, IsSet: isSet(f), GetFrom: getFrom(f)}
+			p.byName[name][f.name] = f
+			p.fields[name] = append(p.fields[name], f.name)
 		}
-		p.types[t.TypeName()] = byName
 	}
 	return p
 }
 
-// getFrom reads a field; of nothing there is nothing, of the unknown all is
-// unknown.
+// getFrom makes read what the library calls.
 func getFrom(f field) ref.FieldGetter {
 	return func(it any) (any, error) {
-		switch it := it.(type) {
-		case *nothing:
-			return it, nil
-		case *types.Unknown:
-			return it, nil
-		case *probe:
-			return it.field(f), nil
+		if p, ok := it.(*probe); ok {
+			return p.field(f), nil
 		}
-		if kept := cache(it, f.slot); kept != nil {
-			if *kept == nil {
-				*kept = f.get(it)
-			}
-			return *kept, nil
-		}
-		return f.get(it), nil
+		return read(f, it), nil
 	}
 }
 
-// isSet is what has() asks: whether the field has a value that is known.
+// read reads a field; of nothing there is none, of the unknown all is unknown.
+func read(f field, it any) ref.Val {
+	switch it := it.(type) {
+	case *nothing:
+		return noneOf(f.typ)
+	case *types.Unknown:
+		return it
+	}
+	kept := cache(it, f.slot)
+	if kept == nil {
+		return f.get(it)
+	}
+	if *kept == nil {
+		*kept = f.get(it)
+	}
+	return *kept
+}
+
+// isSet makes hasValue what the library calls.
 func isSet(f field) ref.FieldTester {
-	return func(it any) bool {
-		switch it.(type) {
-		case *nothing, *types.Unknown:
-			return false
-		}
-		switch v := f.get(it).(type) {
-		case *nothing, *types.Unknown:
-			return false
-		case *list:
-			return v.n > 0
-		case *dict:
-			return v.Size() != types.IntZero
-		default:
-			return true
-		}
+	return func(it any) bool { return hasValue(f, it) }
+}
+
+// hasValue is what has() asks: whether a field has a value that is known.
+func hasValue(f field, it any) bool {
+	if it == any(absent) {
+		return false
+	}
+	switch v := read(f, it).(type) {
+	case *nothing, *types.Unknown:
+		return false
+	case *list:
+		return v.n > 0
+	case *dict:
+		return v.Size() != types.IntZero
+	default:
+		return true
 	}
 }
 
@@ -136,6 +149,12 @@ func environment(t *tunables) (*cel.Env, *provider, error) {
 		cel.Function("like",
 			cel.MemberOverload("string_like_string", []*cel.Type{cel.StringType, cel.StringType}, cel.BoolType, cel.BinaryBinding(likeOne)),
 			cel.MemberOverload("string_like_list", []*cel.Type{cel.StringType, textList}, cel.BoolType, cel.BinaryBinding(likeAny))),
+		cel.Function("ilike",
+			cel.MemberOverload("string_ilike_string", []*cel.Type{cel.StringType, cel.StringType}, cel.BoolType, cel.BinaryBinding(patternLike)),
+			cel.MemberOverload("string_ilike_list", []*cel.Type{cel.StringType, textList}, cel.BoolType, cel.BinaryBinding(patternLike))),
+		cel.Function("commandLike",
+			cel.MemberOverload("program_commandlike_string", []*cel.Type{programType, cel.StringType}, cel.BoolType, cel.BinaryBinding(patternLike)),
+			cel.MemberOverload("program_commandlike_list", []*cel.Type{programType, textList}, cel.BoolType, cel.BinaryBinding(patternLike))),
 		cel.Function("within",
 			cel.MemberOverload("string_within_string", []*cel.Type{cel.StringType, cel.StringType}, cel.BoolType, cel.BinaryBinding(withinOne)),
 			cel.MemberOverload("string_within_list", []*cel.Type{cel.StringType, textList}, cel.BoolType, cel.BinaryBinding(withinAny))),
@@ -145,34 +164,12 @@ func environment(t *tunables) (*cel.Env, *provider, error) {
 
 // likeOne reports whether a text fits a pattern in which each * stands for any
 // text, also none.
-func likeOne(s, pattern ref.Val) ref.Val {
-	return types.Bool(fits(string(s.(types.String)), string(pattern.(types.String))))
+func likeOne(s, p ref.Val) ref.Val {
+	return types.Bool(pattern.NewStars(string(p.(types.String))).Match(string(s.(types.String))))
 }
 
 func likeAny(s, patterns ref.Val) ref.Val {
 	return anyOf(patterns, func(p ref.Val) ref.Val { return likeOne(s, p) })
-}
-
-// fits takes the leftmost place for each part: with * as the only wildcard no
-// other choice fits where that one does not.
-func fits(s, pattern string) bool {
-	parts := strings.Split(pattern, "*")
-	if len(parts) == 1 {
-		return s == pattern
-	}
-	s, ok := strings.CutPrefix(s, parts[0])
-	if !ok {
-		return false
-	}
-	last := parts[len(parts)-1]
-	for _, part := range parts[1 : len(parts)-1] {
-		i := strings.Index(s, part)
-		if i < 0 {
-			return false
-		}
-		s = s[i+len(part):]
-	}
-	return strings.HasSuffix(s, last)
 }
 
 // withinOne reports whether an address, with or without a port, lies in a range

@@ -25,8 +25,13 @@ var ErrCost = errors.New("the condition costs more than it may")
 
 // condition is a checked CEL expression, ready to be asked.
 type condition struct {
-	text    string
-	ast     *ast.AST
+	ast *ast.AST
+	// parts is what has to hold, all of it; nil when the library answers.
+	parts []part
+	// leaves says that the library takes part.
+	leaves bool
+	// program is the library's. Where there are parts, too, it answers for sessions
+	// that are not usual; it is nil when the parts answer for every session.
 	program cel.Program
 	// counted is the same program, with its cost counted and limited; nil when
 	// no input can make it exceed costMax.
@@ -36,27 +41,47 @@ type condition struct {
 }
 
 // newCondition plans a checked expression.
-func newCondition(env *cel.Env, checked *cel.Ast) (*condition, error) {
-	c := &condition{text: checked.Source().Content(), ast: checked.NativeRep()}
-	most, err := env.EstimateCost(checked, sizes{false})
-	if err != nil {
+func newCondition(env *cel.Env, planner *planner, checked *cel.Ast) (*condition, error) {
+	c := &condition{ast: checked.NativeRep()}
+	p := planning{planner: planner, ast: c.ast}
+	var err error
+	if c.parts, err = p.conjunction(c.ast.Expr()); err != nil {
 		return nil, err
 	}
-	usual, err := env.EstimateCost(checked, sizes{true})
+	c.leaves = p.most > 0
+	if p.usual > leafMax {
+		c.parts = nil
+	}
+	if c.parts == nil || p.most > leafMax {
+		err = c.library(env, checked)
+	}
+	return c, err
+}
+
+// library makes the library's programs.
+func (c *condition) library(env *cel.Env, checked *cel.Ast) error {
+	most, err := env.EstimateCost(checked, sizes{})
 	if err != nil {
-		return nil, err
+		return err
+	}
+	usual, err := env.EstimateCost(checked, sizes{usual: true})
+	if err != nil {
+		return err
 	}
 	c.dear = usual.Max > costMax
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.CustomDecoratorV2(lenient(c.ast))}
 	if c.program, err = env.Program(checked, options...); err == nil && most.Max > costMax {
 		c.counted, err = env.Program(checked, append(options, cel.CostLimit(costMax))...)
 	}
-	return c, err
+	return err
 }
 
 // sizes bounds the inputs of conditions for the estimate of their cost: of those
 // that are usual, as view.usual has it, or of all.
-type sizes struct{ usual bool }
+type sizes struct {
+	usual  bool
+	locals []source // variables of comprehensions around what is estimated
+}
 
 // The bounds: names and paths are short; a command is as long as somebody likes.
 const (
@@ -76,6 +101,11 @@ func (z sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 		name, command, list = usualName, usualCommand, usualList
 	}
 	p := n.Path()
+	for _, l := range z.locals {
+		if len(p) > 0 && p[0] == l.name {
+			p = append([]string{l.path}, p[1:]...)
+		}
+	}
 	switch n.Type().Kind() {
 	case types.ListKind, types.MapKind:
 		return &cost.SizeEstimate{Max: list}
@@ -89,75 +119,12 @@ func (z sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
 	}
 }
 
-// usual reports whether a session's lists and texts are as short as nearly all
-// are: then conditions that are only dear for long ones need no counting.
-func (v *view) usual() bool {
-	if v.size == 0 {
-		v.size = 1
-		if small(v.s) {
-			v.size = 2
-		}
-	}
-	return v.size == 2
-}
-
-func small(s *session.Session) bool {
-	short := func(all ...string) bool {
-		for _, t := range all {
-			if len(t) > usualName {
-				return false
-			}
-		}
-		return true
-	}
-	argv := func(a []string) bool {
-		n := 0
-		for _, t := range a {
-			n += len(t) + 1
-		}
-		return len(a) <= usualList && n <= usualCommand
-	}
-	t, a := &s.Target, &s.Actor
-	if !argv(s.Argv) || !argv(a.Argv) || len(s.Path) > usualCommand || len(s.Processes) > usualList/2 || len(s.Evidence) > usualList ||
-		len(s.Attribution.Candidates) > usualList || len(a.Groups) > usualList || len(t.Labels) > usualList || len(a.Extra) > 0 ||
-		a.Impersonator != nil || len(s.Gaps) > usualList || len(a.Doubts) > usualList ||
-		!short(a.User, a.LoginUser, a.Exe, a.Address, a.UserAgent, t.ContainerName, t.Image, t.Namespace, t.Pod, t.Workload, s.User) ||
-		!short(a.Groups...) || !short(s.Gaps...) || !short(a.Doubts...) {
-		return false
-	}
-	for k, v := range t.Labels {
-		if !short(k, v) {
-			return false
-		}
-	}
-	for i := range s.Attribution.Candidates {
-		if c := &s.Attribution.Candidates[i]; len(c.Groups) > usualList || !short(c.User, c.LoginUser, c.Exe, c.Address, c.UserAgent) || !short(c.Groups...) {
-			return false
-		}
-	}
-	for i := range s.Evidence {
-		if !short(s.Evidence[i].What, s.Evidence[i].Detail) {
-			return false
-		}
-	}
-	for i := range s.Processes {
-		p := &s.Processes[i]
-		if !argv(p.Argv) || !short(p.Exe, p.Filename) || len(p.Execs) > 1 {
-			return false
-		}
-		for _, e := range p.Execs {
-			if !argv(e.Argv) || !short(e.Exe) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // EstimateCallCost implements cost.Estimator: the functions of this package look
 // at every byte of every pattern.
 func (z sizes) EstimateCallCost(function, _ string, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
-	if function != "like" && function != "within" {
+	switch function {
+	case "like", "within", "ilike", "commandLike":
+	default:
 		return nil
 	}
 	n := uint64(nameSize)
@@ -189,6 +156,10 @@ func lenient(a *ast.AST) interpreter.InterpretableDecoratorV2 {
 			return i, nil
 		case "@in", "_&&_", "_||_", "!_", "@not_strictly_false", "_?_:_":
 			return i, nil
+		case "ilike", "commandLike":
+			if fast, ok := newPatternCall(call); ok {
+				return fast, nil
+			}
 		case "matches":
 			if c, ok := call.Args()[1].(interpreter.InterpretableConst); ok {
 				compiled, err := interpreter.MatchesRegexOptimization.Factory(call, fmt.Sprint(c.Value().Value()))
@@ -266,25 +237,69 @@ func (e *listsEqual) Eval(vars interpreter.Activation) ref.Val {
 type answer struct {
 	yes     bool
 	unknown *types.Unknown
+	more    []*types.Unknown // that it is unknown for, too
 	err     error
 }
 
-// ask evaluates the condition.
-func (c *condition) ask(v *view, frame *interpreter.ExecutionFrame) answer {
-	var in any = v
-	program := c.program
-	switch {
-	case c.counted != nil && (c.dear || !v.usual()):
-		program = c.counted
-	case frame != nil:
-		in = frame
+// ask evaluates the condition, without what the index found to be true.
+func (c *condition) ask(s *scope, known found) (a answer) {
+	if c.program != nil && (c.parts == nil || !s.v.usual()) {
+		return c.askLibrary(&s.v)
 	}
-	out, _, err := program.Eval(in)
-	if err != nil {
-		var cancelled interpreter.EvalCancelledError
-		if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
-			err = ErrCost
+	if c.leaves {
+		defer func() {
+			if r := recover(); r != nil {
+				a = conclude(nil, fmt.Errorf("internal error: %v", r)) // as the library says of its own functions
+			}
+		}()
+	}
+	s.spent, s.vars = 0, s.vars[:0]
+	out := c.eval(s, known)
+	if s.over() {
+		return answer{err: ErrCost}
+	}
+	return conclude(out, nil)
+}
+
+func (c *condition) eval(s *scope, known found) ref.Val {
+	if len(c.parts) == 1 && !known.has(c.parts[0].path) {
+		return c.parts[0].eval(s)
+	}
+	var j junction
+	for i := range c.parts {
+		p := &c.parts[i]
+		if known.has(p.path) {
+			continue
 		}
+		if j.add(p.eval(s), types.False) {
+			return types.False
+		}
+		if s.over() {
+			break
+		}
+	}
+	return j.result(types.False)
+}
+
+func (c *condition) askLibrary(v *view) answer {
+	program := c.program
+	if c.counted != nil && (c.dear || !v.usual()) {
+		program = c.counted
+	}
+	out, _, err := program.Eval(v)
+	var cancelled interpreter.EvalCancelledError
+	if errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded {
+		err = ErrCost
+	}
+	return conclude(out, err)
+}
+
+// conclude makes an answer of what a condition came to.
+func conclude(out ref.Val, err error) answer {
+	if failed, ok := out.(*types.Err); ok && err == nil {
+		err = failed
+	}
+	if err != nil {
 		if strings.Contains(err.Error(), "ref.Val is *types.Unknown") {
 			// The library takes the length of every list for known where an index
 			// is computed. Of a list that is not known to its end it is not.
@@ -297,6 +312,8 @@ func (c *condition) ask(v *view, frame *interpreter.ExecutionFrame) answer {
 		return answer{yes: bool(out)}
 	case *types.Unknown:
 		return answer{unknown: out}
+	case *unsure:
+		return answer{unknown: out.Unknown, more: out.more}
 	case *nothing:
 		return answer{} // a flag that is not there is not set
 	}
@@ -306,24 +323,20 @@ func (c *condition) ask(v *view, frame *interpreter.ExecutionFrame) answer {
 // candidatesMax is how many candidates for the actor a condition is asked about.
 const candidatesMax = 16
 
-// judge evaluates the condition and, where it cannot be told because one of
+// judge evaluates a condition and, where it cannot be told because one of
 // several people may be the actor, asks about each of them: what holds of all is
 // known.
-func (c *condition) judge(v *view, frame *interpreter.ExecutionFrame) answer {
-	a := c.ask(v, frame)
-	s := v.s
-	if a.unknown == nil || s.Attribution.Level != session.LevelSet || len(s.Attribution.Candidates) == 0 ||
-		len(s.Attribution.Candidates) > candidatesMax {
-		return a
+func (a *asking) judge(c *condition, known found) answer {
+	got := c.ask(a.scope, known)
+	who := a.about.Attribution.Candidates
+	if got.unknown == nil || a.about.Attribution.Level != session.LevelSet || len(who) == 0 || len(who) > candidatesMax {
+		return got
 	}
-	defer v.setActor(&s.Actor, known(&s.Actor))
 	var all answer
-	for i := range s.Attribution.Candidates {
-		who := &s.Attribution.Candidates[i]
-		v.setActor(who, known(who))
-		one := c.ask(v, nil)
+	for i := range who {
+		one := c.ask(a.candidate(i), known)
 		if one.err != nil || one.unknown != nil || i > 0 && one.yes != all.yes {
-			return a
+			return got
 		}
 		all = one
 	}

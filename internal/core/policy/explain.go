@@ -40,13 +40,13 @@ func (r *rule) explain(a *asking, can bool) Explanation {
 	if r.sequence != nil {
 		e.Answer = "several"
 		for i, step := range r.sequence.steps {
-			if r.holds(step.judge(a.view, a.frame)) {
+			if r.holds(a.judge(step, found{})) {
 				e.Steps = append(e.Steps, i+1)
 			}
 		}
 		return e
 	}
-	got := r.when.judge(a.view, a.frame)
+	got := a.judge(r.when, found{})
 	m := match(r, got)
 	e.Unknown, e.Error, e.Holds = m.Unknown, m.Error, r.holds(got)
 	switch {

@@ -5,6 +5,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -16,14 +17,20 @@ var (
 	actorType       = cel.ObjectType("Actor")
 	identityType    = cel.ObjectType("Identity")
 	targetType      = cel.ObjectType("Target")
+	hostAccessType  = cel.ObjectType("HostAccess")
+	settingsType    = cel.ObjectType("Settings")
 	processType     = cel.ObjectType("Process")
 	programType     = cel.ObjectType("Program")
 	unexplainedType = cel.ObjectType("Unexplained")
+	decisionType    = cel.ObjectType("Decision")
+	carriedType     = cel.ObjectType("Carried")
 	evidenceType    = cel.ObjectType("Evidence")
 	listsType       = cel.ObjectType("Lists")
 	valuesType      = cel.ObjectType("Values")
 
 	textList = cel.ListType(cel.StringType)
+	textMap  = cel.MapType(cel.StringType, cel.StringType)
+	extraMap = cel.MapType(cel.StringType, textList)
 )
 
 // field is one field of a type. Its name is that of the JSON form of sessions.
@@ -31,8 +38,6 @@ type field struct {
 	name string
 	typ  *cel.Type
 	get  func(it any) ref.Val
-	// after says that only running shows it: a Request has no such field.
-	after bool
 	// slot is where a view keeps the value, the same for session and request.
 	slot int
 }
@@ -42,21 +47,22 @@ type field struct {
 func fieldsOf() map[*cel.Type][]field {
 	all := map[*cel.Type][]field{
 		sessionType: sessionFields(), attributionType: attributionFields(), actorType: actorFields(),
-		identityType: identityFields(), targetType: targetFields(), processType: processFields(),
-		programType: programFields(), unexplainedType: unexplainedFields(), evidenceType: evidenceFields(),
+		identityType: identityFields(), targetType: targetFields(), hostAccessType: hostAccessFields(), processType: processFields(),
+		programType: programFields(), unexplainedType: unexplainedFields(), decisionType: decisionFields(), evidenceType: evidenceFields(),
+		apiType:     apiFields(),
+		carriedType: carriedFields(), settingsType: settingsFields(),
 	}
 	slot := 0
-	for _, t := range []*cel.Type{sessionType, attributionType, actorType, targetType, unexplainedType} {
+	for _, t := range []*cel.Type{sessionType, attributionType, actorType, targetType, unexplainedType, decisionType, apiType} {
 		for i := range all[t] {
 			all[t][i].slot = slot
 			slot++
 		}
 	}
-	for _, f := range all[sessionType] {
-		if !f.after {
-			all[requestType] = append(all[requestType], f)
-		}
+	for i := range all[programType] {
+		all[programType][i].slot = i
 	}
+	all[requestType] = all[sessionType][:len(askedFields())]
 	return all
 }
 
@@ -70,7 +76,7 @@ func before(name string, typ *cel.Type, get func(*view) ref.Val) field {
 }
 
 func after(name string, typ *cel.Type, get func(*view) ref.Val) field {
-	return field{name: name, typ: typ, after: true, get: of(func(v *view) ref.Val {
+	return field{name: name, typ: typ, get: of(func(v *view) ref.Val {
 		if v.before {
 			return unknownOf(name)
 		}
@@ -78,11 +84,15 @@ func after(name string, typ *cel.Type, get func(*view) ref.Val) field {
 	})}
 }
 
-func sessionFields() []field {
+func sessionFields() []field { return append(askedFields(), ranFields()...) }
+
+// askedFields are those of requests, too.
+func askedFields() []field {
 	return []field{
 		before("id", cel.StringType, func(v *view) ref.Val { return text(string(v.s.ID)) }),
 		before("kind", cel.StringType, func(v *view) ref.Val { return types.String(v.s.Kind) }),
 		before("channel", cel.StringType, func(v *view) ref.Val { return types.String(v.s.Channel) }),
+		before("created", cel.TimestampType, (*view).created),
 		before("started", cel.TimestampType, func(v *view) ref.Val { return types.Timestamp{Time: v.s.Started} }),
 		before("attribution", attributionType, func(v *view) ref.Val { return &v.level }),
 		before("actor", actorType, func(v *view) ref.Val { return &v.actor }),
@@ -94,22 +104,32 @@ func sessionFields() []field {
 		before("argv_source", cel.StringType, func(v *view) ref.Val { return text(v.s.ArgvSource) }),
 		before("command", cel.StringType, (*view).command),
 		before("tty", cel.BoolType, (*view).tty),
+		before("stdin", cel.BoolType, (*view).stdin),
 		before("user", cel.StringType, func(v *view) ref.Val {
-			if v.s.User == "" && !v.asked() && family(v.s.Channel) == "DK" && hasProcesses(v.s.Kind) {
+			if v.s.User == "" && v.dockerUntold() {
 				return unknownOf("user")
 			}
 			return text(v.s.User)
 		}),
 		before("privileged", cel.BoolType, func(v *view) ref.Val {
-			if !v.s.Privileged && !v.asked() && family(v.s.Channel) == "DK" && hasProcesses(v.s.Kind) {
+			if !v.s.Privileged && v.dockerUntold() {
 				return unknownOf("privileged")
 			}
 			return types.Bool(v.s.Privileged)
 		}),
 		before("path", cel.StringType, func(v *view) ref.Val { return text(v.s.Path) }),
 		before("direction", cel.StringType, func(v *view) ref.Val { return text(v.s.Direction) }),
+		before("carried", cel.ListType(carriedType), (*view).carried),
+		before("settings", settingsType, (*view).settings),
 		before("audit_id", cel.StringType, func(v *view) ref.Val { return text(string(v.s.AuditID)) }),
+		before("verb", cel.StringType, (*view).verb),
+		before("api", apiType, func(v *view) ref.Val { return &v.api }),
+	}
+}
 
+// ranFields are what only running shows.
+func ranFields() []field {
+	return []field{
 		after("state", cel.StringType, func(v *view) ref.Val { return types.String(v.s.State) }),
 		after("ended", cel.TimestampType, func(v *view) ref.Val {
 			if v.s.Ended == nil {
@@ -129,7 +149,7 @@ func sessionFields() []field {
 		after("exec_id", cel.StringType, func(v *view) ref.Val { return text(string(v.s.ExecID)) }),
 		after("processes", cel.ListType(processType), func(v *view) ref.Val {
 			p := v.s.Processes
-			return &list{n: len(p), at: func(i int) ref.Val { return &object{processType, &p[i]} }, rest: v.moreProcesses()}
+			return objects(processType, len(p), func(i int) any { return &p[i] }, v.moreProcesses())
 		}),
 		after("processes_total", cel.IntType, func(v *view) ref.Val {
 			if v.s.LostRecords > 0 || v.s.ProcessesTotal == 0 && v.moreProcesses() != nil {
@@ -138,15 +158,16 @@ func sessionFields() []field {
 			return types.Int(v.s.ProcessesTotal)
 		}),
 		after("programs", cel.ListType(programType), func(v *view) ref.Val {
-			all := programs(v.s.Processes)
-			return &list{n: len(all), at: func(i int) ref.Val { return &object{programType, all[i]} }, rest: v.moreProcesses()}
+			all := v.programList()
+			return &list{n: len(all), at: func(i int) ref.Val { return &all[i].self }, rest: v.moreProcesses()}
 		}),
 		after("unexplained", unexplainedType, func(v *view) ref.Val { return &v.unexpl }),
+		after("decision", decisionType, func(v *view) ref.Val { return &v.decided }),
 		after("lost_records", cel.IntType, func(v *view) ref.Val { return types.Int(v.s.LostRecords) }),
 		after("gaps", textList, func(v *view) ref.Val { return texts(v.s.Gaps) }),
 		after("evidence", cel.ListType(evidenceType), func(v *view) ref.Val {
 			e := v.s.Evidence
-			return &list{n: len(e), at: func(i int) ref.Val { return &object{evidenceType, &e[i]} }}
+			return objects(evidenceType, len(e), func(i int) any { return &e[i] }, nil)
 		}),
 	}
 }
@@ -157,7 +178,7 @@ func attributionFields() []field {
 		before("via", textList, func(v *view) ref.Val { return texts(v.s.Attribution.Via) }),
 		before("candidates", cel.ListType(actorType), func(v *view) ref.Val {
 			c := v.s.Attribution.Candidates
-			return &list{n: len(c), at: func(i int) ref.Val { return &object{actorType, &actorView{&c[i], known(&c[i]), nil}} }}
+			return objects(actorType, len(c), func(i int) any { return &actorView{&c[i], known(&c[i]), nil} }, nil)
 		}),
 	}
 }
@@ -175,6 +196,15 @@ func who(name string, typ *cel.Type, get func(*session.Actor) ref.Val) field {
 		}
 		return v
 	})}
+}
+
+// objects returns a list of objects, each made once.
+func objects(typ *cel.Type, n int, it func(i int) any, rest *types.Unknown) ref.Val {
+	all := make([]object, n)
+	for i := range all {
+		all[i] = object{typ, it(i)}
+	}
+	return &list{n: n, at: func(i int) ref.Val { return &all[i] }, rest: rest}
 }
 
 // boxed returns the elements of a list, each made a value once.
@@ -218,15 +248,16 @@ func actorFields() []field {
 		identity("address", func(a *session.Actor) string { return a.Address }),
 		identity("service", func(a *session.Actor) string { return string(a.Service) }),
 		identity("user_agent", func(a *session.Actor) string { return a.UserAgent }),
+		who("names", textList, func(a *session.Actor) ref.Val { return texts(a.Names) }),
 		identity("container", func(a *session.Actor) string { return string(a.Container) }),
 		identity("session", func(a *session.Actor) string { return string(a.Session) }),
 		identity("kubernetes_uid", func(a *session.Actor) string { return a.KubeUID }),
 		who("groups", textList, func(a *session.Actor) ref.Val { return texts(a.Groups) }),
-		{name: "extra", typ: cel.MapType(cel.StringType, textList), get: of(func(w *actorView) ref.Val {
+		{name: "extra", typ: extraMap, get: of(func(w *actorView) ref.Val {
 			if !w.known && len(w.a.Extra) == 0 {
 				return unknownOf("actor.extra")
 			}
-			return &dict{types.NewDynamicMap(types.DefaultTypeAdapter, w.a.Extra)}
+			return newDict(extraMap, types.NewDynamicMap(types.DefaultTypeAdapter, w.a.Extra))
 		})},
 		who("impersonator", identityType, func(a *session.Actor) ref.Val {
 			if a.Impersonator == nil {
@@ -259,8 +290,8 @@ func identityFields() []field {
 		get("uid", func(i *session.Identity) ref.Val { return text(i.UID) }, cel.StringType),
 		get("groups", func(i *session.Identity) ref.Val { return texts(i.Groups) }, textList),
 		get("extra", func(i *session.Identity) ref.Val {
-			return &dict{types.NewDynamicMap(types.DefaultTypeAdapter, i.Extra)}
-		}, cel.MapType(cel.StringType, textList)),
+			return newDict(extraMap, types.NewDynamicMap(types.DefaultTypeAdapter, i.Extra))
+		}, extraMap),
 	}
 }
 
@@ -277,17 +308,61 @@ func targetFields() []field {
 		every("image", func(t *session.Target) string { return t.Image }),
 		every("image_id", func(t *session.Target) string { return t.ImageID }),
 		before("runtime", cel.StringType, func(v *view) ref.Val { return text(v.s.Target.Runtime) }),
-		before("labels", cel.MapType(cel.StringType, cel.StringType), func(v *view) ref.Val {
+		before("labels", textMap, func(v *view) ref.Val {
 			if t := &v.s.Target; len(t.Labels) == 0 && t.Image == "" && hasProcesses(v.s.Kind) {
 				return unknownOf("target.labels")
 			}
-			return &dict{types.NewStringStringMap(types.DefaultTypeAdapter, v.s.Target.Labels)}
+			return newDict(textMap, types.NewStringStringMap(types.DefaultTypeAdapter, v.s.Target.Labels))
 		}),
 		ofPod("pod", func(t *session.Target) string { return t.Pod }),
 		ofPod("pod_uid", func(t *session.Target) string { return t.PodUID }),
 		ofPod("namespace", func(t *session.Target) string { return t.Namespace }),
 		before("workload", cel.StringType, func(v *view) ref.Val { return text(v.s.Target.Workload) }),
 		before("node", cel.StringType, func(v *view) ref.Val { return text(v.s.Target.Node) }),
+		before("host_access", hostAccessType, (*view).hostAccess),
+	}
+}
+
+func hostAccessFields() []field {
+	get := func(name string, get func(*event.HostAccess) []string) field {
+		return field{name: name, typ: textList, get: of(func(h *event.HostAccess) ref.Val {
+			all := get(h)
+			l := list{n: len(all), at: func(i int) ref.Val { return types.String(all[i]) }}
+			if h.Partial {
+				l.rest = unknownOf("target.host_access." + name)
+			}
+			return &l
+		})}
+	}
+	return []field{
+		{name: "privileged", typ: cel.BoolType, get: of(func(h *event.HostAccess) ref.Val {
+			if h.Partial && !h.Privileged {
+				return unknownOf("target.host_access.privileged")
+			}
+			return types.Bool(h.Privileged)
+		})},
+		get("namespaces", func(h *event.HostAccess) []string { return h.Namespaces }),
+		get("capabilities", func(h *event.HostAccess) []string { return h.Capabilities }),
+		get("devices", func(h *event.HostAccess) []string { return h.Devices }),
+		get("paths", func(h *event.HostAccess) []string { return h.Paths }),
+	}
+}
+
+func settingsFields() []field {
+	one := func(name string, get func(*session.Settings) string) field {
+		return field{name: name, typ: cel.StringType, get: of(func(s *session.Settings) ref.Val { return text(get(s)) })}
+	}
+	list := func(name string, get func(*session.Settings) []string) field {
+		return field{name: name, typ: textList, get: of(func(s *session.Settings) ref.Val { return texts(get(s)) })}
+	}
+	return []field{
+		one("dir", func(s *session.Settings) string { return s.Dir }),
+		list("variables", func(s *session.Settings) []string { return s.Variables }),
+		list("security", func(s *session.Settings) []string { return s.Security }),
+		list("sysctls", func(s *session.Settings) []string { return s.Sysctls }),
+		list("device_rules", func(s *session.Settings) []string { return s.DeviceRules }),
+		one("cgroup_parent", func(s *session.Settings) string { return s.CgroupParent }),
+		list("joined", func(s *session.Settings) []string { return s.Joined }),
 	}
 }
 
@@ -327,7 +402,9 @@ func processFields() []field {
 		get("forked", cel.BoolType, func(p *session.Process) ref.Val { return types.Bool(p.Forked) }),
 		get("execs", cel.ListType(programType), func(p *session.Process) ref.Val {
 			e := p.Execs
-			return &list{n: len(e), at: func(i int) ref.Val { return &object{programType, &program{argv: e[i].Argv, exe: e[i].Exe}} }}
+			return &list{n: len(e), at: func(i int) ref.Val {
+				return &newProgram(program{argv: e[i].Argv, exe: e[i].Exe, joined: e[i].ArgvJoined, process: p}).self
+			}}
 		}),
 	}
 }
@@ -347,53 +424,22 @@ func orUnknown(s, path string) ref.Val {
 	return types.String(s)
 }
 
-// program is one program that ran in a session, whether or not its process went
-// on to run another.
-type program struct {
-	argv      []string
-	exe       string
-	truncated bool
-	last      *session.Process // whose last program it is; nil when it was replaced
-}
-
-// programs returns every program that processes ran.
-func programs(processes []session.Process) []*program {
-	var all []*program
-	for i := range processes {
-		p := &processes[i]
-		for j := range p.Execs {
-			all = append(all, &program{argv: arguments(p.Execs[j].Argv, p.Execs[j].ArgvJoined), exe: p.Execs[j].Exe, truncated: p.Execs[j].ArgvJoined})
-		}
-		if !p.Forked {
-			all = append(all, &program{arguments(p.Argv, p.ArgvJoined), p.Exe, p.ArgvHash != "" || p.ArgvJoined, p})
-		}
-	}
-	return all
-}
-
-func programFields() []field {
-	get := func(name string, typ *cel.Type, get func(*program) ref.Val) field {
-		return field{name: name, typ: typ, get: of(get)}
-	}
-	flag := func(name string, of func(*session.Process) bool) field {
-		return get(name, cel.BoolType, func(p *program) ref.Val {
-			if p.last == nil {
-				return unknownOf("programs." + name)
+// decisionFields are absent where no guard stood in the way.
+func decisionFields() []field {
+	said := func(name string, get func(*session.Decision) string) field {
+		return before(name, cel.StringType, func(v *view) ref.Val {
+			if v.s.Decision == nil {
+				return absent
 			}
-			return types.Bool(of(p.last))
+			return text(get(v.s.Decision))
 		})
 	}
 	return []field{
-		get("argv", textList, func(p *program) ref.Val {
-			l := list{n: len(p.argv), at: func(i int) ref.Val { return types.String(p.argv[i]) }}
-			if p.truncated {
-				l.rest = unknownOf("programs.argv")
-			}
-			return &l
-		}),
-		get("exe", cel.StringType, func(p *program) ref.Val { return orUnknown(p.exe, "programs.exe") }),
-		flag("upper_layer", func(p *session.Process) bool { return p.UpperLayer }),
-		flag("memfd", func(p *session.Process) bool { return p.Memfd }),
+		said("effect", func(d *session.Decision) string { return string(d.Effect) }),
+		said("rule", func(d *session.Decision) string { return d.Rule }),
+		said("message", func(d *session.Decision) string { return d.Message }),
+		said("approver", func(d *session.Decision) string { return d.Approver }),
+		before("stopped", cel.BoolType, func(v *view) ref.Val { return types.Bool(v.s.Decision != nil && v.s.Decision.Stopped) }),
 	}
 }
 
@@ -401,6 +447,24 @@ func unexplainedFields() []field {
 	return []field{
 		before("is", cel.BoolType, func(v *view) ref.Val { return types.Bool(v.s.Unexplained.Is) }),
 		before("reason", cel.StringType, func(v *view) ref.Val { return text(v.s.Unexplained.Reason) }),
+	}
+}
+
+func carriedFields() []field {
+	get := func(name string, typ *cel.Type, get func(*session.Carried) ref.Val) field {
+		return field{name: name, typ: typ, get: of(get)}
+	}
+	return []field{
+		get("place", cel.StringType, func(c *session.Carried) ref.Val { return types.String(c.Place) }),
+		get("container", cel.StringType, func(c *session.Carried) ref.Val { return text(c.Container) }),
+		get("name", cel.StringType, func(c *session.Carried) ref.Val { return text(c.Name) }),
+		get("argv", textList, func(c *session.Carried) ref.Val {
+			l := &list{n: len(c.Argv), at: func(i int) ref.Val { return types.String(c.Argv[i]) }}
+			if c.Place == session.PlaceVariable && l.n == 0 {
+				l.rest = unknownOf("carried.argv")
+			}
+			return l
+		}),
 	}
 }
 

@@ -43,7 +43,7 @@ func kinds() []session.Kind {
 	return []session.Kind{
 		session.KindStart, session.KindExec, session.KindAttach, session.KindHealthcheck, session.KindEnter, session.KindRuntime,
 		session.KindCopy, session.KindProbe, session.KindHook, session.KindDebug, session.KindForward, session.KindProxy,
-		session.KindChange, session.KindIdentity,
+		session.KindChange, session.KindIdentity, session.KindDoor, session.KindRequest,
 	}
 }
 
@@ -62,15 +62,17 @@ func newIndex(s *Set) *index {
 	}
 	x.all = s.pick(func(r *rule) bool { return s.possible(r, nil) })
 	for _, c := range s.channels {
-		x.channels[c] = s.where("channel", types.String(c))
+		known := apiOn(c)
+		known["channel"] = types.String(c)
+		x.channels[c] = s.where(known)
 	}
 	for _, k := range kinds() {
-		x.kinds[k] = s.where("kind", types.String(k))
+		x.kinds[k] = s.where(map[string]ref.Val{"kind": types.String(k)})
 	}
 	for _, n := range s.namespaces() {
-		x.namespaces[n] = s.where(namespacePath, types.String(n))
+		x.namespaces[n] = s.where(map[string]ref.Val{namespacePath: types.String(n)})
 	}
-	x.none = s.where(namespacePath, absent)
+	x.none = s.where(map[string]ref.Val{namespacePath: absent})
 	x.other = s.pick(func(r *rule) bool {
 		if !r.onlyCompares(namespacePath) {
 			return true
@@ -81,10 +83,12 @@ func newIndex(s *Set) *index {
 	return x
 }
 
-// where returns the rules that can hold when a field has a value.
-func (s *Set) where(path string, v ref.Val) bitset {
-	known := map[string]ref.Val{path: v}
-	return s.pick(func(r *rule) bool { return !r.reads(path) || s.possible(r, known) })
+// where returns the rules that can hold when some fields are known.
+func (s *Set) where(known map[string]ref.Val) bitset {
+	return s.pick(func(r *rule) bool {
+		asks := slices.ContainsFunc(r.uses, func(u use) bool { return known[u.path] != nil })
+		return !asks || s.possible(r, known)
+	})
 }
 
 func (s *Set) pick(ok func(*rule) bool) bitset {
@@ -101,7 +105,7 @@ func (s *Set) pick(ok func(*rule) bool) bitset {
 // are known. Of a sequence it is enough that one step can.
 func (s *Set) possible(r *rule, known map[string]ref.Val) bool {
 	return slices.ContainsFunc(r.probers, func(p prober) bool {
-		a := p.ask(known, &s.vals)
+		a := p.ask(known)
 		return a.yes || a.unknown != nil || a.err != nil
 	})
 }
@@ -135,8 +139,11 @@ func (s *Set) namespaces() []string {
 // conditions returns what the rule asks: one condition, or the steps of a
 // sequence.
 func (r *rule) conditions() []*condition {
-	if r.sequence != nil {
+	switch {
+	case r.sequence != nil:
 		return r.sequence.steps
+	case r.when == nil: // it asks nothing of sessions
+		return nil
 	}
 	return []*condition{r.when}
 }

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,8 +12,10 @@ import (
 	"cel.dev/cel-go/common/types/ref"
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -45,6 +48,9 @@ type Coverage struct {
 type Report struct {
 	Rule     Rule       `json:"rule"`
 	Channels []Coverage `json:"channels"` // those on which it can hold
+	// Reads lists the fields of a session that it asks about, below "session",
+	// those of programs and processes by their lists alone.
+	Reads []string `json:"reads,omitempty"`
 }
 
 // Lint explains for each rule on which channels it can hold, and how far it gets
@@ -53,7 +59,7 @@ func (s *Set) Lint() []Report {
 	seen, doors := observed(), guarded()
 	out := make([]Report, 0, len(s.rules))
 	for _, r := range s.rules {
-		report := Report{Rule: r.Rule}
+		report := Report{Rule: r.Rule, Reads: r.fields()}
 		for _, c := range s.channels {
 			if s.possible(r, s.knownOn(r, c)) {
 				report.Channels = append(report.Channels, r.coverage(c, seen[c], doors[c]))
@@ -67,26 +73,38 @@ func (s *Set) Lint() []Report {
 // knownOn returns what is known of every session of a channel.
 func (s *Set) knownOn(r *rule, c event.Channel) map[string]ref.Val {
 	known := absentOn(c, r.uses)
+	maps.Copy(known, apiOn(c))
 	known["channel"] = types.String(c)
 	return known
+}
+
+// fields lists the fields that a rule reads.
+func (r *rule) fields() []string {
+	var out []string
+	for _, u := range r.uses {
+		out = append(out, u.path)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 func (r *rule) coverage(c event.Channel, seen, door bool) Coverage {
 	out := Coverage{Channel: c, Unsure: r.unsure(c)}
 	late := r.afterwards()
+	says := r.Decides() != "" || r.Has(effect.Record)
 	switch {
+	case door && says && !r.windowed() && len(late) == 0:
+		out.Reach, out.Why = ReachDecides, "all that it asks for is known before the command runs"
 	case !seen:
 		out.Reach, out.Why = ReachNone, "this version sees no sessions of this channel"
 	case r.windowed():
 		out.Reach, out.Why = ReachAlerts, "it is about several sessions"
 	case len(late) > 0:
 		out.Reach, out.Why = ReachAlerts, "known only when the command has run: "+strings.Join(late, ", ")
-	case r.Decides() == "" && !r.Has(effect.Record):
+	case !says:
 		out.Reach, out.Why = ReachAlerts, "it alerts"
-	case !door:
-		out.Reach, out.Why = ReachAlerts, "no guard stands at this door"
 	default:
-		out.Reach, out.Why = ReachDecides, "all that it asks for is known before the command runs"
+		out.Reach, out.Why = ReachAlerts, "no guard stands at this door"
 	}
 	return out
 }
@@ -94,10 +112,10 @@ func (r *rule) coverage(c event.Channel, seen, door bool) Coverage {
 // afterwards lists the fields that the rule reads and no request has.
 func (r *rule) afterwards() []string {
 	var out []string
-	for _, f := range sessionFields() {
+	for _, f := range ranFields() {
 		for _, u := range r.uses {
 			top, _, _ := strings.Cut(u.path, ".")
-			if f.after && top == f.name && !u.test && !slices.Contains(out, "session."+top) {
+			if top == f.name && !u.test && !slices.Contains(out, "session."+top) {
 				out = append(out, "session."+top)
 			}
 		}
@@ -136,11 +154,18 @@ func enums(channels []event.Channel) map[string][]string {
 		return out
 	}
 	all := map[string][]string{
-		"state":             text(session.StateRunning, session.StateEnded, session.StateFailed, session.StateUnknown),
+		"state":             text(session.StateRunning, session.StateEnded, session.StateFailed, session.StateWaiting, session.StateUnknown),
 		"attribution.level": text(session.LevelExact, session.LevelStrong, session.LevelSet, session.LevelNone),
 		"actor.kind":        text(session.ActorUnix, session.ActorKubernetes, session.ActorTLS, session.ActorNone),
 		"direction":         {"in", "out"},
 		"argv_source":       {"request", "inspect", "process", "event", "log"},
+	}
+	for _, r := range attack.AllAPIRequests() {
+		for path, v := range map[string]string{"api.group": r.Group, "api.resource": r.Resource, "api.subresource": r.Subresource} {
+			if v != "" && !slices.Contains(all[path], v) {
+				all[path] = append(all[path], v)
+			}
+		}
 	}
 	for _, k := range kinds() {
 		all["kind"] = append(all["kind"], string(k))
@@ -156,6 +181,9 @@ func enums(channels []event.Channel) map[string][]string {
 func (l *loader) impossible() error {
 	values := enums(l.set.channels)
 	for place, d := range l.rules {
+		if d.rule.Blind != nil {
+			continue
+		}
 		for i, c := range d.rule.conditions() {
 			l.enumerated(d, conditionNode(d, i), c, values)
 		}
@@ -196,7 +224,7 @@ func (l *loader) enumerated(d draft, n *yaml.Node, c *condition, values map[stri
 				if s := string(text.AsLiteral().(types.String)); !slices.Contains(known, s) {
 					at := c.ast.SourceInfo().GetStartLocation(text.ID())
 					line, column := d.r.place(n, at.Line(), at.Column())
-					d.r.at(line, column, didYouMean(s, known), "%s.%s is never %q", root, path, s)
+					d.r.at(line, column, nearest.Suggestion(s, known), "%s.%s is never %q", root, path, s)
 				}
 			}
 		}

@@ -14,7 +14,10 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
 // Version is the version of the format of files of rules.
@@ -51,6 +54,9 @@ func (l *loader) load(files []File) (*Set, error) {
 		l.files = append(l.files, f.Name)
 		l.file(f)
 	}
+	if l.def == "" && !l.own && l.theirs {
+		l.def = effect.Allow // Sigma rules decide nothing
+	}
 	if l.def == "" && !l.broken {
 		l.errs = append(l.errs, &Error{
 			File: nameOf(files), Message: "no file says what holds when no rule decides",
@@ -84,6 +90,8 @@ type loader struct {
 	errs  Errors
 	// broken says that a file could not be read at all.
 	broken   bool
+	own      bool // there is a document of the language's own
+	theirs   bool // there is a Sigma rule
 	def      effect.Effect
 	defAt    string
 	names    map[string]string // of lists and values, with where they are set
@@ -95,6 +103,7 @@ type loader struct {
 	overrides *tunables
 	env       *cel.Env
 	types     *provider
+	planner   *planner
 	set       *Set
 }
 
@@ -108,11 +117,24 @@ type draft struct {
 
 func (l *loader) file(f File) {
 	before := len(l.errs)
-	r, top := open(f.Name, f.Data, &l.errs)
-	if top == nil {
+	r, docs := open(f.Name, f.Data, &l.errs)
+	if docs == nil {
 		l.broken = l.broken || len(l.errs) > before
 		return
 	}
+	for _, top := range docs {
+		if sigma.Is(top) {
+			l.theirs = true
+			l.sigma(r, top)
+		} else {
+			l.document(r, top)
+		}
+	}
+}
+
+// document reads a document of the language's own.
+func (l *loader) document(r *reader, top *yaml.Node) {
+	l.own = true
 	keys := r.mapping(top, "version", "default", "lists", "values", "rules", "suppressions")
 	switch v := keys["version"]; {
 	case v == nil:
@@ -188,7 +210,7 @@ func isName(s string) bool {
 }
 
 var ruleKeys = []string{
-	"id", "title", "when", "effect", "severity", "attack", "cis", "message", "remedy", "unknown", "settle", "count", "sequence", "suppressions",
+	"id", "title", "when", "effect", "severity", "attack", "cis", "message", "remedy", "unknown", "settle", "count", "sequence", "blind", "suppressions",
 }
 
 // draft reads everything of a rule that needs no other file.
@@ -208,15 +230,9 @@ func (l *loader) draft(r *reader, n *yaml.Node) {
 	}
 	r.rule = x.ID
 	defer func() { r.rule = "" }()
-	if other := l.ids[x.ID]; other != nil {
-		r.errorf(keys["id"], "", "there is another rule of this id in %s:%d", other.File, other.Line)
+	if !l.enter(r, keys["id"], x) {
 		return
 	}
-	if len(l.ids) >= rulesMax {
-		r.errorf(n, "", "more than %d rules", rulesMax)
-		return
-	}
-	l.ids[x.ID] = x
 	x.Title, x.Remedy = r.text(keys["title"]), r.text(keys["remedy"])
 	if x.Title == "" {
 		x.Title = x.ID
@@ -224,7 +240,7 @@ func (l *loader) draft(r *reader, n *yaml.Node) {
 	x.Effects = effects(r, n, keys["effect"])
 	x.Severity = severity(r, n, keys["severity"], x)
 	x.Attack, x.CIS = techniques(r, keys["attack"]), r.texts(keys["cis"])
-	x.Message, x.message = message(r, keys["message"])
+	x.Message, x.message = message(r, keys["message"], keys["blind"] != nil)
 	x.Unknown = unknownChoice(r, keys["unknown"], x)
 	x.Settle = r.duration(keys["settle"], settleMax)
 	for _, s := range r.items(keys["suppressions"]) {
@@ -234,13 +250,27 @@ func (l *loader) draft(r *reader, n *yaml.Node) {
 	l.rules = append(l.rules, draft{&copied, n, keys, x})
 }
 
+// enter gives a rule its place among the others.
+func (l *loader) enter(r *reader, id *yaml.Node, x *rule) bool {
+	if other := l.ids[x.ID]; other != nil {
+		r.errorf(id, "", "there is another rule of this id in %s:%d", other.File, other.Line)
+		return false
+	}
+	if len(l.ids) >= rulesMax {
+		r.errorf(id, "", "more than %d rules", rulesMax)
+		return false
+	}
+	l.ids[x.ID] = x
+	return true
+}
+
 func effects(r *reader, rule, n *yaml.Node) []effect.Effect {
 	var out []effect.Effect
 	decides := 0
 	for _, s := range r.texts(n) {
 		e, err := effect.Parse(s)
 		if err != nil {
-			r.errorf(n, didYouMean(s, []string{"allow", "deny", "approve", "record", "alert"}), "unknown effect %q", s)
+			r.errorf(n, nearest.Suggestion(s, []string{"allow", "deny", "approve", "record", "alert"}), "unknown effect %q", s)
 			continue
 		}
 		if e.Decides() {
@@ -266,7 +296,7 @@ func severity(r *reader, in, n *yaml.Node, x *rule) finding.Severity {
 	}
 	s, err := finding.ParseSeverity(n.Value)
 	if err != nil {
-		r.errorf(n, didYouMean(n.Value, []string{"info", "low", "medium", "high", "critical"}), "%v", err)
+		r.errorf(n, nearest.Suggestion(n.Value, []string{"info", "low", "medium", "high", "critical"}), "%v", err)
 	}
 	return s
 }
@@ -280,7 +310,7 @@ func techniques(r *reader, n *yaml.Node) []attack.Technique {
 			for _, k := range attack.Techniques() {
 				known = append(known, string(k))
 			}
-			r.errorf(n, didYouMean(s, known), "no technique %q in the vocabulary", s)
+			r.errorf(n, nearest.Suggestion(s, known), "no technique %q in the vocabulary", s)
 			continue
 		}
 		out = append(out, t)
@@ -288,15 +318,18 @@ func techniques(r *reader, n *yaml.Node) []attack.Technique {
 	return out
 }
 
-func message(r *reader, n *yaml.Node) (string, *template.Template) {
+func message(r *reader, n *yaml.Node, blind bool) (string, *template.Template) {
 	text := r.text(n)
 	if text == "" {
 		return "", nil
 	}
-	t, err := newMessage(text)
+	about, fields := subject(&rule{}, sample()), "fields are those of Subject: .Rule, .Session, .Request, .Actor, .Target, .Command"
+	if blind {
+		about, fields = Subject{Witness: "audit"}, "of a witness there are .Rule, .Witness, .Node, .Since, .Reason"
+	}
+	t, err := newMessage(text, about)
 	if err != nil {
-		r.errorf(n, "fields are those of Subject: .Rule, .Session, .Request, .Actor, .Target, .Command", "%s",
-			strings.TrimPrefix(err.Error(), "template: "))
+		r.errorf(n, fields, "%s", strings.TrimPrefix(err.Error(), "template: "))
 		return text, nil
 	}
 	return text, t
@@ -360,15 +393,19 @@ func (l *loader) compile() error {
 	if l.env, l.types, err = environment(&l.tunables); err != nil {
 		return err
 	}
-	l.set = &Set{def: l.def, channels: channels(), vals: tunableVals{&object{listsType, nil}, &object{valuesType, nil}}}
+	if l.planner, err = newPlanner(l.env, l.types, &l.tunables); err != nil {
+		return err
+	}
+	l.set = &Set{def: l.def, channels: channels()}
 	for _, d := range l.rules {
 		l.conditions(d)
 		l.set.rules = append(l.set.rules, d.rule)
 	}
+	l.set.slots = l.planner.slots
 	for i, x := range l.suppress {
 		target := l.ids[x.Rule]
 		if target == nil {
-			l.places[i].at(x.Line, x.column, didYouMean(x.Rule, slices.Collect(maps.Keys(l.ids))), "a suppression for rule %q, which there is not", x.Rule)
+			l.places[i].at(x.Line, x.column, nearest.Suggestion(x.Rule, slices.Collect(maps.Keys(l.ids))), "a suppression for rule %q, which there is not", x.Rule)
 			continue
 		}
 		target.suppressions = append(target.suppressions, &x)
@@ -379,6 +416,9 @@ func (l *loader) compile() error {
 		return l.errs
 	}
 	l.set.index = newIndex(l.set)
+	for i, r := range l.set.rules {
+		r.onUnknown, r.onExec = l.set.index.channels[event.ChannelUnknown].has(i), l.set.index.channels[event.ChannelDockerExec].has(i)
+	}
 	return l.impossible()
 }
 

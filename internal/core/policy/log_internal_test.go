@@ -21,7 +21,8 @@ func TestWhatALogDoesNotSayIsUnknown(t *testing.T) {
 			ID: event.LoggedProcess(7, at), PID: 7, Argv: []string{"sh -c id"}, ArgvJoined: true, NoUID: true, NoGID: true,
 		}},
 	}
-	v := newView(s, false, types.NullValue, types.NullValue)
+	v := &view{}
+	v.begin(s, &s.Actor, false)
 	if argv, rest := v.argv(); argv != nil || rest == nil {
 		t.Errorf("argv is %q, %v", argv, rest)
 	}

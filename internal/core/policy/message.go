@@ -23,6 +23,10 @@ type Subject struct {
 	Actor   string           // who asked, in few words
 	Target  string           // where: namespace/pod/container, or the container's name
 	Command string           // arguments, with blanks between
+
+	// Of a rule about witnesses, which has none of the above but Rule: which one,
+	// of which node, since when it does not see, and why.
+	Witness, Node, Since, Reason string
 }
 
 func subject(r *rule, s *session.Session) Subject {
@@ -72,13 +76,13 @@ func targetText(t session.Target) string {
 	return name
 }
 
-// newMessage parses a template and tries it on a session that has everything.
-func newMessage(text string) (*template.Template, error) {
+// newMessage parses a template and tries it on a subject that has everything.
+func newMessage(text string, about Subject) (*template.Template, error) {
 	t, err := template.New("message").Option("missingkey=zero").Parse(text)
 	if err != nil {
 		return nil, err
 	}
-	_, err = render(t, subject(&rule{}, sample()))
+	_, err = render(t, about)
 	return t, err
 }
 

@@ -35,8 +35,8 @@ func newProber(env *cel.Env, checked *cel.Ast) (prober, error) {
 
 // ask returns what the condition says when the fields in known are as given,
 // absent among them, and all others unknown.
-func (p prober) ask(known map[string]ref.Val, t *tunableVals) answer {
-	out, _, err := p.program.Eval(&probing{probe{known: known}, t})
+func (p prober) ask(known map[string]ref.Val) answer {
+	out, _, err := p.program.Eval(&probing{probe{known: known}})
 	switch out := out.(type) {
 	case types.Bool:
 		return answer{yes: bool(out)}
@@ -48,26 +48,16 @@ func (p prober) ask(known map[string]ref.Val, t *tunableVals) answer {
 	return answer{err: err}
 }
 
-// tunableVals holds the variables "lists" and "values".
-type tunableVals struct{ lists, values ref.Val }
-
 // probing is the activation of a prober.
-type probing struct {
-	root probe
-	t    *tunableVals
-}
+type probing struct{ root probe }
 
 // ResolveName implements cel.Activation.
 func (p *probing) ResolveName(name string) (any, bool) {
 	switch name {
 	case "session", "request":
 		return &object{sessionType, &p.root}, true
-	case "lists":
-		return p.t.lists, true
-	case "values":
-		return p.t.values, true
 	}
-	return nil, false
+	return tunable(name)
 }
 
 // Parent implements cel.Activation.
@@ -82,11 +72,14 @@ type probe struct {
 // field returns the value of a field of a probe.
 func (p *probe) field(f field) ref.Val {
 	path := p.path + f.name
-	if v, ok := p.known[path]; ok {
+	switch v, ok := p.known[path]; {
+	case v == absent:
+		return noneOf(f.typ)
+	case ok:
 		return v
 	}
 	switch f.typ {
-	case attributionType, actorType, targetType, unexplainedType:
+	case attributionType, actorType, targetType, hostAccessType, settingsType, unexplainedType, decisionType, apiType:
 		return &object{f.typ, &probe{path: path + ".", known: p.known}}
 	}
 	return unknownOf(path)

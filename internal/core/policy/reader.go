@@ -11,6 +11,9 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
 // fileMax bounds a file of rules or tests.
@@ -36,8 +39,9 @@ func (r *reader) at(line, column int, suggestion, format string, args ...any) {
 	})
 }
 
-// open returns the top mapping of a file, nil when there is none to read.
-func open(file string, data []byte, errs *Errors) (*reader, *yaml.Node) {
+// open returns the documents of a file, nil when there are none to read. Several
+// are read when one of them is a Sigma rule, which come like that.
+func open(file string, data []byte, errs *Errors) (*reader, []*yaml.Node) {
 	r := &reader{file: file, errs: errs}
 	if len(data) > fileMax {
 		r.at(0, 0, "split it", "more than %d bytes", fileMax)
@@ -48,34 +52,59 @@ func open(file string, data []byte, errs *Errors) (*reader, *yaml.Node) {
 		return r, nil
 	}
 	r.lines = strings.Split(string(data), "\n")
-	doc, err := document(r.lines, data)
+	docs, err := documents(r.lines, data)
 	if err != nil {
 		r.unreadable(err)
 		return r, nil
 	}
-	if doc == nil {
-		return r, nil
+	for _, doc := range docs {
+		if bad := alias(doc, 0); bad != nil {
+			r.errorf(bad, "write it out", "aliases, merge keys and deep nesting are not read")
+			return r, nil
+		}
 	}
-	if bad := alias(doc, 0); bad != nil {
-		r.errorf(bad, "write it out", "aliases, merge keys and deep nesting are not read")
-		return r, nil
-	}
-	return r, doc.Content[0]
+	return r, docs
 }
 
-// document parses the one document of a file; nil when there are only comments.
-func document(lines []string, data []byte) (*yaml.Node, error) {
+// openOne is open for a file that is one document.
+func openOne(file string, data []byte, errs *Errors) (*reader, *yaml.Node) {
+	r, docs := open(file, data, errs)
+	switch {
+	case len(docs) == 0:
+		return r, nil
+	case len(docs) > 1:
+		r.errorf(docs[1], "", "want one document")
+		return r, nil
+	}
+	return r, docs[0]
+}
+
+// documents parses a file; none when there are only comments.
+func documents(lines []string, data []byte) ([]*yaml.Node, error) {
 	if !slices.ContainsFunc(lines, func(s string) bool { s = strings.TrimSpace(s); return s != "" && s[0] != '#' }) {
 		return nil, nil
 	}
-	var doc yaml.Node
-	if err := yaml.Load(data, &doc); err != nil {
+	var docs []yaml.Node
+	if err := yaml.Load(data, &docs, yaml.WithAllDocuments()); err != nil {
 		return nil, err
 	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return nil, errors.New("want keys with values")
+	var out []*yaml.Node
+	several := false
+	for i := range docs {
+		if docs[i].Kind != yaml.DocumentNode || len(docs[i].Content) != 1 {
+			return nil, errors.New("want keys with values")
+		}
+		top := docs[i].Content[0]
+		if len(docs) > 1 && top.Kind == yaml.ScalarNode && top.ShortTag() == "!!null" {
+			continue // after the last ---
+		}
+		several = several || sigma.Is(top)
+		out = append(out, top)
 	}
-	return &doc, nil
+	if len(out) > 1 && !several {
+		return nil, errors.New("expected single document, found multiple")
+	}
+	return out, nil
 }
 
 // yamlPlace finds where in the text a YAML error says that it is.
@@ -88,8 +117,8 @@ func (r *reader) unreadable(err error) {
 		r.at(line, column, "", "not YAML: %s", m[3])
 		return
 	}
-	_, text, found := strings.Cut(err.Error(), "yaml: ")
-	if i := strings.LastIndex(text, "yaml: "); found && i >= 0 {
+	text := err.Error()
+	if i := strings.LastIndex(text, "yaml: "); i >= 0 {
 		text = text[i+len("yaml: "):]
 	}
 	r.at(0, 0, "", "not one YAML document: %s", strings.TrimSpace(text))
@@ -126,7 +155,7 @@ func (r *reader) mapping(n *yaml.Node, known ...string) map[string]*yaml.Node {
 		k, v := n.Content[i], n.Content[i+1]
 		switch {
 		case len(known) > 0 && !slices.Contains(known, k.Value):
-			r.errorf(k, didYouMean(k.Value, known), "unknown key %q", k.Value)
+			r.errorf(k, nearest.Suggestion(k.Value, known), "unknown key %q", k.Value)
 		case out[k.Value] != nil:
 			r.errorf(k, "", "%q is already set in line %d", k.Value, out[k.Value].Line)
 		default:

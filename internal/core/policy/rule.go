@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
 // Rule is what is written about a rule, apart from what it asks.
@@ -25,9 +26,14 @@ type Rule struct {
 	Remedy   string             `json:"remedy,omitempty"`
 	// Unknown says what the rule does when its condition cannot be told.
 	Unknown Unknown `json:"unknown"`
+	// Sigma is what stands in the Sigma rule that this one was made of; nil for
+	// one of the language's own.
+	Sigma *sigma.Source `json:"sigma,omitempty"`
 	// Settle is how old a session must be, by the data's own time, before the
 	// rule is asked about it; one that has ended is asked about at once.
 	Settle time.Duration `json:"settle,omitempty"`
+	// Blind is what a rule about witnesses asks; it asks nothing of sessions.
+	Blind *Blind `json:"blind,omitempty"`
 }
 
 // Decides returns which of allow, deny and approve the rule says, "" for none.
@@ -63,7 +69,7 @@ const (
 type rule struct {
 	Rule
 	when         *condition // of a sequence: nil
-	residual     *residual  // of when; nil when the index saves nothing
+	compares     bool       // it does nothing with namespaces but to compare them with texts
 	count        *count
 	sequence     *sequence
 	message      *template.Template
@@ -71,6 +77,8 @@ type rule struct {
 	uses         []use
 	at           position
 	probers      []prober
+	// Whether it can hold for sessions of these two channels; see names.
+	onUnknown, onExec bool
 }
 
 // position is where a rule stands in its file.

@@ -1,10 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"math/bits"
 	"time"
-
-	"cel.dev/cel-go/interpreter"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -17,10 +16,10 @@ import (
 type Set struct {
 	rules        []*rule
 	def          effect.Effect
-	vals         tunableVals
 	suppressions []Suppression
 	index        *index
 	channels     []event.Channel // that there are
+	slots        int             // of parts that conditions share
 }
 
 // Rules returns the rules in the order in which they are asked.
@@ -43,7 +42,10 @@ type Decision struct {
 	// Effect is allow, deny or approve.
 	Effect effect.Effect `json:"effect"`
 	// Rule is the rule that decided; absent when it was the default.
-	Rule     string           `json:"rule,omitempty"`
+	Rule string `json:"rule,omitempty"`
+	// Named says that the rule that decided asks for the channel: of a session
+	// that came in by another one it cannot hold.
+	Named    bool             `json:"named,omitempty"`
 	Severity finding.Severity `json:"severity"`
 	// Message is for whoever asked.
 	Message string `json:"message,omitempty"`
@@ -52,6 +54,19 @@ type Decision struct {
 	// Matches lists every rule that was taken to hold, in order: of those that
 	// decide, only the first.
 	Matches []Match `json:"matches,omitempty"`
+}
+
+// Verdict is what a guard makes of a decision.
+type Verdict struct {
+	// Decision is what the rules say; its message is for whoever asked.
+	Decision
+	// Stopped says that the request is not carried out. One that is not allowed, has
+	// no approver and is not stopped is only observed.
+	Stopped bool
+	// Approver is the second person who said yes, or no.
+	Approver string
+	// Elsewhere says that it was let through before, at another door.
+	Elsewhere bool
 }
 
 // Match is a rule that was taken to hold.
@@ -92,11 +107,21 @@ func (s *Set) decide(about *session.Session, before bool) Decision {
 		if does != "" && !decided {
 			decided = true
 			d.Effect, d.Rule, d.Severity, d.Message = does, r.ID, r.Severity, r.say(about)
+			d.Named = r.names(about.Channel)
 		}
 		d.Record = d.Record || r.Has(effect.Record)
 		d.Matches = append(d.Matches, match(r, got))
 	})
 	return d
+}
+
+// names reports whether a rule asks for a channel: it cannot hold for a session
+// of another that has nothing in common with it.
+func (r *rule) names(c event.Channel) bool {
+	if c == event.ChannelUnknown {
+		return !r.onExec
+	}
+	return !r.onUnknown
 }
 
 func match(r *rule, got answer) Match {
@@ -105,7 +130,7 @@ func match(r *rule, got answer) Match {
 		m.Error = got.err.Error()
 	}
 	if got.unknown != nil {
-		m.Unknown = unknownPaths(got.unknown)
+		m.Unknown = unknownPaths(got)
 	}
 	return m
 }
@@ -122,28 +147,42 @@ func (r *rule) say(s *session.Session) string {
 	return text
 }
 
-// asking is one session that is being asked about. View and frame are made when
-// the first rule asks: of most sessions none does.
+// asking is one session that is being asked about. What is needed for it is made
+// when the first rule asks: of most sessions none does.
 type asking struct {
 	set    *Set
 	about  *session.Session
 	before bool
-	view   *view
-	frame  *interpreter.ExecutionFrame
+	spare  *scope // to be used again; may be nil
+	scope  *scope
+	others []*scope // for each candidate for the actor
 	found  found
 }
 
 func (a *asking) open() {
-	if a.view == nil {
-		a.view = newView(a.about, a.before, a.set.vals.lists, a.set.vals.values)
+	if a.scope == nil {
+		a.scope = cmp.Or(a.spare, &scope{})
+		a.scope.begin(a.set, a.about, &a.about.Actor, a.before)
 		a.found = a.set.index.found(a.about)
-		a.frame, _ = interpreter.NewExecutionFrame(a.view) // fails only for what is no activation
 	}
 }
 
+// candidate returns the session as it is when one of several people is the actor.
+func (a *asking) candidate(i int) *scope {
+	if a.others == nil {
+		a.others = make([]*scope, len(a.about.Attribution.Candidates))
+	}
+	if a.others[i] == nil {
+		a.others[i] = &scope{}
+		a.others[i].begin(a.set, a.about, &a.about.Attribution.Candidates[i], a.before)
+	}
+	return a.others[i]
+}
+
 func (a *asking) close() {
-	if a.frame != nil {
-		a.frame.Close()
+	a.scope.close()
+	for _, s := range a.others {
+		s.close()
 	}
 }
 

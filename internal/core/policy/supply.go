@@ -17,10 +17,10 @@ var never = map[string][]string{
 		"target.namespace", "target.pod", "target.pod_uid", "target.workload", "audit_id",
 		"actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy",
 	},
-	"RT": {"audit_id", "actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy"},
+	"RT": {"audit_id", "actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy", "settings"},
 	"HO": {
 		"audit_id", "exec_id", "actor.kubernetes_uid", "actor.groups", "actor.extra", "actor.impersonator", "actor.deputy",
-		"path", "direction",
+		"path", "direction", "settings",
 	},
 	"K8": {"actor.uid", "actor.login_uid", "actor.login_user", "actor.pid", "actor.exe", "actor.argv", "user", "privileged"},
 }
@@ -28,7 +28,10 @@ var never = map[string][]string{
 // withPath lists the channels of which sessions have a path; what is copied has
 // a direction, too.
 var (
-	withPath      = []event.Channel{"DK-ARCHIVE", "K8-CP", "K8-PPROXY", "K8-SPROXY", "K8-NPROXY-EXEC", "K8-NPROXY-RUN"}
+	withPath = []event.Channel{
+		"DK-ARCHIVE", "DK-COMMIT", "DK-IMAGE", "DK-BUILD", "DK-SWARM", "DK-PLUGIN", "DK-CKPT", "DK-UPDATE", "DK-KILL", "DK-PAUSE",
+		"DK-RENAME", "DK-TOP", "DK-VOL", "DK-API", "DK-READ", "K8-CP", "K8-PPROXY", "K8-SPROXY", "K8-NPROXY-EXEC", "K8-NPROXY-RUN",
+	}
 	withDirection = []event.Channel{"DK-ARCHIVE", "K8-CP"}
 )
 
@@ -42,6 +45,9 @@ func supplies(c event.Channel, path string) bool {
 		return slices.Contains(withPath, c)
 	case "direction":
 		return slices.Contains(withDirection, c)
+	}
+	if path == "verb" || strings.HasPrefix(path, "api.") {
+		return attack.MayBeAPIRequest(c)
 	}
 	return !slices.ContainsFunc(never[family(c)], func(n string) bool { return path == n || strings.HasPrefix(path, n+".") })
 }
@@ -61,11 +67,9 @@ func absentOn(c event.Channel, uses []use) map[string]ref.Val {
 	return out
 }
 
-// valueWhenAbsent has the fields that are empty rather than absent: lists and
-// flags.
-var valueWhenAbsent = map[string]ref.Val{
-	"actor.groups": &list{}, "actor.argv": &list{}, "actor.deputy": no, "privileged": no,
-}
+// valueWhenAbsent has the fields that have a value all the same, which has() says
+// of them, too: flags.
+var valueWhenAbsent = map[string]ref.Val{"actor.deputy": no, "privileged": no}
 
 // observed returns the channels that this version sees, by their own id.
 func observed() map[event.Channel]bool {

@@ -13,7 +13,9 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -27,6 +29,8 @@ type Result struct {
 	Line int      `json:"line"`
 	Name string   `json:"name"`
 	Rule []string `json:"rules"` // that took part
+	// Found lists the rules that found something, or decided, in order.
+	Found []string `json:"found,omitempty"`
 	// Wrong says what is not as expected; empty when the test passed.
 	Wrong []string `json:"wrong,omitempty"`
 }
@@ -35,13 +39,14 @@ type Result struct {
 // sessions in a file that a test names, by its path beside the test's. The error
 // is Errors when a file of either kind cannot be used; then nothing was run.
 func RunTests(rules, tests []File, read func(name string) ([]session.Session, error)) ([]Result, error) {
-	if _, err := Load(rules); err != nil {
+	set, err := Load(rules)
+	if err != nil {
 		return nil, err
 	}
 	var errs Errors
 	var all []ruleTest
 	for _, f := range tests {
-		all = append(all, parseTests(f, rules, read, &errs)...)
+		all = append(all, parseTests(f, rules, set, read, &errs)...)
 	}
 	if len(errs) > 0 {
 		return nil, errs
@@ -59,6 +64,9 @@ type ruleTest struct {
 	set      *Set
 	request  bool
 	sessions []session.Session
+	// observations are heard before the sessions; only rules about witnesses ask
+	// about them.
+	observations []event.Observation
 	// What is expected; nil or "" when the test does not say.
 	decision effect.Effect
 	by       *string
@@ -67,8 +75,10 @@ type ruleTest struct {
 	findings *[]string
 }
 
-func parseTests(f File, rules []File, read func(string) ([]session.Session, error), errs *Errors) []ruleTest {
-	r, top := open(f.Name, f.Data, errs)
+// parseTests reads a file of tests of rules, of which set is what they come to with
+// their own lists and values.
+func parseTests(f File, rules []File, set *Set, read func(string) ([]session.Session, error), errs *Errors) []ruleTest {
+	r, top := openOne(f.Name, f.Data, errs)
 	if top == nil {
 		return nil
 	}
@@ -76,8 +86,10 @@ func parseTests(f File, rules []File, read func(string) ([]session.Session, erro
 	if v := keys["version"]; v == nil || v.Value != fmt.Sprint(Version) {
 		r.errorf(top, fmt.Sprintf("begin the file with `version: %d`", Version), "no version, or one that this sallyport does not read")
 	}
-	set := testSet(r, keys, rules)
-	if set == nil {
+	if keys["lists"] != nil || keys["values"] != nil {
+		set = retuned(r, keys, rules)
+	}
+	if set = chosen(r, keys, set); set == nil {
 		return nil
 	}
 	var out []ruleTest
@@ -97,9 +109,9 @@ func (s *Set) ids() []string {
 	return out
 }
 
-// testSet returns the rules that the tests of a file are about: those it names,
-// else those of the file beside it; with the lists and values that it sets.
-func testSet(r *reader, keys map[string]*yaml.Node, rules []File) *Set {
+// retuned returns the rules with the lists and values that a file of tests sets; nil
+// when they do not go with those.
+func retuned(r *reader, keys map[string]*yaml.Node, rules []File) *Set {
 	l := newLoader()
 	l.overrides = &tunables{lists: map[string][]string{}, values: map[string]any{}}
 	for name, v := range r.mapping(keys["lists"]) {
@@ -111,23 +123,31 @@ func testSet(r *reader, keys map[string]*yaml.Node, rules []File) *Set {
 	set, err := l.load(rules)
 	if err != nil {
 		r.at(1, 1, "", "with the lists and values of this file: %v", err)
+	}
+	return set
+}
+
+// chosen returns the rules of a set that the tests of a file are about: those it
+// names, else those of the file beside it. Nil when there are none.
+func chosen(r *reader, keys map[string]*yaml.Node, set *Set) *Set {
+	if set == nil {
 		return nil
 	}
 	wanted := r.texts(keys["rules"])
 	for _, id := range wanted {
 		if !slices.Contains(set.ids(), id) {
-			r.errorf(keys["rules"], didYouMean(id, set.ids()), "no rule %q", id)
+			r.errorf(keys["rules"], nearest.Suggestion(id, set.ids()), "no rule %q", id)
 		}
 	}
-	beside := strings.TrimSuffix(path.Base(r.file), TestSuffix) + ".yaml"
+	beside := strings.TrimSuffix(path.Base(r.file), TestSuffix)
 	set = set.only(func(x *rule) bool {
 		if wanted != nil {
 			return slices.Contains(wanted, x.ID)
 		}
-		return path.Base(x.File) == beside && path.Dir(x.File) == path.Dir(r.file)
+		return path.Dir(x.File) == path.Dir(r.file) && (path.Base(x.File) == beside+".yaml" || path.Base(x.File) == beside+".yml")
 	})
 	if len(set.rules) == 0 {
-		r.at(1, 1, "name the rules under `rules:`", "no rules in %s", beside)
+		r.at(1, 1, "name the rules under `rules:`", "no rules in %s.yaml", beside)
 		return nil
 	}
 	return set
@@ -142,7 +162,7 @@ func (s *Set) only(keep func(*rule) bool) *Set {
 }
 
 func (t *ruleTest) parse(r *reader, n *yaml.Node, read func(string) ([]session.Session, error)) {
-	keys := r.mapping(n, "name", "session", "sessions", "sessions_from", "request", "decision", "rule", "record", "message", "findings")
+	keys := r.mapping(n, "name", "session", "sessions", "sessions_from", "observations", "request", "decision", "rule", "record", "message", "findings")
 	t.Name = r.text(keys["name"])
 	if t.Name == "" {
 		r.errorf(n, "", "a test without name")
@@ -166,8 +186,11 @@ func (t *ruleTest) parse(r *reader, n *yaml.Node, read func(string) ([]session.S
 		}
 		t.sessions = append(t.sessions, kept...)
 	}
-	if len(t.sessions) == 0 {
-		r.errorf(n, "session:, sessions:, request: or sessions_from:", "a test without sessions")
+	for _, o := range r.items(keys["observations"]) {
+		t.observations = append(t.observations, r.observation(o))
+	}
+	if len(t.sessions)+len(t.observations) == 0 {
+		r.errorf(n, "session:, sessions:, request:, sessions_from: or observations:", "a test without sessions")
 	}
 	t.expect(r, n, keys)
 }
@@ -184,7 +207,7 @@ func (t *ruleTest) expect(r *reader, n *yaml.Node, keys map[string]*yaml.Node) {
 		id := v.Value // "" means the default
 		t.by = &id
 		if id != "" && !slices.Contains(t.set.ids(), id) {
-			r.errorf(v, didYouMean(id, t.set.ids()), "no rule %q takes part", id)
+			r.errorf(v, nearest.Suggestion(id, t.set.ids()), "no rule %q takes part", id)
 		}
 	}
 	if v := keys["record"]; v != nil {
@@ -197,7 +220,7 @@ func (t *ruleTest) expect(r *reader, n *yaml.Node, keys map[string]*yaml.Node) {
 		for _, id := range r.texts(v) {
 			ids = append(ids, id)
 			if !slices.Contains(t.set.ids(), id) {
-				r.errorf(v, didYouMean(id, t.set.ids()), "no rule %q takes part", id)
+				r.errorf(v, nearest.Suggestion(id, t.set.ids()), "no rule %q takes part", id)
 			}
 		}
 		t.findings = &ids
@@ -215,6 +238,9 @@ func (t *ruleTest) run() Result {
 	e := NewEngine(t.set)
 	var found []finding.Finding
 	var d Decision
+	for _, o := range t.observations {
+		found = append(found, e.Hear(o)...)
+	}
 	for _, s := range t.sessions {
 		if t.request {
 			d = t.set.Decide(&s)
@@ -224,6 +250,10 @@ func (t *ruleTest) run() Result {
 		found = append(found, e.Observe(s)...)
 	}
 	found = append(found, e.Flush()...)
+	t.Found = slices.Compact(idsOf(found))
+	if d.Rule != "" && !slices.Contains(t.Found, d.Rule) {
+		t.Found = append(t.Found, d.Rule)
+	}
 	wrong := func(what string, got, want any) {
 		if !reflect.DeepEqual(got, want) {
 			t.Wrong = append(t.Wrong, fmt.Sprintf("%s: got %v, want %v", what, got, want))
@@ -297,7 +327,7 @@ func (r *reader) session(n *yaml.Node, i int) session.Session {
 	known := enums(channels())
 	for _, c := range []struct{ name, value string }{{"kind", string(s.Kind)}, {"channel", string(s.Channel)}} {
 		if !slices.Contains(known[c.name], c.value) {
-			r.errorf(n, didYouMean(c.value, known[c.name]), "%s %q", c.name, c.value)
+			r.errorf(n, nearest.Suggestion(c.value, known[c.name]), "%s %q", c.name, c.value)
 		}
 	}
 	return s
@@ -349,7 +379,7 @@ func (r *reader) fields(n *yaml.Node, t reflect.Type) {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			k := n.Content[i].Value
 			if _, ok := known[k]; !ok {
-				r.errorf(n.Content[i], didYouMean(k, slices.Collect(maps.Keys(known))), "unknown field %q", k)
+				r.errorf(n.Content[i], nearest.Suggestion(k, slices.Collect(maps.Keys(known))), "unknown field %q", k)
 				continue
 			}
 			r.fields(n.Content[i+1], known[k])

@@ -15,6 +15,23 @@ type tunables struct {
 	values map[string]any // int64, string, bool or time.Duration
 }
 
+// The values of those variables, whose fields have the values of their own.
+var (
+	listsVal  = &object{listsType, nil}
+	valuesVal = &object{valuesType, nil}
+)
+
+// tunable returns the value of a variable of tunables.
+func tunable(name string) (any, bool) {
+	switch name {
+	case "lists":
+		return listsVal, true
+	case "values":
+		return valuesVal, true
+	}
+	return nil, false
+}
+
 func (t *tunables) listFields() []field {
 	var out []field
 	for name, all := range t.lists {

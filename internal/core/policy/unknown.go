@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"hash/fnv"
 	"slices"
 	"strings"
@@ -9,14 +10,24 @@ import (
 )
 
 // unknowns holds, by path below "session", the value that says that nobody
-// knows a field, for the fields that often are: making one takes time.
+// knows a field, for all that can be unknown: lint asks, and making one takes time.
 var unknowns = makeUnknowns(
-	"argv", "command", "tty", "user", "privileged", "state", "ended", "exit_code", "processes", "processes_total", "programs",
+	"created", "argv", "command", "tty", "stdin", "user", "privileged", "state", "ended", "exit_code", "processes", "processes_total", "programs",
+	"carried", "settings",
 	"actor.kind", "actor.user", "actor.uid", "actor.login_uid", "actor.login_user", "actor.pid", "actor.exe", "actor.argv",
-	"actor.address", "actor.service", "actor.user_agent", "actor.container", "actor.session", "actor.kubernetes_uid",
+	"actor.address", "actor.service", "actor.user_agent", "actor.names", "actor.container", "actor.session", "actor.kubernetes_uid",
 	"actor.groups", "actor.extra", "actor.impersonator", "actor.deputy", "actor.identity",
 	"target.container_id", "target.container_name", "target.image", "target.image_id", "target.labels",
-	"target.pod", "target.pod_uid", "target.namespace",
+	"target.pod", "target.pod_uid", "target.namespace", "target.host_access",
+	"target.host_access.privileged", "target.host_access.namespaces", "target.host_access.capabilities", "target.host_access.devices",
+	"target.host_access.paths",
+	"verb", "api.group", "api.resource", "api.subresource", "api.name", "api.user", "api.groups", "api.impersonated",
+)
+
+// ofElements holds those of what stands in lists.
+var ofElements = makeUnknowns(
+	"programs.argv", "programs.exe", "programs.name", "programs.command", "programs.parent", "programs.user", "programs.pid", "programs.ppid",
+	"programs.upper_layer", "programs.memfd", "processes.argv", "processes.exe", "processes.uid", "processes.gid", "carried.argv",
 )
 
 func makeUnknowns(paths ...string) map[string]*types.Unknown {
@@ -28,7 +39,7 @@ func makeUnknowns(paths ...string) map[string]*types.Unknown {
 }
 
 func unknownOf(path string) *types.Unknown {
-	if u := unknowns[path]; u != nil {
+	if u := cmp.Or(unknowns[path], ofElements[path]); u != nil {
 		return u
 	}
 	return newUnknown(path)
@@ -46,14 +57,16 @@ func newUnknown(path string) *types.Unknown {
 	return types.NewUnknown(int64(h.Sum64()), trail)
 }
 
-// unknownPaths names the fields that made a result unknown.
-func unknownPaths(u *types.Unknown) []string {
+// unknownPaths names the fields that made an answer unknown.
+func unknownPaths(a answer) []string {
 	var out []string
-	for _, id := range u.IDs() {
-		trails, _ := u.GetAttributeTrails(id)
-		for _, t := range trails {
-			if s := t.String(); !slices.Contains(out, s) {
-				out = append(out, s)
+	for _, u := range append([]*types.Unknown{a.unknown}, a.more...) {
+		for _, id := range u.IDs() {
+			trails, _ := u.GetAttributeTrails(id)
+			for _, t := range trails {
+				if s := t.String(); !slices.Contains(out, s) {
+					out = append(out, s)
+				}
 			}
 		}
 	}

@@ -190,12 +190,31 @@ func (it *iterator) Next() ref.Val {
 	return it.get(it.next - 1)
 }
 
-// dict is a map of which a missing key gives nothing. It is no traits.Mapper:
-// of those the library asks for keys in a way that cannot tell a missing key
-// from one whose value is nothing.
-type dict struct {
-	m traits.Mapper
+// noneOf returns what there is of a value where what has it is not there: only
+// a list and a map have what is looked for in them, so those are empty, and a
+// flag is not set.
+func noneOf(t *types.Type) ref.Val {
+	switch t.Kind() {
+	case types.ListKind:
+		return &list{}
+	case types.MapKind:
+		return newDict(t, types.NewDynamicMap(types.DefaultTypeAdapter, map[string]string{}))
+	case types.BoolKind:
+		return types.False
+	default:
+		return absent
+	}
 }
+
+// dict is a map of which a missing key gives what there is of an absent value. It
+// is no traits.Mapper: of those the library asks for keys in a way that cannot
+// tell a missing key from one whose value is nothing.
+type dict struct {
+	m    traits.Mapper
+	none ref.Val
+}
+
+func newDict(t *types.Type, m traits.Mapper) *dict { return &dict{m, noneOf(t.Parameters()[1])} }
 
 // Contains implements traits.Container.
 func (d *dict) Contains(key ref.Val) ref.Val { return d.m.Contains(key) }
@@ -204,7 +223,7 @@ func (d *dict) Contains(key ref.Val) ref.Val { return d.m.Contains(key) }
 func (d *dict) Get(key ref.Val) ref.Val {
 	v, ok := d.m.Find(key)
 	if !ok && !types.IsUnknownOrError(v) {
-		return absent
+		return d.none
 	}
 	return v
 }

@@ -12,7 +12,8 @@ import (
 )
 
 // view is a session as conditions see it: every field has a value, is absent,
-// or is unknown. It is made once per decision and shared by all rules.
+// or is unknown. It is made once per decision and shared by all rules; where
+// several people may be the actor, there is another for each of them.
 type view struct {
 	s *session.Session
 	// before says that the command has not run: what only running shows is
@@ -25,16 +26,17 @@ type view struct {
 	actor   object
 	target  object
 	level   object
+	api     object
 	unexpl  object
-	size    int8 // 0: not looked at; see usual
+	decided object
+	size    int8       // 0: not looked at; see usual
+	ran     []*program // once asked for; see programList
 	// values once read, by the slots of fields: many rules read the same few.
-	read   [slots]ref.Val
-	tunes  ref.Val // the variable "lists"
-	values ref.Val
+	read [slots]ref.Val
 }
 
 // slots is how many fields of sessions and their parts there are, at most.
-const slots = 80
+const slots = 96
 
 // actorView is an actor; known says that his identity is.
 type actorView struct {
@@ -53,27 +55,22 @@ func cache(it any, slot int) *ref.Val {
 		if it.v != nil {
 			return &it.v.read[slot]
 		}
+	case *program:
+		return &it.read[slot]
 	}
 	return nil
 }
 
-func newView(s *session.Session, before bool, lists, values ref.Val) *view {
-	v := &view{s: s, before: before, tunes: lists, values: values}
+// begin makes the view one of a session of which somebody is the actor.
+func (v *view) begin(s *session.Session, who *session.Actor, before bool) {
+	*v = view{s: s, before: before, who: actorView{who, known(who), v}}
 	v.self = object{sessionType, v}
 	v.request = object{requestType, v}
+	v.actor = object{actorType, &v.who}
 	v.target = object{targetType, v}
 	v.level = object{attributionType, v}
-	v.unexpl = object{unexplainedType, v}
-	v.setActor(&s.Actor, known(&s.Actor))
-	return v
-}
-
-func (v *view) setActor(a *session.Actor, isKnown bool) {
-	if v.who.a != nil { // another one than before
-		clear(v.read[:])
-	}
-	v.who = actorView{a, isKnown, v}
-	v.actor = object{actorType, &v.who}
+	v.api = object{apiType, v}
+	v.unexpl, v.decided = object{unexplainedType, v}, object{decisionType, v}
 }
 
 // known reports whether an actor's identity is: a daemon that acted by itself is
@@ -89,12 +86,8 @@ func (v *view) ResolveName(name string) (any, bool) {
 		return &v.self, true
 	case "request":
 		return &v.request, true
-	case "lists":
-		return v.tunes, true
-	case "values":
-		return v.values, true
 	}
-	return nil, false
+	return tunable(name)
 }
 
 // Parent implements cel.Activation.
@@ -108,7 +101,8 @@ func (v *view) asked() bool {
 // hasProcesses reports whether sessions of its kind run anything of their own.
 func hasProcesses(k session.Kind) bool {
 	switch k {
-	case session.KindAttach, session.KindForward, session.KindProxy, session.KindChange, session.KindIdentity, session.KindCopy:
+	case session.KindAttach, session.KindForward, session.KindProxy, session.KindChange, session.KindIdentity, session.KindDoor,
+		session.KindCopy, session.KindRequest:
 		return false
 	case session.KindStart, session.KindExec, session.KindHealthcheck, session.KindEnter, session.KindRuntime,
 		session.KindProbe, session.KindHook, session.KindDebug:
@@ -166,19 +160,38 @@ func firstArgv(p *session.Process) ([]string, *types.Unknown) {
 	return processArgv(argv, truncated)
 }
 
-// arguments returns an argument list, none where only a joined form is known.
-func arguments(argv []string, joined bool) []string {
-	if joined {
-		return nil
-	}
-	return argv
-}
-
 func processArgv(argv []string, truncated bool) ([]string, *types.Unknown) {
 	if truncated {
 		return argv, unknownOf("argv")
 	}
 	return argv, nil
+}
+
+// created is when an exec was prepared, which Docker's are at another time than
+// they start.
+func (v *view) created() ref.Val {
+	switch s := v.s; {
+	case s.Created != nil:
+		return types.Timestamp{Time: *s.Created}
+	case s.Kind == session.KindExec && family(s.Channel) == "DK":
+		return unknownOf("created")
+	}
+	return absent
+}
+
+func (v *view) carried() ref.Val {
+	c := v.s.Carried
+	l := &list{n: len(c), at: func(i int) ref.Val { return &object{carriedType, &c[i]} }}
+	if len(c) == session.MaxCarried || len(c) == 0 && v.s.Kind == session.KindChange && v.s.Target.HostAccess == nil {
+		l.rest = unknownOf("carried") // the request was seen without its object
+	}
+	return l
+}
+
+// dockerUntold reports whether Docker runs something, and nobody told what it was
+// asked: as which user, and whether privileged.
+func (v *view) dockerUntold() bool {
+	return !v.asked() && family(v.s.Channel) == "DK" && hasProcesses(v.s.Kind)
 }
 
 func (v *view) tty() ref.Val {
@@ -190,6 +203,19 @@ func (v *view) tty() ref.Val {
 		return types.False
 	}
 	return unknownOf("tty")
+}
+
+// stdin is false of what takes no input: what a daemon runs by itself, and what
+// opens no stream to a process.
+func (v *view) stdin() ref.Val {
+	switch s := v.s; {
+	case s.Stdin != nil:
+		return types.Bool(*s.Stdin)
+	case s.Kind == session.KindProbe || s.Kind == session.KindHook || s.Kind == session.KindHealthcheck,
+		!hasProcesses(s.Kind) && s.Kind != session.KindAttach:
+		return types.False
+	}
+	return unknownOf("stdin")
 }
 
 // moreProcesses returns an unknown when more may have run than is kept.
@@ -232,6 +258,34 @@ func hasNoNamespace(s *session.Session) bool {
 	}
 	return t.Image != "" || len(t.Labels) > 0
 }
+
+// hostAccess returns what of the host the container is given: nothing where a
+// session is about no container.
+func (v *view) hostAccess() ref.Val {
+	switch h := v.s.Target.HostAccess; {
+	case h != nil:
+		return &object{hostAccessType, h}
+	case v.s.Kind == session.KindIdentity || v.s.Kind == session.KindDoor || v.s.Kind == session.KindRequest || v.s.Kind == session.KindProxy && v.s.Target.Pod == "":
+		return noAccess
+	}
+	return unknownOf("target.host_access")
+}
+
+// settings returns what else was asked for: nothing where nothing runs, and where
+// something does only a guard's door knows. An object that is changed may have some.
+func (v *view) settings() ref.Val {
+	switch s := v.s; {
+	case s.Settings != nil:
+		return &object{settingsType, s.Settings}
+	case !hasProcesses(s.Kind) && s.Kind != session.KindChange && s.Kind != session.KindDebug:
+		return noSettings
+	}
+	return unknownOf("settings")
+}
+
+var noSettings = &object{settingsType, &session.Settings{}}
+
+var noAccess = &object{hostAccessType, &event.HostAccess{}}
 
 // image returns what is known of a field that every container has.
 func (v *view) image(name, value string) ref.Val {

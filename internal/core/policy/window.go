@@ -20,8 +20,8 @@ import (
 // count is the part of a rule that holds when enough sessions come together:
 // at least so many distinct values within a time, among sessions of one key.
 type count struct {
-	by       []*condition // of any type of value
-	distinct *condition   // nil: sessions are counted
+	by       []node
+	distinct node // nil: sessions are counted
 	atLeast  int
 	within   time.Duration
 }
@@ -29,7 +29,7 @@ type count struct {
 // sequence is the part of a rule that holds when sessions of one key fulfil its
 // steps one after the other, within a time.
 type sequence struct {
-	by     []*condition
+	by     []node
 	steps  []*condition
 	within time.Duration
 }
@@ -71,7 +71,7 @@ func (l *loader) sequence(r *reader, n *yaml.Node, x *rule) *sequence {
 }
 
 // keys compiles the expressions that say which sessions belong together.
-func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition {
+func (l *loader) keys(r *reader, in, n *yaml.Node) []node {
 	nodes := []*yaml.Node{n}
 	switch {
 	case n == nil:
@@ -80,7 +80,7 @@ func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition {
 	case n.Kind == yaml.SequenceNode:
 		nodes = n.Content
 	}
-	var out []*condition
+	var out []node
 	for _, k := range nodes {
 		out = append(out, l.value(r, k))
 	}
@@ -89,7 +89,7 @@ func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition {
 
 // value compiles an expression whose value names something: a text, a number,
 // a flag or a list of texts.
-func (l *loader) value(r *reader, n *yaml.Node) *condition {
+func (l *loader) value(r *reader, n *yaml.Node) node {
 	checked := l.check(r, n)
 	if checked == nil {
 		return nil
@@ -100,12 +100,13 @@ func (l *loader) value(r *reader, n *yaml.Node) *condition {
 		r.errorf(n, "", "want a text, a number or a list of texts, this is %s", t)
 		return nil
 	}
-	c, err := newCondition(l.env, checked)
+	p := planning{planner: l.planner, ast: checked.NativeRep()}
+	v, err := p.named(checked.NativeRep().Expr())
 	if err != nil {
 		r.errorf(n, "", "%v", err)
 		return nil
 	}
-	return c
+	return v
 }
 
 // constant evaluates an expression of literals and tunables.
@@ -133,7 +134,7 @@ func (l *loader) constant(r *reader, in, n *yaml.Node, name string) ref.Val {
 	}
 	var v ref.Val
 	if err == nil {
-		v, _, err = p.Eval(&probing{t: &l.set.vals})
+		v, _, err = p.Eval(&probing{})
 	}
 	if err != nil {
 		r.errorf(n, "", "%s: %v", name, err)
@@ -157,9 +158,14 @@ func (l *loader) within(r *reader, in, n *yaml.Node) time.Duration {
 // name returns the value of an expression as a key. False when it is unknown,
 // absent or cannot be evaluated: what has no key belongs to nothing, since
 // putting it somewhere would be a guess.
-func (c *condition) name(v *view) (string, bool) {
-	out, _, err := c.program.Eval(v)
-	if err != nil || types.IsUnknown(out) || out == absent {
+func name(of node, s *scope) (key string, ok bool) {
+	defer func() {
+		if recover() != nil { // what the library says of its own functions: it cannot be evaluated
+			key, ok = "", false
+		}
+	}()
+	out := of.eval(s)
+	if types.IsUnknownOrError(out) || out == absent {
 		return "", false
 	}
 	if l, ok := out.(traits.Lister); ok {
@@ -173,24 +179,26 @@ func (c *condition) name(v *view) (string, bool) {
 		}
 		return b.String(), b.Len() > 0
 	}
-	s, ok := out.ConvertToType(types.StringType).(types.String)
-	return string(s), ok
+	text, ok := out.ConvertToType(types.StringType).(types.String)
+	return string(text), ok
 }
+
+var keyEscapes = strings.NewReplacer("\\", "\\\\", "\x00", "\\0")
 
 // writeKey writes a part of a key so that no two lists of parts give one key.
 func writeKey(b *strings.Builder, s string) {
-	b.WriteString(strings.NewReplacer("\\", "\\\\", "\x00", "\\0").Replace(s))
+	_, _ = keyEscapes.WriteString(b, s) // a strings.Builder takes everything
 	b.WriteByte(0)
 }
 
-func keyOf(by []*condition, v *view) (string, bool) {
+func keyOf(by []node, s *scope) (string, bool) {
 	var b strings.Builder
-	for _, c := range by {
-		s, ok := c.name(v)
+	for _, n := range by {
+		key, ok := name(n, s)
 		if !ok {
 			return "", false
 		}
-		writeKey(&b, s)
+		writeKey(&b, key)
 	}
 	return b.String(), true
 }
