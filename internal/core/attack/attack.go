@@ -42,6 +42,7 @@ var techniques = map[Technique]string{
 	"T1046":     "Network Service Discovery",
 	"T1053.003": "Cron",
 	"T1059.004": "Unix Shell",
+	"T1059.013": "Container CLI/API",
 	"T1070":     "Indicator Removal",
 	"T1078":     "Valid Accounts",
 	"T1105":     "Ingress Tool Transfer",

@@ -23,7 +23,7 @@ func TestCatalogue(t *testing.T) {
 		got[c.Family]++
 	}
 	want := map[Family]int{
-		FamilyDocker: 27, FamilyKubernetes: 35, FamilyKubelet: 12, FamilyRuntime: 11,
+		FamilyDocker: 29, FamilyKubernetes: 35, FamilyKubelet: 12, FamilyRuntime: 11,
 		FamilyHost: 14, FamilyWindows: 4, FamilyCloud: 10,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
