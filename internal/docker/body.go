@@ -82,14 +82,14 @@ func decodeCreate(body []byte, o *event.DockerRequest) bool {
 		Entrypoint, Cmd words
 		User            string
 		Tty, OpenStdin  bool
-		HostConfig      *struct{ Privileged bool }
+		HostConfig      hostConfig
 	}
 	if !firstValue(body, &v) {
 		return false
 	}
 	o.Argv, o.User = entrypointArgv(v.Entrypoint, v.Cmd), clip(v.User, maxRef)
 	o.TTY, o.Stdin = v.Tty, v.OpenStdin
-	o.Privileged = v.HostConfig != nil && v.HostConfig.Privileged
+	o.Privileged, o.HostAccess = v.HostConfig.Privileged, v.HostConfig.access(nil)
 	return true
 }
 
@@ -104,6 +104,7 @@ func decodeLibpodCreate(body []byte, o *event.DockerRequest) bool {
 	}
 	o.Argv, o.User = entrypointArgv(v.Entrypoint, v.Command), clip(v.User, maxRef)
 	o.TTY, o.Stdin, o.Privileged = v.Terminal, v.Stdin, v.Privileged
+	o.HostAccess = &event.HostAccess{Privileged: v.Privileged, Partial: true}
 	if o.Ref == "" {
 		o.Ref = clip(v.Name, maxRef)
 	}

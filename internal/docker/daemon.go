@@ -126,6 +126,7 @@ func (d *daemon) get(ctx context.Context, path string, v any) error {
 	}
 	defer res.Body.Close()
 	body := io.LimitReader(res.Body, maxAnswer)
+	defer func() { _, _ = io.Copy(io.Discard, body) }() // a connection is used again only behind its answer
 	switch res.StatusCode {
 	case http.StatusOK:
 		return json.NewDecoder(body).Decode(v)

@@ -33,17 +33,23 @@ type containerJSON struct {
 	Config struct {
 		Image       string
 		Tty         bool
+		OpenStdin   *bool
 		Labels      map[string]string
 		Shell       []string
+		Env         []string
+		WorkingDir  string
 		Healthcheck *struct {
 			Test     []string
 			Interval int64
 		}
 	}
 	HostConfig struct {
+		hostConfig
+		confinement
 		Runtime       string
 		RestartPolicy struct{ Name string }
 	}
+	Mounts  []mount // what became of binds, also those taken from other containers
 	ExecIDs []string
 }
 
@@ -59,8 +65,15 @@ func (c *containerJSON) observation(at time.Time) event.DockerContainer {
 		Created: moment(c.Created),
 		Argv:    argv(append([]string{c.Path}, c.Args...)),
 		TTY:     c.Config.Tty,
+		Stdin:   c.Config.OpenStdin,
 		Labels:  labels(c.Config.Labels),
 		Health:  c.healthcheck(),
+
+		HostAccess: c.HostConfig.access(c.Mounts),
+	}
+	for _, v := range c.Config.Env {
+		name, value, _ := strings.Cut(v, "=")
+		o.Variables = event.AppendVariable(o.Variables, name, value)
 	}
 	switch c.HostConfig.RestartPolicy.Name {
 	case "always", "unless-stopped", "on-failure":
@@ -72,24 +85,13 @@ func (c *containerJSON) observation(at time.Time) event.DockerContainer {
 	return o
 }
 
-// healthcheck returns the command as the daemon executes it (moby,
-// daemon/health.go): CMD-SHELL runs by the container's shell; anything but CMD
-// and CMD-SHELL runs nothing.
 func (c *containerJSON) healthcheck() *event.Healthcheck {
 	h := c.Config.Healthcheck
-	if h == nil || len(h.Test) < 2 {
+	if h == nil {
 		return nil
 	}
-	check := h.Test[1:]
-	switch h.Test[0] {
-	case "CMD":
-	case "CMD-SHELL":
-		shell := c.Config.Shell
-		if len(shell) == 0 {
-			shell = []string{"/bin/sh", "-c"}
-		}
-		check = append(shell[:len(shell):len(shell)], check...)
-	default:
+	check := HealthArgv(h.Test, c.Config.Shell)
+	if check == nil {
 		return nil
 	}
 	interval := time.Duration(h.Interval)
@@ -99,6 +101,25 @@ func (c *containerJSON) healthcheck() *event.Healthcheck {
 	return &event.Healthcheck{Argv: argv(check), Interval: event.Duration(interval)}
 }
 
+// HealthArgv returns the command of a health check as the daemon executes it
+// (moby, daemon/health.go): CMD-SHELL runs by the container's shell; anything but
+// CMD and CMD-SHELL runs nothing.
+func HealthArgv(test, shell []string) []string {
+	if len(test) < 2 {
+		return nil
+	}
+	switch test[0] {
+	case "CMD":
+		return test[1:]
+	case "CMD-SHELL":
+		if len(shell) == 0 {
+			shell = []string{"/bin/sh", "-c"}
+		}
+		return append(shell[:len(shell):len(shell)], test[1:]...)
+	}
+	return nil
+}
+
 // execJSON is what we read of GET /exec/ID/json.
 type execJSON struct {
 	ID            string
@@ -106,6 +127,7 @@ type execJSON struct {
 	Running       bool
 	ExitCode      *int
 	Pid           uint32
+	OpenStdin     *bool
 	ProcessConfig struct {
 		Tty        bool
 		Entrypoint string
@@ -122,6 +144,7 @@ func (e *execJSON) observation(at time.Time) event.DockerExec {
 		Container:  event.ContainerID(clip(e.ContainerID, maxName)),
 		Argv:       argv(append([]string{e.ProcessConfig.Entrypoint}, e.ProcessConfig.Arguments...)),
 		TTY:        e.ProcessConfig.Tty,
+		Stdin:      e.OpenStdin,
 		User:       clip(e.ProcessConfig.User, maxName),
 		Privileged: e.ProcessConfig.Privileged,
 		Running:    e.Running,

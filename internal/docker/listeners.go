@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/lib/listening"
+	"github.com/sallyport/sallyport/internal/lib/process"
 )
 
 // Listeners finds the process that listens on a unix socket and the TCP
@@ -86,17 +87,13 @@ func resolved(path string) string {
 
 // holder finds the process that has one of the sockets open.
 func holder(inodes map[string]bool) (uint32, error) {
-	procs, err := os.ReadDir("/proc")
+	pids, err := process.Here.All()
 	if err != nil {
 		return 0, err
 	}
 	var first uint32
-	for _, p := range procs {
-		pid, err := strconv.ParseUint(p.Name(), 10, 32)
-		if err != nil {
-			continue
-		}
-		held, err := listening.Sockets(uint32(pid))
+	for _, pid := range pids {
+		held, err := listening.Sockets(pid)
 		if err != nil {
 			continue // gone, or not ours to see
 		}
@@ -105,7 +102,7 @@ func holder(inodes map[string]bool) (uint32, error) {
 				continue
 			}
 			if pid != 1 {
-				return uint32(pid), nil
+				return pid, nil
 			}
 			first = 1
 		}

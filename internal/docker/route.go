@@ -64,7 +64,7 @@ func containerRoute(method, rest string, q url.Values, libpod bool) (route, bool
 		return r, true
 	}
 	if ref, ok := strings.CutSuffix(rest, "/attach/ws"); ok && method == http.MethodGet {
-		return route{op: event.OpAttach, ref: clip(ref, maxRef), stdin: truth(q.Get("stdin"))}, true
+		return route{op: event.OpAttach, ref: clip(ref, maxRef), stdin: Truth(q.Get("stdin"))}, true
 	}
 	i := strings.LastIndexByte(rest, '/')
 	if i < 0 {
@@ -77,7 +77,7 @@ func containerRoute(method, rest string, q url.Values, libpod bool) (route, bool
 	case "POST start", "POST restart":
 		r.op = event.OpContainerStart
 	case "POST attach":
-		r.op, r.stdin = event.OpAttach, truth(q.Get("stdin"))
+		r.op, r.stdin = event.OpAttach, Truth(q.Get("stdin"))
 	case "PUT archive":
 		r.op, r.path = event.OpCopyIn, clip(q.Get("path"), maxPath)
 	case "GET archive":
@@ -111,8 +111,8 @@ func trimVersion(p string) (rest string, libpod bool) {
 	return p, false
 }
 
-// truth reads a boolean of a query as the daemon does.
-func truth(s string) bool {
+// Truth reads a boolean of a query as the daemon does.
+func Truth(s string) bool {
 	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "", "0", "no", "false", "none":
 		return false

@@ -37,6 +37,12 @@ func (r *recorder) emit(o event.Observation) {
 	r.more = make(chan struct{})
 }
 
+func (r *recorder) reported() []event.Observation {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.all)
+}
+
 // until waits until what was reported satisfies ok.
 func (r *recorder) until(what string, ok func([]event.Observation) bool) []event.Observation {
 	r.t.Helper()
@@ -213,6 +219,71 @@ func TestWitnessHealthcheck(t *testing.T) {
 	c = find(r, "container", func(c event.DockerContainer) bool { return string(c.ID) == none })
 	if c.Health != nil {
 		t.Errorf("health check: %+v", c.Health)
+	}
+}
+
+// What of the host a container is given is what the daemon itself did with the
+// client's flags.
+func TestWitnessHostAccess(t *testing.T) {
+	e := bed.Shared(t)
+	r, _ := follow(t, e.Address)
+	access := func(what string, args ...string) event.DockerContainer {
+		id := e.RunT(t, append(args, bed.Image, "/bin/sleep", "1000")...)
+		return find(r, what, func(c event.DockerContainer) bool { return string(c.ID) == id && c.InitPID != 0 })
+	}
+	made := func(what string, args ...string) event.DockerContainer { // what a test host may not start, it may make
+		out, err := bed.Output(e.CLI(t.Context(), append(append([]string{"create"}, args...), bed.Image, "/bin/sleep", "1000")...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := strings.TrimSpace(out)
+		t.Cleanup(func() { e.Remove(context.Background(), id) })
+		return find(r, what, func(c event.DockerContainer) bool { return string(c.ID) == id })
+	}
+	plain := access("a plain container")
+	if plain.HostAccess == nil || !plain.HostAccess.Plain() || plain.Stdin == nil || *plain.Stdin {
+		t.Errorf("a plain container: %+v, standard input %v", plain.HostAccess, plain.Stdin)
+	}
+	all := made("all of it", "-i", "--privileged", "--pid", "host", "--network", "host", "--ipc", "host", "--uts", "host", "--cap-add", "SYS_ADMIN",
+		"--device", "/dev/null", "-v", "/etc:/e:ro", "--mount", "type=bind,source=/usr,target=/u", "-e", "LD_PRELOAD=/x", "-e", "TOKEN=y")
+	h := all.HostAccess
+	if h == nil || !h.Privileged || !slices.Equal(h.Capabilities, []string{"SYS_ADMIN"}) || !slices.Equal(h.Paths, []string{"/etc", "/usr"}) || !slices.Equal(h.Devices, []string{"/dev/null"}) {
+		t.Errorf("all of it: %+v", h)
+	}
+	for _, ns := range []string{"pid", "network", "ipc", "uts"} {
+		if h != nil && !slices.Contains(h.Namespaces, ns) {
+			t.Errorf("without the host's %s: %q", ns, h.Namespaces)
+		}
+	}
+	if all.Stdin == nil || !*all.Stdin || !slices.Equal(all.Variables, []event.Variable{{Name: "LD_PRELOAD", Value: "/x"}}) {
+		t.Errorf("standard input %v, variables %v", all.Stdin, all.Variables)
+	}
+	again := made("volumes of another", "--volumes-from", string(all.ID))
+	if again.HostAccess == nil || !slices.Contains(again.HostAccess.Paths, "/etc") {
+		t.Errorf("volumes of another: %+v", again.HostAccess)
+	}
+	run := access("one that runs", "--pid", "host", "-v", "/etc:/e:ro")
+	if run.HostAccess == nil || run.HostAccess.Privileged || !slices.Contains(run.HostAccess.Namespaces, "pid") || !slices.Equal(run.HostAccess.Paths, []string{"/etc"}) {
+		t.Errorf("one that runs: %+v", run.HostAccess)
+	}
+	for _, stdin := range []bool{true, false} {
+		args := []string{"exec", string(plain.ID), "/bin/sleep", "0.5"}
+		if stdin {
+			args = slices.Insert(args, 1, "-i")
+		}
+		before := len(r.reported())
+		if _, err := bed.Output(e.CLI(t.Context(), args...)); err != nil {
+			t.Fatal(err)
+		}
+		r.until("the exec", func(all []event.Observation) bool {
+			for _, x := range pick(all[before:], func(x event.DockerExec) bool { return x.Container == plain.ID }) {
+				if x.Stdin == nil || *x.Stdin != stdin {
+					t.Fatalf("exec with standard input %v: %+v", stdin, x)
+				}
+				return true
+			}
+			return false
+		})
 	}
 }
 

@@ -34,6 +34,41 @@ func Connect(kubeconfig string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to API server: %w", err)
 	}
+	return connect(config)
+}
+
+// ConnectAs returns a client for the server that kubectl would ask: that of a
+// kubeconfig file, "" for those that kubectl reads or else the pod's service
+// account, and of a context in it, "" for the current one. name says in few words
+// which cluster that is. It does not ask the server anything.
+func ConnectAs(kubeconfig, context string) (c *Client, name string, err error) {
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context})
+	config, err := loader.ClientConfig()
+	if err != nil {
+		return nil, "", fmt.Errorf("connect to API server: %w", err)
+	}
+	if c, err = connect(config); err != nil {
+		return nil, "", err
+	}
+	if raw, err := loader.RawConfig(); context == "" && err == nil {
+		context = raw.CurrentContext
+	}
+	if context == "" {
+		context = c.Server()
+	}
+	return c, context, nil
+}
+
+// Configured reports whether kubectl would find a cluster to ask: by a kubeconfig, even a
+// broken one, or by the credentials of the pod that this is.
+func Configured() bool {
+	_, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{}).ClientConfig()
+	return !clientcmd.IsEmptyConfig(err)
+}
+
+func connect(config *rest.Config) (*Client, error) {
 	config.UserAgent = "sallyport"
 	client, err := rest.HTTPClientFor(config)
 	if err != nil {

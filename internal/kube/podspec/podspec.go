@@ -4,6 +4,7 @@ package podspec
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -29,35 +30,65 @@ const (
 // kubectl debug sets this label on the pods that it makes. Anybody can set it.
 const debugLabel, debugValue = "app.kubernetes.io/managed-by", "kubectl-debug"
 
-// Containers returns a pod's containers: init and sidecar, app, ephemeral.
-func Containers(spec *corev1.PodSpec) []event.KubeContainer {
-	out := make([]event.KubeContainer, 0, len(spec.InitContainers)+len(spec.Containers)+len(spec.EphemeralContainers))
-	for i := range spec.InitContainers {
-		c := &spec.InitContainers[i]
-		kind := event.KubeInit
-		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-			kind = event.KubeSidecar
+// All yields a pod's containers in their order: init and sidecar, app, ephemeral.
+func All(spec *corev1.PodSpec) iter.Seq2[*corev1.Container, event.KubeContainerKind] {
+	return func(yield func(*corev1.Container, event.KubeContainerKind) bool) {
+		for i := range spec.InitContainers {
+			c, kind := &spec.InitContainers[i], event.KubeInit
+			if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+				kind = event.KubeSidecar
+			}
+			if !yield(c, kind) {
+				return
+			}
 		}
-		out = append(out, container(c, kind))
+		for i := range spec.Containers {
+			if !yield(&spec.Containers[i], event.KubeApp) {
+				return
+			}
+		}
+		for i := range spec.EphemeralContainers {
+			c := corev1.Container(spec.EphemeralContainers[i].EphemeralContainerCommon)
+			if !yield(&c, event.KubeEphemeralDebug) {
+				return
+			}
+		}
 	}
-	for i := range spec.Containers {
-		out = append(out, container(&spec.Containers[i], event.KubeApp))
+}
+
+// Count returns how many containers All yields.
+func Count(spec *corev1.PodSpec) int {
+	return len(spec.InitContainers) + len(spec.Containers) + len(spec.EphemeralContainers)
+}
+
+// Containers returns what concerns commands of a pod's containers, in the order of All.
+func Containers(spec *corev1.PodSpec) []event.KubeContainer {
+	out := make([]event.KubeContainer, 0, Count(spec))
+	for c, kind := range All(spec) {
+		out = append(out, container(spec, c, kind))
 	}
-	for i := range spec.EphemeralContainers {
-		e := &spec.EphemeralContainers[i]
-		c := corev1.Container(e.EphemeralContainerCommon)
-		k := container(&c, event.KubeEphemeralDebug)
-		k.Target = e.TargetContainerName
-		out = append(out, k)
+	ephemeral := out[len(out)-len(spec.EphemeralContainers):]
+	for i := range ephemeral {
+		ephemeral[i].Target = spec.EphemeralContainers[i].TargetContainerName
 	}
 	return out
 }
 
-func container(c *corev1.Container, kind event.KubeContainerKind) event.KubeContainer {
+func container(spec *corev1.PodSpec, c *corev1.Container, kind event.KubeContainerKind) event.KubeContainer {
 	return event.KubeContainer{
 		Name: c.Name, Kind: kind, Image: c.Image, Command: c.Command, Args: c.Args, TTY: c.TTY, Stdin: c.Stdin,
-		Hooks: hooks(c),
+		Hooks: hooks(c), Variables: variables(c), HostAccess: containerAccess(spec, c),
 	}
+}
+
+// variables returns those of a container's own list; what envFrom takes from
+// other objects is not in a specification.
+func variables(c *corev1.Container) []event.Variable {
+	var out []event.Variable
+	for i := range c.Env {
+		out = event.AppendVariable(out, c.Env[i].Name, c.Env[i].Value)
+	}
+	return out
 }
 
 // hooks returns the commands that the kubelet runs in c; those that are a
@@ -106,25 +137,6 @@ func Identify(containers []event.KubeContainer, status *corev1.PodStatus) {
 			}
 		}
 	}
-}
-
-// Host lists what of its node a pod takes; see event.KubeObject.
-func Host(spec *corev1.PodSpec) []string {
-	var out []string
-	add := func(is bool, what string) {
-		if is {
-			out = append(out, what)
-		}
-	}
-	add(spec.HostNetwork, "network")
-	add(spec.HostPID, "pid")
-	add(spec.HostIPC, "ipc")
-	for i := range spec.Volumes {
-		if p := spec.Volumes[i].HostPath; p != nil {
-			out = append(out, "path:"+p.Path)
-		}
-	}
-	return out
 }
 
 // Static reports whether a pod with these annotations was made of a file or a
