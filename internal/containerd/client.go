@@ -147,8 +147,8 @@ func (c *client) received(s *event.Segment) {
 }
 
 // seek looks for a piece that begins with a frame, or with a connection. One
-// that consists of several whole frames, or two in a row of one each, do not
-// come by chance.
+// that consists of several whole frames, or of the headers of one call, or two in
+// a row of one frame each, do not come by chance.
 func (c *client) seek(s *event.Segment) bool {
 	if bytes.HasPrefix(s.Data, []byte(preface)) {
 		c.state, c.headers = clientPreface, newHeaders(false)
@@ -162,7 +162,7 @@ func (c *client) seek(s *event.Segment) bool {
 		c.found = 0
 		return false
 	}
-	if c.found += n; c.found < 2 {
+	if c.found += n; c.found < 2 && !beginsCall(s.Data) {
 		return false
 	}
 	c.state = clientHead

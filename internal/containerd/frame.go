@@ -91,6 +91,13 @@ func countFrames(b []byte) int {
 	return n
 }
 
+// beginsCall reports whether b, a plausible frame, is all of a call's headers: what
+// a client writes alone when its message is not ready yet.
+func beginsCall(b []byte) bool {
+	f, _ := parseFrame(b)
+	return f.kind == frameHeaders && f.flags == flagEndHeaders
+}
+
 // payload returns the payload of f without padding and priority, from as much
 // of the frame's body as was seen.
 func (f frame) payload(body []byte) ([]byte, bool) {

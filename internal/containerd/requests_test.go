@@ -207,11 +207,25 @@ func TestFoundInTheMiddle(t *testing.T) {
 	say(criService+"Exec", message{}.text(1, criID).text(2, "id").number(6, 1)) // its method is new
 	say(criService+"StartContainer", message{}.text(1, criID))
 	say(criService+"StartContainer", message{}.text(1, criID))
-	got := requestsIn(NewRequests(RequestOptions{}), segs...)
 	start := "cri|start||" + criID + "|||doubtful"
 	want := []string{"cri|exec_sync||" + criID + "||cat /etc/passwd|doubtful", "cri|exec_stream||" + criID + "||id|doubtful", start, start}
+	got := requestsIn(NewRequests(RequestOptions{}), segs...)
 	if diff := cmp.Diff(want, brief(got)); diff != "" {
 		t.Error(diff)
+	}
+	// A client whose message is not ready yet writes the headers alone.
+	var halves []event.Segment
+	for _, seg := range segs {
+		f, _ := parseFrame(seg.Data)
+		head, message := seg, seg
+		head.Data, message.Data = seg.Data[:frameHead+f.length], seg.Data[frameHead+f.length:]
+		head.Length, message.Length = uint32(len(head.Data)), uint32(len(message.Data))
+		message.Offset += uint64(head.Length)
+		halves = append(halves, head, message)
+	}
+	got = requestsIn(NewRequests(RequestOptions{}), halves...)
+	if diff := cmp.Diff(want, brief(got)); diff != "" {
+		t.Error("headers alone:", diff)
 	}
 }
 
