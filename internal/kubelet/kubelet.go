@@ -5,13 +5,10 @@ package kubelet
 
 import (
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/lib/listening"
+	"github.com/sallyport/sallyport/internal/lib/process"
 )
 
 // Node is a running kubelet.
@@ -33,50 +30,25 @@ const Port = 10250
 // It goes by the program's name, which anybody can take: what is found so is
 // watched; what is to be trusted is Believed.
 func Find() []Node {
-	procs, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
+	pids, _ := process.Here.Named("kubelet") // one that cannot be looked into is not found
 	var out []Node
-	for _, p := range procs {
-		pid, err := strconv.ParseUint(p.Name(), 10, 32)
-		if err != nil || name(p.Name()) != "kubelet" {
-			continue
-		}
-		all, err := listening.TCP(uint32(pid))
+	for _, pid := range pids {
+		all, err := listening.TCP(pid)
 		if err != nil {
 			continue // gone, or not ours to see
 		}
-		n := Node{PID: uint32(pid), Addresses: slices.DeleteFunc(all, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() })}
+		n := Node{PID: pid, Addresses: slices.DeleteFunc(all, func(a netip.AddrPort) bool { return a.Addr().IsLoopback() })}
 		if len(n.Addresses) > 0 {
 			out = append(out, n)
 		}
 	}
 	for i := range out {
-		out[i].Believed = rootsOwn(out[i].PID) && (len(out) == 1 || out[i].serves(Port))
+		roots, err := process.Here.RootsOwn(out[i].PID)
+		out[i].Believed = err == nil && roots && (len(out) == 1 || out[i].serves(Port))
 	}
 	return out
 }
 
 func (n Node) serves(port uint16) bool {
 	return slices.ContainsFunc(n.Addresses, func(a netip.AddrPort) bool { return a.Port() == port })
-}
-
-// rootsOwn reports whether a process is root's, as this one sees it.
-func rootsOwn(pid uint32) bool {
-	status, err := os.ReadFile(filepath.Join("/proc", strconv.FormatUint(uint64(pid), 10), "status"))
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(status)) {
-		if ids, ok := strings.CutPrefix(line, "Uid:"); ok { // real, effective, saved, file system
-			return slices.Equal(strings.Fields(ids), []string{"0", "0", "0", "0"})
-		}
-	}
-	return false
-}
-
-func name(pid string) string {
-	b, _ := os.ReadFile(filepath.Join("/proc", pid, "comm"))
-	return strings.TrimSpace(string(b))
 }

@@ -82,7 +82,7 @@ func (h *hook) configure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	patient := strings.Replace(string(manifest), "timeoutSeconds: 3", "timeoutSeconds: 30", 1)
+	patient := strings.Replace(string(manifest), "timeoutSeconds: 5", "timeoutSeconds: 30", 1)
 	if err := h.cluster.Apply(t.Context(), patient); err != nil {
 		t.Fatal(err)
 	}

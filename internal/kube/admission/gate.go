@@ -9,7 +9,7 @@ import (
 
 // GateOptions tunes a Gate. The zero value of a field means its default.
 type GateOptions struct {
-	// Hold bounds how long one request waits; default 1 s.
+	// Hold bounds how long one request waits; default 2.5 s.
 	Hold time.Duration
 	// Patience is how long after it was let go a request is worth waiting for;
 	// default 2 s. One that has not started by then probably failed.
@@ -25,9 +25,10 @@ type GateOptions struct {
 	// the Gate.
 	Covered func(namespace, pod string) bool
 	// Company reports whether somebody else runs the same command just now, or is
-	// about to, whom no gate can hold: the kubelet with a probe. The request is
-	// held until he has, for as long as Hold. Nil: nobody. It must not call the Gate.
-	Company func(c Command, now time.Time) bool
+	// about to within lead, whom no gate can hold: the kubelet with a probe. The
+	// request is held until he has, for as long as Hold. Nil: nobody. It must not
+	// call the Gate.
+	Company func(c Command, now time.Time, lead time.Duration) bool
 }
 
 // companyPoll is how often Company is asked while a request is held for it.
@@ -42,6 +43,7 @@ type Gate struct {
 
 	mu    sync.Mutex
 	lanes *lanes // guarded by mu
+	pace  pace   // guarded by mu
 	stats GateStats
 }
 
@@ -59,7 +61,7 @@ type GateStats struct {
 
 // NewGate returns a gate that nobody has passed.
 func NewGate(o GateOptions) *Gate {
-	o.Hold = cmp.Or(o.Hold, time.Second)
+	o.Hold = cmp.Or(o.Hold, 2500*time.Millisecond)
 	o.Patience = cmp.Or(o.Patience, 2*time.Second)
 	o.Forget = cmp.Or(o.Forget, 2*time.Minute)
 	o.Waiting = cmp.Or(o.Waiting, 64)
@@ -107,7 +109,7 @@ func (g *Gate) avoid(ctx context.Context, c Command, began time.Time) (waited bo
 	if g.opts.Company == nil {
 		return false
 	}
-	for now := time.Now(); ctx.Err() == nil && now.Sub(began) < g.opts.Hold && g.opts.Company(c, now); now = time.Now() {
+	for now := time.Now(); ctx.Err() == nil && now.Sub(began) < g.opts.Hold && g.opts.Company(c, now, g.lead(now)); now = time.Now() {
 		waited = true
 		select {
 		case <-time.After(companyPoll):
@@ -115,6 +117,14 @@ func (g *Gate) avoid(ctx context.Context, c Command, began time.Time) (waited bo
 		}
 	}
 	return waited
+}
+
+// lead is how long before somebody else runs the same command a request is better
+// held: as long as requests take, just now, from their leave to their start.
+func (g *Gate) lead(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return min(max(g.pace.slowest(now), leadMin), g.opts.Hold/2)
 }
 
 func (g *Gate) wait(ctx context.Context, t *ticket) {
@@ -140,11 +150,14 @@ func (g *Gate) wait(ctx context.Context, t *ticket) {
 func (g *Gate) Started(c Command, at time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.lanes.started(time.Now(), c, at) {
-		g.stats.Started++
-	} else {
+	now := time.Now()
+	since, ok := g.lanes.started(now, c, at)
+	if !ok {
 		g.stats.Strange++
+		return
 	}
+	g.pace.add(now, now.Sub(since))
+	g.stats.Started++
 }
 
 // Over says that the request with this nonce is done with: it was refused, or its

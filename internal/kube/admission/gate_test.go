@@ -3,6 +3,7 @@ package admission
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -99,7 +100,7 @@ func TestRun(t *testing.T) {
 func TestCompany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		g := NewGate(GateOptions{Company: func(c Command, now time.Time) bool {
+		g := NewGate(GateOptions{Company: func(c Command, now time.Time, _ time.Duration) bool {
 			return c.Argv[0] == "check" && now.Sub(begin) < 100*time.Millisecond || c.Argv[0] == "busy"
 		}})
 		if p := pass(t.Context(), g, "1", command("app", "id")); !p.gone() {
@@ -114,9 +115,39 @@ func TestCompany(t *testing.T) {
 		if !held.gone() || !held.alone || held.at.Sub(begin) < 100*time.Millisecond {
 			t.Errorf("gone %t, alone %t, at %v", held.gone(), held.alone, held.at.Sub(begin))
 		}
-		time.Sleep(time.Second)
+		time.Sleep(2500 * time.Millisecond)
 		if !busy.gone() {
 			t.Error("held for ever")
+		}
+	})
+}
+
+// TestLead: where starts are slow, company is looked for further ahead.
+func TestLead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var asked time.Duration
+		g := NewGate(GateOptions{Company: func(_ Command, _ time.Time, lead time.Duration) bool { asked = lead; return false }})
+		lead := func() time.Duration {
+			pass(t.Context(), g, "look", command("app", "look"))
+			synctest.Wait()
+			g.Over("look")
+			return asked
+		}
+		if got := lead(); got != leadMin {
+			t.Errorf("nothing has started yet: lead %v", got)
+		}
+		for i, took := range []time.Duration{700 * time.Millisecond, 20 * time.Millisecond} {
+			pass(t.Context(), g, strconv.Itoa(i), command("app", "id"))
+			synctest.Wait()
+			time.Sleep(took)
+			g.Started(command("app", "id"), time.Now())
+		}
+		if got := lead(); got != 700*time.Millisecond {
+			t.Errorf("one took 700 ms: lead %v", got)
+		}
+		time.Sleep(paceFor)
+		if got := lead(); got != leadMin {
+			t.Errorf("long ago: lead %v", got)
 		}
 	})
 }
@@ -156,7 +187,7 @@ func TestDefaultContainer(t *testing.T) {
 // can be under way any more.
 func TestHoldIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := NewGate(GateOptions{})
+		g := NewGate(GateOptions{Hold: time.Second})
 		pass(t.Context(), g, "1", command("app", "no-such"))
 		second := pass(t.Context(), g, "2", command("app", "no-such"))
 		time.Sleep(999 * time.Millisecond)

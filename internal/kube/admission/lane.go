@@ -114,18 +114,20 @@ func (l *lanes) leave(now time.Time, t *ticket) {
 }
 
 // started settles the oldest flight that the start of c at the given time can
-// be, and lets the next ones go. It reports whether there was one.
-func (l *lanes) started(now time.Time, c Command, at time.Time) bool {
+// be, and lets the next ones go. It returns since when that was under way, and
+// whether there was one.
+func (l *lanes) started(now time.Time, c Command, at time.Time) (since time.Time, ok bool) {
 	n, ok := l.at[c.site()]
 	if !ok {
-		return false
+		return since, false
 	}
 	i := slices.IndexFunc(n.flights, func(f flight) bool { return f.starts(c.what()) && !f.since.After(at) })
 	if i >= 0 {
+		since = n.flights[i].since
 		l.settle(n, i)
 	}
 	l.next(now, c.site())
-	return i >= 0
+	return since, i >= 0
 }
 
 // refused settles the flight with the nonce: it will not start.

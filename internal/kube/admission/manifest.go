@@ -13,7 +13,7 @@ import (
 // Timeout is how long the API server waits for the webhook, as Manifest says
 // it. It bounds what a webhook that hangs costs an exec, and must be more than
 // GateOptions.Hold.
-const Timeout = 3 * time.Second
+const Timeout = 5 * time.Second
 
 // Manifest returns a ValidatingWebhookConfiguration in YAML that sends to
 // target everything that concerns commands, and goes on without an answer.

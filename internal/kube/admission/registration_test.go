@@ -3,7 +3,6 @@ package admission_test
 import (
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v4"
@@ -30,7 +29,7 @@ func manifestJSON(t testing.TB, target string) []byte {
 }
 
 func TestParseRegistration(t *testing.T) {
-	want := admission.Registration{CA: []byte("PEM"), Ignore: true, Timeout: 3 * time.Second, Exec: true}
+	want := admission.Registration{CA: []byte("PEM"), Ignore: true, Timeout: admission.Timeout, Exec: true}
 	byURL, byService := want, want
 	byURL.URL = "https://192.0.2.7:9443"
 	byService.Service, byService.Server = "sallyport/hook", "hook.sallyport.svc"

@@ -202,7 +202,7 @@ func object(raw []byte, namespace string) (*event.KubeObject, error) {
 	}
 	return &event.KubeObject{
 		Kind: w.Kind, Namespace: namespace, Name: w.Metadata.Name, UID: w.Metadata.UID, Containers: podspec.Containers(spec),
-		NodeName: spec.NodeName, Host: podspec.Host(spec), Mirror: podspec.Static(w.Metadata.Annotations), Debug: podspec.Debug(w.Metadata.Labels),
+		NodeName: spec.NodeName, HostAccess: podspec.HostAccess(spec), Mirror: podspec.Static(w.Metadata.Annotations), Debug: podspec.Debug(w.Metadata.Labels),
 	}, nil
 }
 

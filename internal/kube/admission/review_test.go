@@ -38,18 +38,20 @@ func ann() event.KubeUser {
 func podObject() *event.KubeObject {
 	second := func(n int) event.Duration { return event.Duration(time.Duration(n) * time.Second) }
 	return &event.KubeObject{
-		Kind: "Pod", Namespace: "shop", Name: "web", UID: "p-1", NodeName: "n1", Host: []string{"pid", "path:/"}, Debug: true,
+		Kind: "Pod", Namespace: "shop", Name: "web", UID: "p-1", NodeName: "n1", HostAccess: &event.HostAccess{Namespaces: []string{"pid"}, Paths: []string{"/"}}, Debug: true,
 		Containers: []event.KubeContainer{
-			{Name: "side", Kind: event.KubeSidecar, Image: "i"}, {Name: "init", Kind: event.KubeInit, Image: "i"},
-			{Name: "app", Kind: event.KubeApp, Image: "i", Command: []string{"sh"}, Args: []string{"-c", "x y"}, TTY: true, Stdin: true, Hooks: []event.KubeHook{
+			{Name: "side", Kind: event.KubeSidecar, Image: "i", HostAccess: hostPID()}, {Name: "init", Kind: event.KubeInit, Image: "i", HostAccess: hostPID()},
+			{Name: "app", Kind: event.KubeApp, Image: "i", Command: []string{"sh"}, Args: []string{"-c", "x y"}, TTY: true, Stdin: true, HostAccess: hostPID(), Hooks: []event.KubeHook{
 				{Kind: event.KubeLiveness, Argv: []string{"alive"}, Period: second(5), Timeout: second(2), InitialDelay: second(3)},
 				{Kind: event.KubeStartup, Argv: []string{"up"}, Period: second(10), Timeout: second(1)},
 				{Kind: event.KubePostStart, Argv: []string{"hi"}}, {Kind: event.KubePreStop, Argv: []string{"bye"}},
 			}},
-			{Name: "dbg", Kind: event.KubeEphemeralDebug, Image: "d", Command: []string{"sh"}, TTY: true, Stdin: true, Target: "app"},
+			{Name: "dbg", Kind: event.KubeEphemeralDebug, Image: "d", Command: []string{"sh"}, TTY: true, Stdin: true, Target: "app", HostAccess: hostPID()},
 		},
 	}
 }
+
+func hostPID() *event.HostAccess { return &event.HostAccess{Namespaces: []string{"pid"}} }
 
 // reviews are requests as the API server sends them, and what they become.
 func reviews() map[string]struct {
@@ -63,7 +65,7 @@ func reviews() map[string]struct {
 	ephemeral := podObject()
 	ephemeral.Containers = ephemeral.Containers[3:]
 	template := podObject()
-	template.Kind, template.Containers, template.Host, template.NodeName, template.UID, template.Name, template.Debug = "Deployment", []event.KubeContainer{{Name: "c", Kind: event.KubeApp, Command: []string{"x"}}}, nil, "", "", "d", false
+	template.Kind, template.Containers, template.HostAccess, template.NodeName, template.UID, template.Name, template.Debug = "Deployment", []event.KubeContainer{{Name: "c", Kind: event.KubeApp, Command: []string{"x"}, HostAccess: &event.HostAccess{}}}, &event.HostAccess{}, "", "", "d", false
 	cron := *template
 	cron.Kind, cron.Name = "CronJob", "cj"
 	withOld := func(sub, old string) string {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -96,7 +95,7 @@ func webhookAt(t *testing.T, address string) (id *audit.Identity, kubeconfig str
 // play starts a cluster with the minimal policy, and a witness for each feed.
 func play(t *testing.T) *scene {
 	testbed.Require(t, testbed.Kube)
-	address := freeAddress(t)
+	address := testbed.FreeAddress(t)
 	id, file := webhookAt(t, address)
 	s := &scene{t: t, log: &heard{}, web: &heard{}}
 	s.Cluster = kube.New(t, kube.Options{
@@ -146,15 +145,6 @@ func run(t *testing.T, w *audit.Witness, emit func(event.Observation)) {
 			t.Errorf("stats %+v", s)
 		}
 	})
-}
-
-func freeAddress(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // told waits until both feeds tell a request, and returns it; they must agree.
@@ -226,6 +216,7 @@ subjects: [{kind: User, name: eve}], roleRef: {apiGroup: rbac.authorization.k8s.
 // TestCluster asks a real API server in every way and compares what the parser
 // says with what was asked.
 func TestCluster(t *testing.T) {
+	t.Parallel()
 	s := play(t)
 	if err := s.Apply(t.Context(), edit); err != nil {
 		t.Fatal(err)
@@ -234,7 +225,7 @@ func TestCluster(t *testing.T) {
 volumes: [{name: programs, hostPath: {path: `+s.Programs+`}}]
 containers: [{name: app, image: "`+kube.Image+`", volumeMounts: [{name: programs, mountPath: /kube, readOnly: true}]}]`)
 	for name, step := range map[string]func(*scene){
-		"streams": streams, "copies": copies, "debug": debug, "identities": identities, "kubelet": kubelets, "workloads": workloads, "odd": odds,
+		"streams": streams, "copies": copies, "debug": debug, "identities": identities, "kubelet": kubelets, "workloads": workloads, "odd": odds, "doors": doors,
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := *s
@@ -279,6 +270,9 @@ func streams(s *scene) {
 	s.until(s.Kubectl(s.t.Context(), s.ana, "attach", "-n", s.ns, "web", "-c", "app"), "attach", func(q event.KubeRequest) bool {
 		return q.Op == event.KubeAttach && q.Pod == "web" && q.Container == "app" && q.Stage == event.KubeStarted
 	})
+	s.until(s.Kubectl(s.t.Context(), s.ana, "attach", "-i", "-n", s.ns, "web", "-c", "app"), "attach with standard input", func(q event.KubeRequest) bool {
+		return q.Op == event.KubeAttach && q.Pod == "web" && q.Stdin && q.Stage == event.KubeStarted
+	})
 	s.until(s.Kubectl(s.t.Context(), s.ana, "port-forward", "-n", s.ns, "web", ":8080"), "port-forward", func(q event.KubeRequest) bool {
 		return q.Op == event.KubePortForward && q.Pod == "web" && q.Stage == event.KubeStarted
 	})
@@ -318,7 +312,8 @@ func copies(s *scene) {
 func debug(s *scene) {
 	s.kubectl(s.ana, "debug", "-n", s.ns, "web", "--image="+kube.Image, "--container=dbg", "--target=app", "--profile=general", "--", "sleep", "1")
 	q := s.told("ephemeral container", func(q event.KubeRequest) bool { return q.Op == event.KubeEphemeral && q.Stage == event.KubeComplete })
-	want := []event.KubeContainer{{Name: "dbg", Kind: event.KubeEphemeralDebug, Image: kube.Image, Command: []string{"sleep", "1"}, Target: "app"}}
+	want := []event.KubeContainer{{Name: "dbg", Kind: event.KubeEphemeralDebug, Image: kube.Image, Command: []string{"sleep", "1"}, Target: "app",
+		HostAccess: &event.HostAccess{Capabilities: []string{"SYS_PTRACE"}, Partial: true}}}
 	if q.Object == nil || !cmp.Equal(q.Object.Containers, want) || q.Pod != "web" || q.User.Name != "ana" {
 		s.t.Errorf("%+v", q.Object)
 	}
@@ -326,7 +321,7 @@ func debug(s *scene) {
 	q = s.told("node debug", func(q event.KubeRequest) bool {
 		return q.Op == event.KubePodChange && q.Object != nil && q.Object.Debug && q.Object.NodeName == "node1"
 	})
-	if o := q.Object; o == nil || !slices.Contains(o.Host, "pid") || !slices.Contains(o.Host, "path:/") || !slices.Equal(o.Containers[0].Command, []string{"true"}) ||
+	if o := q.Object; o == nil || !slices.Contains(o.HostAccess.Namespaces, "pid") || !slices.Contains(o.HostAccess.Paths, "/") || !slices.Equal(o.Containers[0].Command, []string{"true"}) ||
 		!strings.HasPrefix(q.Pod, "node-debugger-node1-") {
 		s.t.Errorf("%+v", q)
 	}
@@ -423,6 +418,39 @@ jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name:
 		s.t.Error(err)
 	}
 	s.told("cron job", is("CronJob", "sleep", "12"))
+
+	cmd = s.Kubectl(s.t.Context(), s.ana, "create", "-f", "-")
+	cmd.Stdin = strings.NewReader(`{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: agent, namespace: ` + s.ns + `}, spec: {selector: {matchLabels: {a: b}},
+template: {metadata: {labels: {a: b}}, spec: {nodeSelector: {no: where}, hostPID: true, volumes: [{name: root, hostPath: {path: /}}], containers: [{name: c, image: "` + kube.Image + `", command: [sleep, "13"],
+env: [{name: LD_PRELOAD, value: /x.so}, {name: TOKEN, value: secret}], volumeMounts: [{name: root, mountPath: /host}],
+securityContext: {privileged: true}, lifecycle: {preStop: {exec: {command: [bye]}}}}]}}}}`)
+	if _, err := testbed.Output(cmd); err != nil {
+		s.t.Error(err)
+	}
+	q = s.told("daemon set", is("DaemonSet", "sleep", "13"))
+	want := event.KubeContainer{
+		Name: "c", Kind: event.KubeApp, Image: kube.Image, Command: []string{"sleep", "13"}, Hooks: []event.KubeHook{{Kind: event.KubePreStop, Argv: []string{"bye"}}},
+		Variables:  []event.Variable{{Name: "LD_PRELOAD", Value: "/x.so"}},
+		HostAccess: &event.HostAccess{Privileged: true, Namespaces: []string{"pid"}, Paths: []string{"/"}},
+	}
+	if d := cmp.Diff([]event.KubeContainer{want}, q.Object.Containers); d != "" {
+		s.t.Error(d)
+	}
+}
+
+// doors changes who may pass.
+func doors(s *scene) {
+	s.kubectl(s.Admin, "create", "role", "-n", s.ns, "reader", "--verb=get", "--resource=pods")
+	role := s.told("role", func(q event.KubeRequest) bool {
+		return q.Op == event.KubeDoor && q.Object.Kind == "Role" && q.Namespace == s.ns
+	})
+	if role.Object.Name != "reader" || role.Verb != "create" || role.Code != 201 {
+		s.t.Errorf("%+v", role)
+	}
+	_ = s.Kubectl(s.t.Context(), s.ana, "delete", "validatingwebhookconfiguration", "gate").Run()
+	s.told("webhook", func(q event.KubeRequest) bool {
+		return q.Op == event.KubeDoor && q.Object.Kind == "ValidatingWebhookConfiguration" && q.Object.Name == "gate" && q.Verb == "delete" && q.Code >= 400 && q.User.Name == "ana"
+	})
 }
 
 // odds compares the parser's reading of a query with what the API server runs.

@@ -2,6 +2,8 @@ package audit
 
 import (
 	"bytes"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,6 +23,11 @@ type podObject struct {
 	event.KubeObject
 	runs  bool // it touches what is run or what of the host that may see
 	depth int  // of templates
+	// access is what the pod takes of its node, but for paths: hostPaths has
+	// those by their volumes, and mounts the volumes of each container.
+	access    event.HostAccess
+	hostPaths map[string]string
+	mounts    [][]string
 }
 
 // depthMax bounds templates in templates; a cron job has two.
@@ -28,16 +35,39 @@ const depthMax = 4
 
 // object reads the body of a request that wrote an object: the object itself, a
 // strategic merge patch or merge patch, which have its shape, or a JSON patch.
-// It reports whether the body says anything of what is run.
-func object(raw []byte, resource string) (*event.KubeObject, bool) {
-	o := &podObject{}
+// whole says that it is the object itself. It reports whether the body says
+// anything of what is run.
+func object(raw []byte, resource string, whole bool) (*event.KubeObject, bool) {
+	o := &podObject{hostPaths: map[string]string{}}
+	o.access.Partial = !whole
 	if raw = bytes.TrimSpace(raw); len(raw) > 0 && raw[0] == '[' {
 		o.operations(raw)
 	} else {
 		o.object(raw)
 	}
 	o.Kind = kinds[resource]
+	o.share()
 	return &o.KubeObject, o.runs
+}
+
+// share says what of the node the pod takes as a whole, and each container of it:
+// namespaces and volumes may stand behind the containers that they are for.
+func (o *podObject) share() {
+	pod := o.access
+	pod.Namespaces = slices.Clone(o.access.Namespaces)
+	pod.Paths = slices.Collect(maps.Values(o.hostPaths))
+	pod.Tidy()
+	o.HostAccess = &pod
+	for i := range o.Containers {
+		h := o.Containers[i].HostAccess
+		h.Namespaces, h.Partial = slices.Clone(o.access.Namespaces), o.access.Partial
+		for _, volume := range o.mounts[i] {
+			if p, ok := o.hostPaths[volume]; ok {
+				h.Paths = append(h.Paths, p)
+			}
+		}
+		h.Tidy()
+	}
 }
 
 // object reads the shape of a pod, or of what has a pod template. Kubernetes
@@ -51,6 +81,7 @@ func (o *podObject) object(raw []byte) {
 			o.spec(m.value)
 		case "ephemeralContainers":
 			o.containers(m.value, event.KubeEphemeralDebug)
+			o.access.Partial = true
 		}
 	}
 }
@@ -126,21 +157,27 @@ func (o *podObject) template(raw []byte) {
 
 func (o *podObject) host(what string, takes bool) {
 	if takes {
-		o.Host, o.runs = append(o.Host, what), true
+		o.access.Namespaces, o.runs = append(o.access.Namespaces, what), true
 	}
 }
 
 func (o *podObject) volumes(raw []byte) {
 	for e := elementsOf(raw); e.next(); {
+		var name, path string
 		for m := membersOf(e.value); m.next(); {
-			if string(m.key) != "hostPath" {
-				continue
-			}
-			for h := membersOf(m.value); h.next(); {
-				if string(h.key) == "path" {
-					o.host("path:"+text(h.value), true)
+			switch string(m.key) {
+			case "name":
+				name = text(m.value)
+			case "hostPath":
+				for h := membersOf(m.value); h.next(); {
+					if string(h.key) == "path" {
+						path = text(h.value)
+					}
 				}
 			}
+		}
+		if path != "" {
+			o.hostPaths[name], o.runs = path, true
 		}
 	}
 }
@@ -148,11 +185,46 @@ func (o *podObject) volumes(raw []byte) {
 func (o *podObject) containers(raw []byte, kind event.KubeContainerKind) {
 	for e := elementsOf(raw); e.next(); {
 		o.Containers, o.runs = append(o.Containers, container(e.value, kind)), true
+		o.mounts = append(o.mounts, mounted(e.value))
+	}
+}
+
+// mounted returns the volumes that a container mounts, or has as devices.
+func mounted(raw []byte) []string {
+	var out []string
+	for m := membersOf(raw); m.next(); {
+		if key := string(m.key); key != "volumeMounts" && key != "volumeDevices" {
+			continue
+		}
+		for e := elementsOf(m.value); e.next(); {
+			for v := membersOf(e.value); v.next(); {
+				if string(v.key) == "name" {
+					out = append(out, text(v.value))
+				}
+			}
+		}
+	}
+	return out
+}
+
+// confine reads a container's security context.
+func confine(h *event.HostAccess, raw []byte) {
+	for m := membersOf(raw); m.next(); {
+		switch string(m.key) {
+		case "privileged":
+			h.Privileged = truth(m.value)
+		case "capabilities":
+			for c := membersOf(m.value); c.next(); {
+				if string(c.key) == "add" {
+					h.Capabilities = texts(c.value)
+				}
+			}
+		}
 	}
 }
 
 func container(raw []byte, kind event.KubeContainerKind) event.KubeContainer {
-	c := event.KubeContainer{Kind: kind}
+	c := event.KubeContainer{Kind: kind, HostAccess: &event.HostAccess{}}
 	for m := membersOf(raw); m.next(); {
 		switch string(m.key) {
 		case "name":
@@ -167,6 +239,10 @@ func container(raw []byte, kind event.KubeContainerKind) event.KubeContainer {
 			c.TTY = truth(m.value)
 		case "stdin":
 			c.Stdin = truth(m.value)
+		case "securityContext":
+			confine(c.HostAccess, m.value)
+		case "env":
+			c.Variables = variables(m.value)
 		case "targetContainerName":
 			c.Target = text(m.value)
 		case "restartPolicy":
@@ -184,6 +260,24 @@ func container(raw []byte, kind event.KubeContainerKind) event.KubeContainer {
 		}
 	}
 	return c
+}
+
+// variables returns those of an environment that concern commands.
+func variables(raw []byte) []event.Variable {
+	var out []event.Variable
+	for e := elementsOf(raw); e.next(); {
+		var name, value string
+		for m := membersOf(e.value); m.next(); {
+			switch string(m.key) {
+			case "name":
+				name = text(m.value)
+			case "value":
+				value = text(m.value)
+			}
+		}
+		out = event.AppendVariable(out, name, value)
+	}
+	return out
 }
 
 // appendProbe adds a probe that runs a command. What it does not say of its

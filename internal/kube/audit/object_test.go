@@ -16,7 +16,9 @@ const (
 		"annotations":{"kubernetes.io/config.mirror":"x"},"labels":{"app.kubernetes.io/managed-by":"kubectl-debug"}},
 		"spec":{"nodeName":"n1","hostPID":true,"hostNetwork":true,"hostIPC":false,"volumes":[{"name":"r","hostPath":{"path":"/","type":""}},{"name":"e","emptyDir":{}}],
 		"initContainers":[{"name":"i","image":"a","command":["x"]},{"name":"s","restartPolicy":"Always"}],
-		"containers":[{"name":"app","image":"b","args":["--y"],
+		"containers":[{"name":"app","image":"b","args":["--y"],"volumeMounts":[{"mountPath":"/h","name":"r"},{"name":"e"}],
+			"securityContext":{"runAsUser":0,"privileged":true,"capabilities":{"drop":["ALL"],"add":["SYS_ADMIN"]}},
+			"env":[{"name":"TOKEN","value":"x"},{"name":"BASH_ENV","valueFrom":{"configMapKeyRef":{"name":"c","key":"k"}}},{"value":"/x.so","name":"LD_PRELOAD"}],
 			"livenessProbe":{"exec":{"command":["ok"]},"periodSeconds":5,"timeoutSeconds":2,"initialDelaySeconds":3},
 			"readinessProbe":{"httpGet":{"path":"/"}},"startupProbe":{"exec":{"command":["up"]}},
 			"lifecycle":{"postStart":{"exec":{"command":["a","b"]}},"preStop":{"httpGet":{}}}}]}}`
@@ -29,19 +31,31 @@ func dbg() event.KubeContainer {
 func TestParseObjects(t *testing.T) {
 	app := func(c event.KubeContainer) event.KubeContainer { c.Kind = event.KubeApp; return c }
 	whole := &event.KubeObject{
-		Kind: "Pod", Namespace: "shop", Name: "web-1", UID: "u1", NodeName: "n1", Host: []string{"pid", "network", "path:/"}, Mirror: true, Debug: true,
+		Kind: "Pod", Namespace: "shop", Name: "web-1", UID: "u1", NodeName: "n1", HostAccess: &event.HostAccess{Namespaces: []string{"network", "pid"}, Paths: []string{"/"}}, Mirror: true, Debug: true,
 		Containers: []event.KubeContainer{
-			{Name: "i", Kind: event.KubeInit, Image: "a", Command: []string{"x"}},
-			{Name: "s", Kind: event.KubeSidecar},
-			{Name: "app", Kind: event.KubeApp, Image: "b", Args: []string{"--y"}, Hooks: []event.KubeHook{
+			{Name: "i", Kind: event.KubeInit, Image: "a", Command: []string{"x"}, HostAccess: &event.HostAccess{Namespaces: []string{"network", "pid"}}},
+			{Name: "s", Kind: event.KubeSidecar, HostAccess: &event.HostAccess{Namespaces: []string{"network", "pid"}}},
+			{Name: "app", Kind: event.KubeApp, Image: "b", Args: []string{"--y"}, HostAccess: &event.HostAccess{
+				Privileged: true, Namespaces: []string{"network", "pid"}, Capabilities: []string{"SYS_ADMIN"}, Paths: []string{"/"},
+			}, Variables: []event.Variable{{Name: "BASH_ENV"}, {Name: "LD_PRELOAD", Value: "/x.so"}}, Hooks: []event.KubeHook{
 				{Kind: event.KubeLiveness, Argv: []string{"ok"}, Period: event.Duration(5 * time.Second), Timeout: event.Duration(2 * time.Second), InitialDelay: event.Duration(3 * time.Second)},
 				{Kind: event.KubeStartup, Argv: []string{"up"}, Period: event.Duration(10 * time.Second), Timeout: event.Duration(time.Second)},
 				{Kind: event.KubePostStart, Argv: []string{"a", "b"}},
 			}},
 		},
 	}
+	object := func(h event.HostAccess, kind string, list []event.KubeContainer) *event.KubeObject {
+		for i := range list {
+			list[i].HostAccess = &h
+		}
+		return &event.KubeObject{Kind: kind, Namespace: "shop", Name: "web", Containers: list, HostAccess: &h}
+	}
+	// What a patch does not say of the host is not known.
 	patched := func(kind string, c ...event.KubeContainer) *event.KubeObject {
-		return &event.KubeObject{Kind: kind, Namespace: "shop", Name: "web", Containers: c}
+		return object(event.HostAccess{Partial: true}, kind, c)
+	}
+	made := func(kind string, c ...event.KubeContainer) *event.KubeObject {
+		return object(event.HostAccess{}, kind, c)
 	}
 	for name, c := range map[string]struct {
 		verb, resource, group, sub, body string
@@ -60,7 +74,7 @@ func TestParseObjects(t *testing.T) {
 			"patch", "pods", "", "ephemeralcontainers",
 			`[{"value":[` + debugger + `],"path":"/spec/ephemeralContainers","op":"add"}]`, patched("Pod", dbg()),
 		},
-		"ephemeral, whole pod": {"update", "pods", "", "ephemeralcontainers", `{"kind":"Pod","spec":{"ephemeralContainers":[` + debugger + `]}}`, patched("Pod", dbg())},
+		"ephemeral, whole pod": {"update", "pods", "", "ephemeralcontainers", `{"kind":"Pod","spec":{"ephemeralContainers":[` + debugger + `]}}`, made("Pod", dbg())},
 		"ephemeral, old kind":  {"update", "pods", "", "ephemeralcontainers", `{"kind":"EphemeralContainers","ephemeralContainers":[` + debugger + `]}`, patched("Pod", dbg())},
 		"ephemeral, nothing":   {"patch", "pods", "", "ephemeralcontainers", `{"spec":{}}`, nil},
 		"image by JSON patch": {
@@ -74,7 +88,7 @@ func TestParseObjects(t *testing.T) {
 		},
 		"cron job": {
 			"create", "cronjobs", "batch", "", `{"metadata":{"name":"web"},"spec":{"schedule":"* * * * *","jobTemplate":{"metadata":{"name":"no"},"spec":{"template":{"metadata":{"name":"no"},"spec":{"containers":[{"name":"c","command":["x"]}]}}}}}}`,
-			patched("CronJob", app(event.KubeContainer{Name: "c", Command: []string{"x"}})),
+			made("CronJob", app(event.KubeContainer{Name: "c", Command: []string{"x"}})),
 		},
 		"deployment": {
 			"patch", "deployments", "apps", "", `{"spec":{"template":{"spec":{"containers":[{"name":"c","command":["x"]}],"$setElementOrder/containers":[{"name":"c"}]}}}}`,
@@ -82,7 +96,7 @@ func TestParseObjects(t *testing.T) {
 		},
 		"replication controller": {
 			"update", "replicationcontrollers", "", "", `{"spec":{"template":{"spec":{"hostPID":true}}}}`,
-			&event.KubeObject{Kind: "ReplicationController", Namespace: "shop", Name: "web", Host: []string{"pid"}},
+			&event.KubeObject{Kind: "ReplicationController", Namespace: "shop", Name: "web", HostAccess: &event.HostAccess{Namespaces: []string{"pid"}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

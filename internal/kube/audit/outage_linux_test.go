@@ -44,7 +44,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	testbed.Require(t, testbed.Kube)
 	b := &bench{t: t, truth: &heard{}}
-	called := freeAddress(t)
+	called := testbed.FreeAddress(t)
 	id, file := webhookAt(t, called)
 	o := kube.Options{AuditPolicy: outagePolicy, AuditWebhook: file, AuditBatchWait: time.Second, Expose: []string{called}}
 	if *outage <= time.Minute { // gives up after some 10 s in place of 100
@@ -53,7 +53,7 @@ func newBench(t *testing.T) *bench {
 	}
 	b.Cluster = kube.New(t, o)
 	var err error
-	if b.webhook, err = id.Options(freeAddress(t)); err != nil {
+	if b.webhook, err = id.Options(testbed.FreeAddress(t)); err != nil {
 		t.Fatal(err)
 	}
 	b.cut = relay(t, called, b.webhook.Address)
@@ -152,8 +152,8 @@ func (b *bench) ask(perSecond int) (stop func() (asked int)) {
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {
-			case <-tick.C:
-				b.get(ctx, fmt.Sprintf("/api/v1/namespaces/default/pods/none/exec?stdout=1&command=echo&command=w%d", n))
+			case <-tick.C: // the last one is not given up: the server might never have heard of it
+				b.get(b.t.Context(), fmt.Sprintf("/api/v1/namespaces/default/pods/none/exec?stdout=1&command=echo&command=w%d", n))
 			case <-ctx.Done():
 				done <- n
 				return
@@ -270,6 +270,7 @@ func (b *bench) lost(h *heard) []time.Time {
 // the API server kept comes; what it gave up lies before the time from which on
 // the new receiver says that it misses nothing, and is counted to the event.
 func TestReceiverOutage(t *testing.T) {
+	t.Parallel()
 	b, h, kept := newBench(t), &heard{}, &audittest.Memory{}
 	stopAsking := b.ask(20)
 	_, stop := b.receiver(audit.Options{Drops: b.drops(kept)}, h)
@@ -320,6 +321,7 @@ func lastOf(list []time.Time, or time.Time) time.Time {
 // TestWayCut: the receiver runs, and the API server cannot reach it for a while.
 // The canary notices, and everything lost lies in the gap that is stated.
 func TestWayCut(t *testing.T) {
+	t.Parallel()
 	b, h := newBench(t), &heard{}
 	within := 14 * time.Second // more than it takes the API server to give up
 	if *outage > time.Minute {

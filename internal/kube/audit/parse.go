@@ -166,6 +166,11 @@ func (r *record) fill(q *event.KubeRequest) bool {
 		return r.change(q)
 	case event.KubeAccessReview:
 		return r.review(q)
+	case event.KubeDoor:
+		q.Object = &event.KubeObject{
+			Kind: doors[string(r.target.group)][string(r.target.resource)], Namespace: q.Namespace, Name: string(r.target.name),
+		}
+		return q.Stage != event.KubeReceived
 	case event.KubeOther:
 		switch string(r.target.resource) {
 		case "pods":
@@ -190,7 +195,7 @@ func (r *record) change(q *event.KubeRequest) bool {
 	if isNull(r.object) {
 		return true
 	}
-	o, runs := object(r.object, string(r.target.resource))
+	o, runs := object(r.object, string(r.target.resource), q.Verb != "patch")
 	if !runs {
 		return q.Op == event.KubeEphemeral
 	}

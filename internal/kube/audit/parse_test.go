@@ -168,6 +168,14 @@ func TestParseForms(t *testing.T) {
 			base("get", "/api/v1/nodes/n1", ref("nodes", "", "n1", ""), func(e *audittest.Event) { e.Impersonated = &node }),
 			event.KubeRequest{Op: event.KubeOther, TargetNode: "n1", Impersonated: &event.KubeUser{Name: "system:node:n1", Groups: []string{"system:nodes"}}},
 		},
+		"a webhook is deleted": {
+			base("delete", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/gate", &audittest.ObjectRef{Resource: "validatingwebhookconfigurations", APIGroup: "admissionregistration.k8s.io", Name: "gate"}),
+			event.KubeRequest{Op: event.KubeDoor, Object: &event.KubeObject{Kind: "ValidatingWebhookConfiguration", Name: "gate"}},
+		},
+		"a role is bound": {
+			base("create", "/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings", &audittest.ObjectRef{Resource: "rolebindings", APIGroup: "rbac.authorization.k8s.io", Namespace: "shop", Name: "exec"}),
+			event.KubeRequest{Op: event.KubeDoor, Namespace: "shop", Object: &event.KubeObject{Kind: "RoleBinding", Namespace: "shop", Name: "exec"}},
+		},
 		"pod, body unknown": {
 			base("create", "/api/v1/namespaces/shop/pods", pod("")),
 			event.KubeRequest{Op: event.KubePodChange, Namespace: "shop", Pod: "web"},
@@ -204,6 +212,10 @@ func TestIrrelevant(t *testing.T) {
 		"review by another":         base("create", "/x", &audittest.ObjectRef{Resource: "subjectaccessreviews", APIGroup: "authorization.k8s.io"}),
 		"a command in a string":     base("get", `/x?"objectRef":{"resource":"pods","subresource":"exec"}`, &audittest.ObjectRef{Resource: "secrets"}),
 		"a command in an object":    base("update", "/x", &audittest.ObjectRef{Resource: "configmaps"}, patched(`{"objectRef":{"resource":"pods","subresource":"exec"}}`)),
+		"reading a role":            base("get", "/x", &audittest.ObjectRef{Resource: "roles", APIGroup: "rbac.authorization.k8s.io", Name: "r"}),
+		"a role of another group":   base("create", "/x", &audittest.ObjectRef{Resource: "roles", APIGroup: "example.com", Name: "r"}),
+		"a status of a policy":      base("update", "/x", &audittest.ObjectRef{Resource: "validatingadmissionpolicies", APIGroup: "admissionregistration.k8s.io", Subresource: "status"}),
+		"role not decided yet":      base("create", "/x", &audittest.ObjectRef{Resource: "roles", APIGroup: "rbac.authorization.k8s.io"}, func(e *audittest.Event) { e.Stage = "RequestReceived" }),
 		"reading ephemeral":         base("get", "/x", pod("ephemeralcontainers")),
 		"json patch of annotations": base("patch", "/x", pod(""), patched(`[{"op":"add","path":"/metadata/annotations","value":{"a":"b"}},{"op":"remove","path":"/spec/containers/0"}]`)),
 	} {

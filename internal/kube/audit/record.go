@@ -3,7 +3,6 @@ package audit
 import (
 	"bytes"
 	"errors"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -152,6 +151,8 @@ func (t *target) op(verb []byte) event.KubeOp {
 		case "jobs", "cronjobs":
 			return t.change(verb, event.KubeWorkload)
 		}
+	case "admissionregistration.k8s.io", "rbac.authorization.k8s.io":
+		return t.door(verb)
 	case "authorization.k8s.io":
 		switch string(t.resource) {
 		case "subjectaccessreviews", "localsubjectaccessreviews":
@@ -159,6 +160,29 @@ func (t *target) op(verb []byte) event.KubeOp {
 				return event.KubeAccessReview
 			}
 		}
+	}
+	return ""
+}
+
+// doors are the kinds of the resources that say who may do what, by group.
+var doors = map[string]map[string]string{
+	"admissionregistration.k8s.io": {
+		"validatingwebhookconfigurations": "ValidatingWebhookConfiguration", "mutatingwebhookconfigurations": "MutatingWebhookConfiguration",
+		"validatingadmissionpolicies": "ValidatingAdmissionPolicy", "validatingadmissionpolicybindings": "ValidatingAdmissionPolicyBinding",
+		"mutatingadmissionpolicies": "MutatingAdmissionPolicy", "mutatingadmissionpolicybindings": "MutatingAdmissionPolicyBinding",
+	},
+	"rbac.authorization.k8s.io": {
+		"roles": "Role", "clusterroles": "ClusterRole", "rolebindings": "RoleBinding", "clusterrolebindings": "ClusterRoleBinding",
+	},
+}
+
+func (t *target) door(verb []byte) event.KubeOp {
+	if doors[string(t.group)][string(t.resource)] == "" || len(t.subresource) > 0 {
+		return ""
+	}
+	switch string(verb) {
+	case "create", "update", "patch", "delete", "deletecollection":
+		return event.KubeDoor
 	}
 	return ""
 }
@@ -225,16 +249,8 @@ func username(raw []byte) []byte {
 
 func isNode(user []byte) bool { return bytes.HasPrefix(user, []byte("system:node:")) }
 
-// kubelets are the names of programs that contain the kubelet, as they stand
-// first in its user agent: client-go takes the base name of argv[0]. Anybody can
-// say so of himself; it only keeps the ordinary out.
-var kubelets = []string{"kubelet/", "kubelite/", "k3s/", "hyperkube/"}
-
+// isKubelet looks at the first part of a user agent only, which is short.
 func isKubelet(agent []byte) bool {
-	for _, k := range kubelets {
-		if strings.HasPrefix(string(agent), k) {
-			return true
-		}
-	}
-	return false
+	i := bytes.IndexByte(agent, '/')
+	return i >= 0 && event.SaysKubelet(string(agent[:i+1]))
 }

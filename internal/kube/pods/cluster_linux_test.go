@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -117,12 +119,18 @@ func await[T event.Observation](t *testing.T, r *recorder, what string, match fu
 }
 
 const probed = `terminationGracePeriodSeconds: 0
+hostPID: true
+volumes: [{name: log, hostPath: {path: /var/log}}]
 initContainers: [{name: side, image: "` + kube.Image + `", restartPolicy: Always}]
 containers:
 - name: app
   image: "` + kube.Image + `"
   command: [sleep]
   args: ["1000"]
+  stdin: true
+  env: [{name: LD_PRELOAD, value: ""}, {name: TOKEN, value: x}]
+  securityContext: {capabilities: {add: [SYS_PTRACE]}}
+  volumeMounts: [{name: log, mountPath: /l}]
   livenessProbe: {exec: {command: [test, -d, /]}, periodSeconds: 30, timeoutSeconds: 4, initialDelaySeconds: 3}
   lifecycle: {postStart: {exec: {command: ["true"]}}}`
 
@@ -211,6 +219,17 @@ func hooks(t *testing.T, r *recorder, p kube.Pod) {
 	side, app := o.Containers[0], o.Containers[1]
 	if side.Kind != event.KubeSidecar || app.Kind != event.KubeApp || !slices.Equal(slices.Concat(app.Command, app.Args), []string{"sleep", "1000"}) || len(app.Hooks) != 2 {
 		t.Fatalf("containers: %+v", o.Containers)
+	}
+	want := &event.HostAccess{Namespaces: []string{"pid"}, Capabilities: []string{"SYS_PTRACE"}, Paths: []string{"/var/log"}}
+	if d := cmp.Diff(want, app.HostAccess); d != "" || !app.Stdin || len(app.Variables) != 1 || app.Variables[0].Name != "LD_PRELOAD" {
+		t.Errorf("host access: %s, standard input %v, variables %v", d, app.Stdin, app.Variables)
+	}
+	if d := cmp.Diff(&event.HostAccess{Namespaces: []string{"pid"}}, side.HostAccess); d != "" {
+		t.Errorf("host access of the other: %s", d)
+	}
+	k := await(t, r, "container", func(o event.RuntimeContainer) bool { return o.ID == app.ID })
+	if d := cmp.Diff(want, k.HostAccess); d != "" {
+		t.Errorf("host access, as CRI was asked: %s", d)
 	}
 	probe, hook := app.Hooks[0], app.Hooks[1]
 	if probe.Kind != event.KubeLiveness || !slices.Equal(probe.Argv, []string{"test", "-d", "/"}) || time.Duration(probe.Period) != 30*time.Second ||

@@ -41,19 +41,20 @@ func (s *sharer) describe(now time.Time, p *corev1.Pod) event.KubePod {
 
 func shared(s string) string { return unique.Make(s).Value() }
 
-// shapesMax bounds the lists that a sharer remembers. Beyond it all are
+// shapesMax bounds the values of one kind that a sharer remembers. Beyond it all are
 // forgotten: those to come share among themselves.
 const shapesMax = 8192
 
 // sharer keeps once what the containers of a workload have in common: nobody
 // changes an observation, so many pods may hold one list.
 type sharer struct {
-	argvs map[string][]string
-	hooks map[string][]event.KubeHook
+	argvs  map[string][]string
+	hooks  map[string][]event.KubeHook
+	access map[string]*event.HostAccess
 }
 
 func newSharer() *sharer {
-	return &sharer{argvs: map[string][]string{}, hooks: map[string][]event.KubeHook{}}
+	return &sharer{argvs: map[string][]string{}, hooks: map[string][]event.KubeHook{}, access: map[string]*event.HostAccess{}}
 }
 
 func (s *sharer) container(c *event.KubeContainer) {
@@ -65,6 +66,12 @@ func (s *sharer) container(c *event.KubeContainer) {
 	if len(c.Hooks) > 0 {
 		c.Hooks = once(s.hooks, fmt.Sprintf("%#v", c.Hooks), c.Hooks)
 	}
+	for i := range c.Variables {
+		c.Variables[i].Name, c.Variables[i].Value = shared(c.Variables[i].Name), shared(c.Variables[i].Value)
+	}
+	if c.HostAccess != nil {
+		c.HostAccess = once(s.access, fmt.Sprintf("%#v", *c.HostAccess), c.HostAccess)
+	}
 }
 
 func (s *sharer) argv(list []string) []string {
@@ -74,14 +81,14 @@ func (s *sharer) argv(list []string) []string {
 	return once(s.argvs, fmt.Sprintf("%q", list), list)
 }
 
-// once returns the list first seen under a key.
-func once[T any](known map[string][]T, key string, list []T) []T {
+// once returns the value first seen under a key.
+func once[T any](known map[string]T, key string, value T) T {
 	if old, ok := known[key]; ok {
 		return old
 	}
 	if len(known) >= shapesMax {
 		clear(known)
 	}
-	known[key] = list
-	return list
+	known[key] = value
+	return value
 }

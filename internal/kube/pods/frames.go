@@ -77,7 +77,7 @@ func decodeChange(b []byte) (change, error) {
 	}
 	raw, ok := api.Unwrap(entry.Object.Raw)
 	if !ok {
-		return change{}, fmt.Errorf("%w: %w", errDamaged, errForm)
+		return change{}, fmt.Errorf("%w: %w", errDamaged, api.ErrForm)
 	}
 	if entry.Type == changeError {
 		var status metav1.Status

@@ -36,6 +36,9 @@ func synthetic(i int) *corev1.Pod {
 	}
 	side := container("proxy")
 	side.RestartPolicy = &always
+	side.SecurityContext = &corev1.SecurityContext{Privileged: &yes, Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"NET_ADMIN"}}}
+	side.VolumeMounts = []corev1.VolumeMount{{Name: "log"}, {Name: "none"}}
+	side.Env = append([]corev1.EnvVar{{Name: "NODE_OPTIONS", Value: "-r /x.js"}}, side.Env...)
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: fmt.Sprintf("team-%d", i%200), UID: types.UID(fmt.Sprintf("%08x-0000-4000-8000-%012x", i, i)), ResourceVersion: fmt.Sprint(i + 1),
@@ -43,6 +46,10 @@ func synthetic(i int) *corev1.Pod {
 			OwnerReferences: []metav1.OwnerReference{{Kind: "ReplicaSet", Name: fmt.Sprintf("web-%d-7d9c6b8f5d", i/50), Controller: &yes}},
 		},
 		Spec: corev1.PodSpec{
+			HostPID: true, Volumes: []corev1.Volume{
+				{Name: "log", VolumeSource: corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/var/log/"}}},
+				{Name: "none", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+			},
 			NodeName: fmt.Sprintf("node-%d", i%1000), ServiceAccountName: "default", InitContainers: []corev1.Container{side},
 			Containers: []corev1.Container{container("app")},
 		},
@@ -63,8 +70,11 @@ func TestDescribe(t *testing.T) {
 		Header: header(noon), Namespace: "team-7", Name: "web-0-7d9c6b8f5d-00007", UID: "00000007-0000-4000-8000-000000000007", NodeName: "node-7",
 		Addresses: []string{"10.0.0.7"}, ServiceAccount: "default", Owner: "ReplicaSet/web-0-7d9c6b8f5d", Started: noon,
 		Containers: []event.KubeContainer{
-			{Name: "proxy", Kind: event.KubeSidecar, ID: event.ContainerID(fmt.Sprintf("%064x", 14)), Image: "registry.example.com/shop/proxy:1.2.3", Command: []string{"/usr/bin/proxy"}, Args: []string{"--config", "/etc/proxy"}, Hooks: hooks},
-			{Name: "app", Kind: event.KubeApp, ID: event.ContainerID(fmt.Sprintf("%064x", 15)), Image: "registry.example.com/shop/app:1.2.3", Command: []string{"/usr/bin/app"}, Args: []string{"--config", "/etc/app"}, Hooks: hooks},
+			{Name: "proxy", Kind: event.KubeSidecar, ID: event.ContainerID(fmt.Sprintf("%064x", 14)), Image: "registry.example.com/shop/proxy:1.2.3", Command: []string{"/usr/bin/proxy"}, Args: []string{"--config", "/etc/proxy"}, Hooks: hooks,
+				Variables:  []event.Variable{{Name: "NODE_OPTIONS", Value: "-r /x.js"}},
+				HostAccess: &event.HostAccess{Privileged: true, Namespaces: []string{"pid"}, Capabilities: []string{"NET_ADMIN"}, Paths: []string{"/var/log"}}},
+			{Name: "app", Kind: event.KubeApp, ID: event.ContainerID(fmt.Sprintf("%064x", 15)), Image: "registry.example.com/shop/app:1.2.3", Command: []string{"/usr/bin/app"}, Args: []string{"--config", "/etc/app"}, Hooks: hooks,
+				HostAccess: &event.HostAccess{Namespaces: []string{"pid"}}},
 		},
 	}
 	if d := cmp.Diff(want, newSharer().describe(noon, synthetic(7))); d != "" {

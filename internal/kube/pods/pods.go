@@ -148,29 +148,23 @@ func (w *Witness) list(ctx context.Context, emit func(event.Observation)) (versi
 	ctx, cancel := context.WithTimeout(ctx, listMax)
 	defer cancel()
 	w.index.begin()
-	next := ""
-	for limit := pageSize; ; {
-		asked := time.Now()
-		page, err := w.page(ctx, limit, next)
-		if errors.Is(err, errPage) && limit > 1 {
-			limit /= 10
-			continue
-		}
-		if api.IsStatus(err, http.StatusGone) && next != "" {
-			// The list took too long. What is known stays; all is read again.
-			w.index.begin()
-			next = ""
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		for i := range page.Items {
-			w.see(asked, &page.Items[i], emit)
-		}
-		if version, next = page.ResourceVersion, page.Continue; next == "" {
-			break
-		}
+	err = api.List(ctx, w.opts.Server.Get, api.Pages{
+		Path: "/api/v1/pods?" + w.query().Encode(), Limit: pageSize, Bytes: pageMax,
+		Again: w.index.begin, // what is known stays; all is read again
+		Take: func(asked time.Time, raw []byte) (string, error) {
+			var page corev1.PodList
+			if err := page.Unmarshal(raw); err != nil {
+				return "", fmt.Errorf("list: %w", err)
+			}
+			for i := range page.Items {
+				w.see(asked, &page.Items[i], emit)
+			}
+			version = page.ResourceVersion
+			return page.Continue, nil
+		},
+	})
+	if err != nil {
+		return "", err
 	}
 	w.stats.lists.Add(1)
 	for _, gone := range w.index.end(time.Now()) {
@@ -179,40 +173,6 @@ func (w *Witness) list(ctx context.Context, emit func(event.Observation)) (versi
 	w.stats.pods.Store(uint64(w.index.len()))
 	return version, nil
 }
-
-var errPage = errors.New("page too large")
-
-func (w *Witness) page(ctx context.Context, limit int, next string) (*corev1.PodList, error) {
-	q := w.query()
-	q.Set("limit", strconv.Itoa(limit))
-	if next != "" {
-		q.Set("continue", next)
-	}
-	body, err := w.opts.Server.Get(ctx, "/api/v1/pods?"+q.Encode(), api.Protobuf)
-	if err != nil {
-		return nil, err
-	}
-	defer body.Close()
-	b, err := io.ReadAll(io.LimitReader(body, pageMax+1))
-	if err != nil {
-		return nil, fmt.Errorf("list: %w", err)
-	}
-	if len(b) > pageMax {
-		return nil, fmt.Errorf("list: %w: more than %d bytes for %d pods", errPage, pageMax, limit)
-	}
-	raw, ok := api.Unwrap(b)
-	if !ok {
-		return nil, fmt.Errorf("list: %w", errForm)
-	}
-	var page corev1.PodList
-	if err := page.Unmarshal(raw); err != nil {
-		return nil, fmt.Errorf("list: %w", err)
-	}
-	return &page, nil
-}
-
-// errForm says that an answer is something else.
-var errForm = errors.New("not in Kubernetes' protobuf form")
 
 func (w *Witness) query() url.Values {
 	q := url.Values{}
