@@ -110,7 +110,7 @@ func (a *Authority) Collector(names ...string) (Files, error) {
 
 // Node makes a certificate by which the collector knows a node.
 func (a *Authority) Node(name string) (Files, error) {
-	if !nodeName.MatchString(name) {
+	if !nodeName().MatchString(name) {
 		return Files{}, fmt.Errorf("%q is no name for a node: letters, digits, points, hyphens", name)
 	}
 	return a.issue("node-"+name, &x509.Certificate{

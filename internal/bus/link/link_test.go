@@ -38,8 +38,17 @@ func TestLink(t *testing.T) {
 		_ = n.Put(numbered(i))
 	}
 	_ = n.Put(event.KubeRequest{Header: event.Header{Time: time.Now(), Witness: event.WitnessAudit}, User: event.KubeUser{Name: "framed"}})
+	for _, w := range []event.Witness{event.WitnessAudit, event.WitnessKernel} { // the second is its own
+		_ = n.Put(event.Progress{Header: event.Header{Time: time.Now(), Witness: w}, Through: time.Now()})
+	}
 	n.Beat(time.Now().Add(time.Second))
-	await(t, "everything is acknowledged", func() bool { return n.spool.Stats().Acknowledged == 3001 })
+	await(t, "everything is acknowledged", func() bool { return n.spool.Stats().Acknowledged == 3003 })
+	if k := e.count(func(o event.Observation) bool {
+		p, is := o.(event.Progress)
+		return is && p.Witness == event.WitnessKernel && p.Node == "alpha"
+	}); k != 1 {
+		t.Errorf("the kernel sensor's progress came %d times", k)
+	}
 	inOrder(t, e.numbers("alpha"), 3000)
 	if k := e.count(func(o event.Observation) bool { _, is := o.(event.KubeRequest); return is || o.Head().Node == "liar" }); k != 0 {
 		t.Errorf("%d observations that are not the node's to tell", k)
@@ -47,7 +56,7 @@ func TestLink(t *testing.T) {
 	await(t, "a tick", func() bool {
 		return e.count(func(o event.Observation) bool { _, is := o.(event.Tick); return is && o.Head().Node == "alpha" }) > 0
 	})
-	if st := e.c.Status(); len(st) != 1 || st[0].Name != "alpha" || !st[0].Connected || st[0].Foreign != 1 || st[0].Boot != "boot" {
+	if st := e.c.Status(); len(st) != 1 || st[0].Name != "alpha" || !st[0].Connected || st[0].Foreign != 2 || st[0].Boot != "boot" {
 		t.Errorf("%+v", st)
 	}
 }
@@ -64,14 +73,18 @@ func TestCutConnections(t *testing.T) {
 		_ = n.Put(numbered(i))
 		if i%500 == 0 {
 			n.Beat(time.Now())
-			cuts += p.cut()
+			await(t, "the node is connected", func() bool {
+				n := p.cut()
+				cuts += n
+				return n > 0
+			})
 			await(t, "some more arrive", func() bool { return len(e.numbers("alpha")) > i-2500 })
 		}
 	}
 	n.Beat(time.Now().Add(time.Second))
 	await(t, "everything is acknowledged", func() bool { return n.spool.Stats().Acknowledged == total })
 	inOrder(t, e.numbers("alpha"), total)
-	if cuts < 10 {
+	if cuts < total/500 {
 		t.Errorf("only %d connections were cut", cuts)
 	}
 	t.Logf("%d connections were cut, %d batches came again", cuts, e.c.Status()[0].Duplicates)

@@ -106,9 +106,11 @@ func (c *Collector) count(n *uint64, by uint64) {
 // ours reports whether a node may tell o: what happens on it, and nothing of
 // the cluster's.
 func ours(o event.Observation) bool {
-	switch o.(type) {
-	case event.KubeRequest, event.KubeAdmission, event.KubePod, event.Progress, event.Clock, event.Tick:
+	switch o := o.(type) {
+	case event.KubeRequest, event.KubeAdmission, event.KubePod, event.Clock, event.Tick:
 		return false
+	case event.Progress:
+		return o.Witness == event.WitnessKernel
 	}
 	switch o.Head().Witness {
 	case event.WitnessAudit, event.WitnessAdmission, event.WitnessKube, event.WitnessNodes:

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"sync"
 )
 
 // protocol is the name by which both ends agree on what is spoken (ALPN).
@@ -57,7 +58,9 @@ func (f Files) load() (*tls.Config, *x509.CertPool, error) {
 	}, pool, nil
 }
 
-var nodeName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+var nodeName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,251}[A-Za-z0-9])?$`)
+})
 
 // NameOf returns the node's name in a certificate: its common name, without one
 // its only DNS name.
@@ -66,7 +69,7 @@ func NameOf(cert *x509.Certificate) (string, error) {
 	if name == "" && len(cert.DNSNames) == 1 {
 		name = cert.DNSNames[0]
 	}
-	if !nodeName.MatchString(name) {
+	if !nodeName().MatchString(name) {
 		return "", fmt.Errorf("certificate names no node: common name %q, %d DNS names", cert.Subject.CommonName, len(cert.DNSNames))
 	}
 	return name, nil

@@ -20,7 +20,7 @@ func streamOf(o event.Observation) stream {
 	switch o.(type) {
 	case event.SessionEntry, event.ProcessExec, event.ProcessFork, event.ProcessExit, event.ClientConnect, event.ClientClose:
 		return stream{w, "process"}
-	case event.DockerRequest, event.DockerAnswer:
+	case event.DockerRequest, event.DockerAnswer, event.Decision:
 		return stream{w, "requests"}
 	}
 	return stream{w, "events"}
@@ -47,7 +47,7 @@ func (l *lost) add(o event.Observation) {
 		l.losses, l.states = map[stream]event.Loss{}, map[event.Witness]event.WitnessState{}
 	}
 	switch o := o.(type) {
-	case event.Tick:
+	case event.Tick, event.Progress: // nothing that happened
 	case event.Loss:
 		l.sum(stream{o.Witness, o.What}, o.From, o.Time, o.Count)
 	case event.WitnessState:
