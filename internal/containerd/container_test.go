@@ -38,14 +38,31 @@ func records() map[string]*containersapi.Container {
 			Spec: spec(`{"process":{"terminal":true,"args":["/bin/sh","-c","a b"]},"annotations":{"io.kubernetes.cri.sandbox-id":"` + sandboxID + `"}}`),
 			Extensions: map[string]*anypb.Any{extensionContainer: {
 				TypeUrl: "github.com/containerd/cri/pkg/store/container/Metadata",
-				Value:   []byte(`{"Version":"v1","Metadata":{"ID":"c1","SandboxID":"` + sandboxID + `","Config":{"metadata":{"name":"app","attempt":3}}}}`),
+				Value: []byte(`{"Version":"v1","Metadata":{"ID":"c1","SandboxID":"` + sandboxID + `","Config":{"metadata":{"name":"app","attempt":3},
+					"mounts":[{"container_path":"/h","host_path":"/var/log"},{"host_path":"/var/lib/kubelet/pods/u-1/etc-hosts"},{"host_path":"/var/lib/kubelet/pods/u-2/volumes/x"},
+						{"host_path":"/run/containerd/sandboxes/` + sandboxID + `/shm"}],
+					"devices":[{"host_path":"/dev/kvm"}],
+					"linux":{"security_context":{"privileged":true,"capabilities":{"add_capabilities":["SYS_PTRACE"]},"namespace_options":{"network":2,"pid":1}}}}}}`),
 			}},
 		},
 		"sandbox": {ID: sandboxID, Labels: with("io.cri-containerd.kind", "sandbox"), Spec: spec(`{"process":{"args":["/pause"]}}`)},
 		"annotations only": {ID: "c2", Spec: spec(`{"annotations":{"io.kubernetes.cri.container-type":"container",
 			"io.kubernetes.cri.container-name":"app","io.kubernetes.cri.sandbox-name":"web-0","io.kubernetes.cri.sandbox-namespace":"shop",
 			"io.kubernetes.cri.sandbox-uid":"u-1","io.kubernetes.cri.sandbox-id":"` + sandboxID + `"}}`)},
-		"no pod":  {ID: "by-hand", Image: "x", Spec: spec(`{"process":{"args":["sleep","9"]}}`)},
+		"no pod": {ID: "by-hand", Image: "x", Spec: spec(`{"process":{"args":["sleep","9"]}}`)},
+		"no CRI": {ID: "c4", Spec: spec(`{"process":{"capabilities":{"bounding":["CAP_CHOWN","CAP_SYS_ADMIN"]}},
+			"mounts":[{"type":"bind","source":"/srv","options":["ro"]},{"type":"proc","source":"proc"},{"type":"none","source":"/etc","options":["rbind"]},
+				{"type":"bind","source":"/var/lib/docker/containers/c4/hostname"}],
+			"linux":{"namespaces":[{"type":"mount"},{"type":"network","path":"/proc/1/ns/net"},{"type":"ipc"},{"type":"uts","path":"/proc/77/ns/uts"},{"type":"cgroup"}],
+				"devices":[{"path":"/dev/fuse"}],"resources":{"devices":[{"allow":false,"access":"rwm"},{"allow":true,"access":"rwm"}]}}}`)},
+		"plain": {ID: "c5", Spec: spec(`{"process":{"capabilities":{"bounding":["CAP_CHOWN"]}},
+			"linux":{"namespaces":[{"type":"pid"},{"type":"network"},{"type":"ipc"},{"type":"uts"},{"type":"cgroup"}],
+				"resources":{"devices":[{"allow":true,"access":"rwm","major":1,"type":"c"}]}}}`)},
+		"an odd field": {ID: "c6", Spec: spec(`{"process":{"args":["sh"]}}`), Extensions: map[string]*anypb.Any{extensionContainer: {
+			Value: []byte(`{"Metadata":{"SandboxID":"` + sandboxID + `","Config":{"metadata":{"name":"app","attempt":"3"},"linux":{"security_context":{"privileged":true}}}}}`),
+		}}},
+		"an odd field of a specification": {ID: "c7", Spec: spec(`{"process":{"args":["sh"],"terminal":1},"mounts":[{"type":"bind","source":"/srv"}],
+			"linux":{"namespaces":[{"type":"network","path":"/proc/1/ns/net"},{"type":7}]}}`)},
 		"damaged": {ID: "c3", Spec: spec(`{"process":{"args":[1]`), Extensions: map[string]*anypb.Any{extensionSandbox: {Value: []byte("{")}}},
 	}
 }
@@ -55,7 +72,19 @@ func TestDescribe(t *testing.T) {
 		"container": {
 			ID: "c1", Image: "docker.io/library/busybox:1", Runtime: "io.containerd.runc.v2", Name: "app", Pod: "web-0", PodNamespace: "shop",
 			PodUID: "u-1", SandboxID: sandboxID, Attempt: 3, Argv: []string{"/bin/sh", "-c", "a b"}, TTY: true, Created: at,
+			HostAccess: &event.HostAccess{
+				Privileged: true, Namespaces: []string{"network"}, Capabilities: []string{"SYS_PTRACE"}, Devices: []string{"/dev/kvm"},
+				Paths: []string{"/var/lib/kubelet/pods/u-2/volumes/x", "/var/log"},
+			},
 		},
+		"no CRI": {ID: "c4", HostAccess: &event.HostAccess{
+			Privileged: true, Namespaces: []string{"network", "pid"}, Capabilities: []string{"SYS_ADMIN"}, Devices: []string{"/dev/fuse"}, Paths: []string{"/etc", "/srv"},
+		}},
+		"an odd field": {ID: "c6", SandboxID: sandboxID, Argv: []string{"sh"}, HostAccess: &event.HostAccess{Privileged: true, Partial: true}},
+		"an odd field of a specification": {ID: "c7", Argv: []string{"sh"}, HostAccess: &event.HostAccess{
+			Namespaces: []string{"network"}, Paths: []string{"/srv"}, Partial: true,
+		}},
+		"plain":            {ID: "c5", HostAccess: &event.HostAccess{}},
 		"sandbox":          {ID: sandboxID, Pod: "web-0", PodNamespace: "shop", PodUID: "u-1", Sandbox: true, SandboxID: sandboxID, Argv: []string{"/pause"}},
 		"annotations only": {ID: "c2", Name: "app", Pod: "web-0", PodNamespace: "shop", PodUID: "u-1", SandboxID: sandboxID},
 		"no pod":           {ID: "by-hand", Image: "x", Argv: []string{"sleep", "9"}},

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/sallyport/sallyport/internal/lib/process"
 )
 
 // Find returns the socket of the containerd that the Docker daemon behind
@@ -22,10 +24,7 @@ import (
 func Find(dockerSocket string) (address string, err error) {
 	daemons, err := listeners(strings.TrimPrefix(dockerSocket, "unix://"))
 	for _, pid := range daemons {
-		if a := connected(pid); a != "" {
-			return a, nil
-		}
-		if a := served(pid); a != "" {
+		if a := Of(pid); a != "" {
 			return a, nil
 		}
 	}
@@ -38,6 +37,15 @@ func Find(dockerSocket string) (address string, err error) {
 		err = errors.New("the daemon has no connection to a containerd, and none is at the usual places")
 	}
 	return "", fmt.Errorf("find containerd of %s: %w", dockerSocket, err)
+}
+
+// Of returns the socket of the containerd that a process uses: the one it is connected to,
+// else the one that its child process serves; "" when there is neither.
+func Of(pid int) string {
+	if a := connected(pid); a != "" {
+		return a
+	}
+	return served(pid)
 }
 
 func isSocket(path string) bool {
@@ -94,15 +102,11 @@ func listening(table io.Reader, paths []string) map[uint64]bool {
 // holders returns the processes that have one of the sockets open.
 func holders(inodes map[uint64]bool) []int {
 	var pids []int
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		pid, err := strconv.Atoi(filepath.Base(d))
-		if err != nil {
-			continue
-		}
-		for inode := range sockets(pid) {
+	all, _ := process.Here.All()
+	for _, pid := range all {
+		for inode := range sockets(int(pid)) {
 			if inodes[inode] {
-				pids = append(pids, pid)
+				pids = append(pids, int(pid))
 				break
 			}
 		}
@@ -153,16 +157,16 @@ func connected(pid int) string {
 // from the child's arguments: dockerd starts it with "--config FILE" beside
 // which it puts the socket.
 func served(daemon int) string {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, d := range dirs {
-		if parent(d) != daemon {
+	all, _ := process.Here.All()
+	for _, pid := range all {
+		if process.Here.Parent(pid) != uint32(daemon) {
 			continue
 		}
-		b, err := os.ReadFile(d + "/cmdline")
+		args, err := process.Here.CommandLine(pid)
 		if err != nil {
 			continue
 		}
-		if a := fromArgs(strings.Split(strings.TrimRight(string(b), "\x00"), "\x00")); a != "" && isSocket(a) {
+		if a := fromArgs(args); a != "" && isSocket(a) {
 			return a
 		}
 	}
@@ -184,20 +188,4 @@ func fromArgs(args []string) string {
 		}
 	}
 	return ""
-}
-
-// parent returns the parent's pid of the process with the given /proc
-// directory, 0 when it is gone.
-func parent(dir string) int {
-	b, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return 0
-	}
-	s := string(b)
-	f := strings.Fields(s[strings.LastIndexByte(s, ')')+1:])
-	if len(f) < 2 {
-		return 0
-	}
-	ppid, _ := strconv.Atoi(f[1])
-	return ppid
 }

@@ -139,7 +139,7 @@ func readExec(b []byte, o *event.RuntimeRequest) bool {
 		case 5:
 			o.TTY = f.true()
 		case 6:
-			readAny(f.bytes, o, func(v []byte, p *process) error { return json.Unmarshal(v, p) })
+			readAny(f.bytes, o, func(v []byte, p *ociProcess) error { return json.Unmarshal(v, p) })
 		case 7:
 			good = id(&o.ExecID, f) && good
 		}
@@ -153,9 +153,9 @@ func readContainer(b []byte, o *event.RuntimeRequest) bool {
 		case 1:
 			good = id(&o.Container, f) && good
 		case 5:
-			readAny(f.bytes, o, func(v []byte, p *process) error {
+			readAny(f.bytes, o, func(v []byte, p *ociProcess) error {
 				return json.Unmarshal(v, &struct {
-					Process *process `json:"process"`
+					Process *ociProcess `json:"process"`
 				}{p})
 			})
 		}
@@ -167,8 +167,8 @@ func readContainer(b []byte, o *event.RuntimeRequest) bool {
 	}) && good
 }
 
-// process is what is kept of an OCI process.
-type process struct {
+// ociProcess is what is kept of an OCI process.
+type ociProcess struct {
 	Args     []string `json:"args"`
 	Terminal bool     `json:"terminal"`
 	User     struct {
@@ -179,9 +179,9 @@ type process struct {
 
 // readAny reads the command out of an OCI specification. One that cannot be
 // read gives none: the service may read it in another way.
-func readAny(b []byte, o *event.RuntimeRequest, parse func([]byte, *process) error) {
+func readAny(b []byte, o *event.RuntimeRequest, parse func([]byte, *ociProcess) error) {
 	fields(b, func(n protowire.Number, f field) {
-		var p process
+		var p ociProcess
 		if n != 2 || parse(f.bytes, &p) != nil || len(p.Args) > maxArgs {
 			return
 		}

@@ -70,11 +70,8 @@ func TestPlain(t *testing.T) {
 func TestContainers(t *testing.T) {
 	t.Parallel()
 	b := bed.New(t)
-	run := func(id string, labels ...string) {
-		args := []string{"-n", "elsewhere", "run", "-d", "--runc-root", b.Dir + "/runc"}
-		for _, l := range labels {
-			args = append(args, "--label", l)
-		}
+	run := func(id string, flags ...string) {
+		args := append([]string{"-n", "elsewhere", "run", "-d", "--runc-root", b.Dir + "/runc"}, flags...)
 		if _, err := testbed.Output(b.Ctr(t.Context(), append(args, "--rootfs", b.Rootfs, id, "/bin/sleep", "1000")...)); err != nil {
 			t.Fatal(err)
 		}
@@ -85,13 +82,21 @@ func TestContainers(t *testing.T) {
 	r := watch(t, containerd.Options{Address: b.Socket})
 	await(t, r, 0, "state", up)
 	c := await(t, r, 0, "container", func(c event.RuntimeContainer) bool { return string(c.ID) == early })
+	if c.HostAccess == nil || !c.HostAccess.Plain() {
+		t.Errorf("a plain container: %+v", c.HostAccess)
+	}
 	if c.Namespace != "elsewhere" || !slices.Equal(c.Argv, []string{"/bin/sleep", "1000"}) || c.Runtime == "" || c.Created.IsZero() || c.Pod != "" {
 		t.Errorf("container: %+v", c)
 	}
-	run(late, "io.kubernetes.pod.name=web", "io.kubernetes.pod.namespace=shop", "io.kubernetes.pod.uid=u", "io.kubernetes.container.name=app")
+	run(late, "--label", "io.kubernetes.pod.name=web", "--label", "io.kubernetes.pod.namespace=shop", "--label", "io.kubernetes.pod.uid=u",
+		"--label", "io.kubernetes.container.name=app", "--privileged", "--net-host", "--mount", "type=bind,src=/etc,dst=/e,options=rbind:ro")
 	c = await(t, r, 0, "container in a pod", func(c event.RuntimeContainer) bool { return string(c.ID) == late })
 	if c.Pod != "web" || c.PodNamespace != "shop" || c.PodUID != "u" || c.Name != "app" || c.Sandbox {
 		t.Errorf("container in a pod: %+v", c)
+	}
+	if h := c.HostAccess; h == nil || !h.Privileged || !slices.Contains(h.Namespaces, "network") || slices.Contains(h.Namespaces, "pid") ||
+		!slices.Contains(h.Capabilities, "SYS_ADMIN") || !slices.Contains(h.Paths, "/etc") {
+		t.Errorf("what it has of the host: %+v", c.HostAccess)
 	}
 }
 
