@@ -39,6 +39,7 @@ import (
 	"github.com/sallyport/sallyport/internal/export/post"
 	"github.com/sallyport/sallyport/internal/export/redact"
 	"github.com/sallyport/sallyport/internal/export/syslog"
+	"github.com/sallyport/sallyport/internal/lib/webhook"
 )
 
 var origin = export.Origin{Host: "edge1", Version: "1.2.3"}
@@ -163,7 +164,7 @@ func TestWebhook(t *testing.T) {
 	srv.TLS = p.serverTLS()
 	srv.StartTLS()
 	defer srv.Close()
-	s, err := post.NewSecret(secret)
+	s, err := webhook.NewSecret(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +192,7 @@ func TestWebhook(t *testing.T) {
 // verify does what a receiver of Standard Webhooks does.
 func verify(key []byte, h http.Header, body []byte) error {
 	at, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
-	if err != nil || time.Since(time.Unix(at, 0)).Abs() > post.Window {
+	if err != nil || time.Since(time.Unix(at, 0)).Abs() > webhook.Window {
 		return fmt.Errorf("timestamp %q", h.Get("webhook-timestamp"))
 	}
 	m := hmac.New(sha256.New, key)

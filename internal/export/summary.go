@@ -25,8 +25,8 @@ func (r Record) Summary() string {
 	s := r.Session
 	var b strings.Builder
 	b.WriteString(string(s.Kind) + " ")
-	if s.State == session.StateFailed {
-		b.WriteString("failed ")
+	if s.State == session.StateFailed || s.State == session.StateWaiting {
+		b.WriteString(string(s.State) + " ")
 	}
 	b.WriteString("in " + printable.Text(place(s.Target)) + " by " + printable.Text(asker(s)) + " (" + string(s.Channel) + ")")
 	if s.Unexplained.Is {

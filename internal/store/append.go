@@ -18,6 +18,7 @@ import (
 type statements struct {
 	lookup                                                                 *sql.Stmt
 	addChunk, addRecord, addSession, putSession, addFinding, addCheckpoint *statement
+	putRecording                                                           *statement
 }
 
 func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
@@ -31,8 +32,9 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 			digest = excluded.digest, started = excluded.started, last = excluded.last, open = excluded.open,
 			superseded = excluded.superseded, unexplained = excluded.unexplained, kind = excluded.kind, channel = excluded.channel,
 			container = excluded.container, actors = excluded.actors`: &s.putSession,
-		`INSERT OR IGNORE INTO finding (id, seq, time, severity, rule, session) VALUES (?, ?, ?, ?, ?, ?)`: &s.addFinding,
-		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`:                                     &s.addCheckpoint,
+		`INSERT OR IGNORE INTO finding (id, seq, time, severity, rule, session) VALUES (?, ?, ?, ?, ?, ?)`:    &s.addFinding,
+		`INSERT OR REPLACE INTO recording (id, seq, state, started, size, session) VALUES (?, ?, ?, ?, ?, ?)`: &s.putRecording,
+		`INSERT OR REPLACE INTO checkpoint (size, note) VALUES (?, ?)`:                                        &s.addCheckpoint,
 	} {
 		if *to, err = prepareStatement(ctx, conn, query); err != nil {
 			return s, err
@@ -43,7 +45,7 @@ func prepare(ctx context.Context, conn *sql.Conn) (s statements, err error) {
 }
 
 func (s *statements) close() {
-	for _, stmt := range []*statement{s.addChunk, s.addRecord, s.addSession, s.putSession, s.addFinding, s.addCheckpoint} {
+	for _, stmt := range []*statement{s.addChunk, s.addRecord, s.addSession, s.putSession, s.addFinding, s.addCheckpoint, s.putRecording} {
 		stmt.close()
 	}
 	if s.lookup != nil {
@@ -94,6 +96,11 @@ func (s *Store) Append(ctx context.Context, b Batch) (Added, error) {
 			}
 			if isNew {
 				added.Findings = append(added.Findings, f)
+			}
+		}
+		for _, r := range b.Recordings {
+			if err := w.addRecording(r); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -226,7 +233,7 @@ type row struct {
 func rowOf(s session.Session, seq int64, number uint32, digest []byte) row {
 	r := row{
 		id: s.ID, seq: seq, revision: number, digest: digest, started: nanos(s.Started), last: nanos(s.Started),
-		open: s.State == session.StateRunning && s.SupersededBy == "", superseded: s.SupersededBy != "",
+		open: s.State.Open() && s.SupersededBy == "", superseded: s.SupersededBy != "",
 		unexplnd: s.Unexplained.Is, kind: string(s.Kind), channel: string(s.Channel),
 		container: words(string(s.Target.ContainerID), s.Target.ContainerName),
 		actors:    words(identities(s)...),

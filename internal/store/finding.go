@@ -141,20 +141,5 @@ func (r *Reader) findingPage(ctx context.Context, cond string, args []any, after
 
 // finding returns the finding in a ledger record.
 func (r *Reader) finding(seq int64, frame []byte) (finding.Finding, error) {
-	what := fmt.Sprintf("ledger record %d", seq)
-	if frame == nil {
-		return finding.Finding{}, &DamagedError{File: r.file, Offset: -1, What: what + " or its content is missing"}
-	}
-	b, err := r.unpack(frame, what)
-	if err != nil {
-		return finding.Finding{}, err
-	}
-	c, err := decodeRecord(b)
-	if err == nil && c.Finding == nil {
-		err = errors.New("not a finding")
-	}
-	if err != nil {
-		return finding.Finding{}, &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("%s: %v", what, err)}
-	}
-	return *c.Finding, nil
+	return contentOf(r, seq, frame, "finding", func(c content) *finding.Finding { return c.Finding })
 }

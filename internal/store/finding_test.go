@@ -154,11 +154,12 @@ func TestRetentionOfFindings(t *testing.T) {
 	}
 }
 
-// A store of the schema before findings is brought up to date and keeps all it has.
-func TestMigrationAddsFindings(t *testing.T) {
+// A store of the schema before findings and recordings is brought up to date and
+// keeps all it has.
+func TestMigrationAddsFindingsAndRecordings(t *testing.T) {
 	dir := filled(t)
 	db := raw(t, dir)
-	for _, do := range []string{`DROP TABLE finding`, fmt.Sprintf(`PRAGMA user_version = %d`, len(migrations)-1)} {
+	for _, do := range []string{`DROP TABLE finding; DROP TABLE recording`, `PRAGMA user_version = 2`} {
 		if _, err := db.Exec(do); err != nil {
 			t.Fatal(err)
 		}
@@ -167,10 +168,12 @@ func TestMigrationAddsFindings(t *testing.T) {
 		t.Error("a reader takes the old schema for the new one")
 	}
 	s := open(t, dir)
-	if _, err := s.Append(context.Background(), Batch{Findings: []finding.Finding{found(1)}}); err != nil {
+	if _, err := s.Append(context.Background(), Batch{
+		Findings: []finding.Finding{found(1)}, Recordings: []session.Recording{stated(1, session.RecordingBegun, 1)},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if rep := verify(t, dir, VerifyOptions{}); rep.Damage != nil || rep.Revisions != 20 || rep.Findings != 1 {
+	if rep := verify(t, dir, VerifyOptions{}); rep.Damage != nil || rep.Revisions != 20 || rep.Findings != 1 || rep.Recordings != 1 {
 		t.Errorf("report %+v", rep)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/jsonform"
 )
 
 func (l *line) kubeRequest(o *event.KubeRequest) {
@@ -61,17 +62,9 @@ func (l *line) kubeObject(o *event.KubeObject) {
 	l.SomeText("namespace", o.Namespace)
 	l.SomeText("name", o.Name)
 	l.SomeText("uid", o.UID)
-	if len(o.Containers) > 0 {
-		l.Name("containers")
-		l.List()
-		for i := range o.Containers {
-			l.Next()
-			l.kubeContainer(&o.Containers[i])
-		}
-		l.EndList()
-	}
+	jsonform.SomeList(&l.Writer, "containers", o.Containers, l.kubeContainer)
 	l.SomeText("node_name", o.NodeName)
-	l.SomeTexts("host", o.Host)
+	o.HostAccess.Write(&l.Writer, "host_access")
 	l.SomeBool("mirror", o.Mirror)
 	l.SomeBool("debug", o.Debug)
 	l.End()
@@ -85,18 +78,19 @@ func (l *line) kubeContainer(c *event.KubeContainer) {
 	l.SomeText("image", c.Image)
 	l.SomeTexts("command", c.Command)
 	l.SomeTexts("args", c.Args)
-	if len(c.Hooks) > 0 {
-		l.Name("hooks")
-		l.List()
-		for i := range c.Hooks {
-			l.Next()
-			l.hook(&c.Hooks[i])
-		}
-		l.EndList()
-	}
+	jsonform.SomeList(&l.Writer, "hooks", c.Hooks, l.hook)
+	jsonform.SomeList(&l.Writer, "variables", c.Variables, l.variable)
 	l.SomeText("target", c.Target)
 	l.SomeBool("tty", c.TTY)
 	l.SomeBool("stdin", c.Stdin)
+	c.HostAccess.Write(&l.Writer, "host_access")
+	l.End()
+}
+
+func (l *line) variable(v *event.Variable) {
+	l.Begin()
+	l.Text("name", v.Name)
+	l.SomeText("value", v.Value)
 	l.End()
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -17,6 +18,35 @@ import (
 // order in which they were stored. A zero time means no bound. Damage ends it
 // with an error; everything before has been delivered.
 func (r *Reader) Observations(ctx context.Context, from, to time.Time) iter.Seq2[event.Observation, error] {
+	return r.observed(ctx, from, to, nil)
+}
+
+// Statements returns, in the order in which they were stored, the kept observations in
+// which witnesses speak of themselves: their states, their losses, and which host it is.
+// All others are passed over without being decoded.
+func (r *Reader) Statements(ctx context.Context) iter.Seq2[event.Observation, error] {
+	var kinds [][]byte
+	for _, o := range []event.Observation{event.WitnessState{}, event.Loss{}, event.Host{}} {
+		kinds = append(kinds, []byte(`{"`+event.Name(o)+`":`))
+	}
+	return r.observed(ctx, time.Time{}, time.Time{}, func(line []byte) bool {
+		return slices.ContainsFunc(kinds, func(k []byte) bool { return bytes.HasPrefix(line, k) })
+	})
+}
+
+// Oldest returns since when everything is kept, as far as can be told: the time of the
+// earliest observation, or before it the end of a session that ended earlier. It is
+// false when nothing is kept.
+func (r *Reader) Oldest(ctx context.Context) (time.Time, bool, error) {
+	var ns sql.NullInt64
+	err := r.db.QueryRowContext(ctx, `SELECT min(t) FROM (SELECT min(earliest) AS t FROM chunk
+		UNION ALL SELECT min(last) FROM session WHERE open = 0)`).Scan(&ns)
+	return time.Unix(0, ns.Int64).UTC(), ns.Valid, explain(r.file, err)
+}
+
+// observed returns observations as Observations does, of those lines that are wanted;
+// nil wants all.
+func (r *Reader) observed(ctx context.Context, from, to time.Time, wanted func(line []byte) bool) iter.Seq2[event.Observation, error] {
 	return func(yield func(event.Observation, error) bool) {
 		low, high := int64(-1<<63), int64(1<<63-1)
 		if !from.IsZero() {
@@ -38,7 +68,7 @@ func (r *Reader) Observations(ctx context.Context, from, to time.Time) iter.Seq2
 				break
 			}
 			next = id + 1
-			for o, oerr := range r.observations(id, frame) {
+			for o, oerr := range r.observations(id, frame, wanted) {
 				t := o.Head().Time
 				if oerr == nil && (!from.IsZero() && t.Before(from) || !to.IsZero() && !t.Before(to)) {
 					continue
@@ -62,8 +92,8 @@ func (r *Reader) chunkRange(ctx context.Context, low, high int64) (first, last i
 	return first, last, err
 }
 
-// observations returns the observations of a chunk.
-func (r *Reader) observations(id int64, frame []byte) iter.Seq2[event.Observation, error] {
+// observations returns the wanted observations of a chunk.
+func (r *Reader) observations(id int64, frame []byte, wanted func(line []byte) bool) iter.Seq2[event.Observation, error] {
 	return func(yield func(event.Observation, error) bool) {
 		lines, err := r.unpack(frame, fmt.Sprintf("observations %d", id))
 		if err != nil {
@@ -71,6 +101,9 @@ func (r *Reader) observations(id int64, frame []byte) iter.Seq2[event.Observatio
 			return
 		}
 		for line := range bytes.Lines(lines) {
+			if wanted != nil && !wanted(line) {
+				continue
+			}
 			o, err := event.Unmarshal(line)
 			if err != nil {
 				err = &DamagedError{File: r.file, Offset: -1, What: fmt.Sprintf("observations %d: %v", id, err)}

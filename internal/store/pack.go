@@ -82,17 +82,19 @@ func nanos(t time.Time) int64 {
 
 // Kinds of ledger record.
 const (
-	recordRevision = 1
-	recordPrune    = 2
-	recordFinding  = 3
+	recordRevision  = 1
+	recordPrune     = 2
+	recordFinding   = 3
+	recordRecording = 4
 )
 
 // content is the content of a ledger record: exactly one of its fields. What is
 // hashed is these bytes as they were written; they are never encoded again.
 type content struct {
-	Revision *revisionContent `json:"revision,omitempty"`
-	Prune    *pruneContent    `json:"prune,omitempty"`
-	Finding  *finding.Finding `json:"finding,omitempty"`
+	Revision  *revisionContent   `json:"revision,omitempty"`
+	Prune     *pruneContent      `json:"prune,omitempty"`
+	Finding   *finding.Finding   `json:"finding,omitempty"`
+	Recording *session.Recording `json:"recording,omitempty"`
 }
 
 type revisionContent struct {
@@ -145,13 +147,13 @@ func decodeRecord(b []byte) (content, error) {
 		return c, fmt.Errorf("record: %w", err)
 	}
 	parts := 0
-	for _, there := range []bool{c.Revision != nil, c.Prune != nil, c.Finding != nil} {
+	for _, there := range []bool{c.Revision != nil, c.Prune != nil, c.Finding != nil, c.Recording != nil} {
 		if there {
 			parts++
 		}
 	}
 	if parts != 1 {
-		return c, errors.New("record: not one of revision, prune and finding")
+		return c, errors.New("record: not one of revision, prune, finding and recording")
 	}
 	return c, nil
 }

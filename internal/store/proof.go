@@ -25,11 +25,12 @@ type proof struct {
 	key    note.Verifier
 	report Report
 
-	tree     ledger.Tree
-	pruned   [][2]int64 // positions that prune records name, ascending and disjoint
-	earlier  []ledger.Checkpoint
-	sessions map[session.ID]lastSeen
-	findings map[finding.ID]findingRow
+	tree       ledger.Tree
+	pruned     [][2]int64 // positions that prune records name, ascending and disjoint
+	earlier    []ledger.Checkpoint
+	sessions   map[session.ID]lastSeen
+	findings   map[finding.ID]findingRow
+	recordings map[string]recordingRow
 	// proven is the size of the tree at the last checkpoint that fitted, first
 	// the first record after it.
 	proven int64
@@ -56,7 +57,10 @@ type leafRow struct {
 }
 
 func newProof(r *Reader, tx *sql.Tx, key note.Verifier) *proof {
-	return &proof{r: r, tx: tx, key: key, sessions: make(map[session.ID]lastSeen), findings: make(map[finding.ID]findingRow)}
+	return &proof{
+		r: r, tx: tx, key: key, sessions: make(map[session.ID]lastSeen),
+		findings: make(map[finding.ID]findingRow), recordings: make(map[string]recordingRow),
+	}
 }
 
 func (p *proof) run(ctx context.Context, earlier [][]byte) (*Damage, error) {
@@ -75,7 +79,10 @@ func (p *proof) run(ctx context.Context, earlier [][]byte) (*Damage, error) {
 	if d, err := p.table(ctx); d != nil || err != nil {
 		return d, err
 	}
-	return p.findingTable(ctx)
+	if d, err := p.findingTable(ctx); d != nil || err != nil {
+		return d, err
+	}
+	return p.recordingTable(ctx)
 }
 
 // unreadable reports damage to the file below the level of records.
@@ -210,6 +217,10 @@ func (p *proof) leaf(l leafRow, this *Damage) (ledger.Hash, error) {
 		this.Session = c.Finding.Session
 		return leaf, p.finding(l, leaf, *c.Finding)
 	}
+	if c.Recording != nil {
+		this.Session = c.Recording.Session
+		return leaf, p.recording(l, leaf, *c.Recording)
+	}
 	rev, err := c.Revision.revision()
 	if err != nil {
 		return leaf, fmt.Errorf("its content was changed: %w", err)
@@ -250,6 +261,23 @@ func (p *proof) finding(l leafRow, leaf ledger.Hash, f finding.Finding) error {
 		return fmt.Errorf("finding %s is there twice", f.ID)
 	}
 	p.findings[f.ID] = findingOf(f, l.seq)
+	return nil
+}
+
+// recording checks a record of a statement about a recording.
+func (p *proof) recording(l leafRow, leaf ledger.Hash, r session.Recording) error {
+	before, known := p.recordings[r.ID]
+	switch {
+	case l.kind != recordRecording:
+		return errors.New("it is a statement about a recording, stored as something else")
+	case len(l.hashes) < ledger.HashSize || !bytes.Equal(leaf[:], l.hashes[:ledger.HashSize]):
+		return errors.New("its content was changed: it does not have the hash stored with it")
+	case l.prev.Valid != known || known && l.prev.Int64 != before.seq:
+		return errors.New("it does not point at the recording's statement before it")
+	case before.state.Final() || r.Size < before.size:
+		return fmt.Errorf("recording %s had ended, or gone further, before it", r.ID)
+	}
+	p.recordings[r.ID] = recordingOf(r, l.seq)
 	return nil
 }
 
@@ -400,6 +428,40 @@ func (p *proof) findingTable(ctx context.Context) (*Damage, error) {
 	for _, want := range p.findings {
 		if first == nil || want.seq < first.Position {
 			first = &Damage{Position: want.seq, Session: want.session, What: "its finding was removed from the table of findings"}
+		}
+	}
+	return first, nil
+}
+
+// recordingTable holds the table of recordings against the ledger.
+func (p *proof) recordingTable(ctx context.Context) (*Damage, error) {
+	rows, err := p.tx.QueryContext(ctx, `SELECT id, seq, state, started, size, session FROM recording ORDER BY seq`)
+	if err != nil {
+		return p.unreadable(-1, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var r recordingRow
+		if err := rows.Scan(r.fields()...); err != nil {
+			return p.unreadable(-1, err)
+		}
+		want, ok := p.recordings[r.id]
+		switch {
+		case !ok:
+			return &Damage{Position: r.seq, Session: r.session, What: "the table of recordings lists it, the ledger has no record of it"}, nil
+		case r != want:
+			return &Damage{Position: want.seq, Session: want.session, What: "the table of recordings says something else than the recording's record"}, nil
+		}
+		delete(p.recordings, r.id)
+		p.report.Recordings++
+	}
+	if err := rows.Err(); err != nil {
+		return p.unreadable(-1, err)
+	}
+	var first *Damage
+	for _, want := range p.recordings {
+		if first == nil || want.seq < first.Position {
+			first = &Damage{Position: want.seq, Session: want.session, What: "its recording was removed from the table of recordings"}
 		}
 	}
 	return first, nil

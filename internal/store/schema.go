@@ -130,6 +130,19 @@ CREATE TABLE finding (
 CREATE INDEX finding_time ON finding (time, id);
 CREATE INDEX finding_session ON finding (session) WHERE session <> '';
 `,
+	// recording: the last statement about each recording; all of it can be derived
+	// from record.
+	`
+CREATE TABLE recording (
+	id      TEXT PRIMARY KEY,
+	seq     INTEGER NOT NULL,
+	state   TEXT NOT NULL,
+	started INTEGER NOT NULL,
+	size    INTEGER NOT NULL,
+	session TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX recording_started ON recording (started, id);
+`,
 }
 
 // openSQL returns a pool for file; it opens nothing yet. The mode is "rw" or

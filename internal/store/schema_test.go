@@ -80,7 +80,7 @@ func downgrade(t *testing.T, dir string) {
 	_, err = db.Exec(`ALTER TABLE session RENAME TO kept; ALTER TABLE record RENAME TO records; ALTER TABLE checkpoint RENAME TO checkpoints;
 		DROP TABLE chunk; DROP INDEX session_started; DROP INDEX session_open; DROP INDEX session_last; DROP INDEX record_prune;` + migrations[0] + `
 		INSERT INTO session SELECT * FROM kept; INSERT INTO record SELECT * FROM records; INSERT INTO checkpoint SELECT * FROM checkpoints;
-		DROP TABLE kept; DROP TABLE records; DROP TABLE checkpoints; DROP TABLE finding; PRAGMA user_version = 1`)
+		DROP TABLE kept; DROP TABLE records; DROP TABLE checkpoints; DROP TABLE finding; DROP TABLE recording; PRAGMA user_version = 1`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,7 @@ type Batch struct {
 	Observations []event.Observation
 	Revisions    []session.Revision
 	Findings     []finding.Finding
+	Recordings   []session.Recording
 }
 
 // Added is what an Append stored of a batch, besides observations.

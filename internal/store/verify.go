@@ -31,6 +31,7 @@ type Report struct {
 	Pruned      int64  `json:"pruned"`    // records whose content retention took away
 	Sessions    int64  `json:"sessions"`
 	Findings    int64  `json:"findings"`
+	Recordings  int64  `json:"recordings"` // whose files a last statement proves
 	Checkpoints int64  `json:"checkpoints"`
 	// Root is the root of the tree over all records, in base64.
 	Root string `json:"root"`
@@ -83,8 +84,9 @@ func (r *Reader) PublicKey() (string, error) {
 // Verify proves the ledger from the stored bytes: every record is there and
 // hashes to the leaf that the signed checkpoints cover, all kept checkpoints
 // are of one growing tree, each session's revisions are numbered without gaps,
-// what is missing was taken away by retention, and the tables of sessions and
-// findings say what the records say. It stops at the first record that
+// what is missing was taken away by retention, and the tables of sessions,
+// findings and recordings say what the records say. The files of recordings are
+// not its business: Recordings says what they must be. It stops at the first record that
 // does not fit and reports it as Damage; an error means that Verify could not
 // do its work.
 //

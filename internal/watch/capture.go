@@ -15,8 +15,9 @@ func Capture(ctx context.Context, opt Options, keep func(event.Observation) erro
 	source := newSource(opt.withDefaults())
 	done := start(func() { source.run(ctx) })
 	var failed error
+	var readings readings
 	take := func(o event.Observation) {
-		if failed != nil {
+		if failed != nil || !readings.keep(o) {
 			return
 		}
 		if failed = keep(o); failed != nil {

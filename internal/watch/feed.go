@@ -9,6 +9,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // tickEvery is how often time itself is told to correlation while anything
@@ -26,9 +27,13 @@ type feed struct {
 	outbox    *outbox
 	correlate *correlate.Fleet
 
+	due       time.Time // that was waited for last
 	revisions atomic.Uint64
 	resumed   atomic.Uint64 // sessions of an earlier run
 	open      atomic.Pointer[correlate.Stats]
+
+	restated time.Time // when the states were told last
+	readings readings
 
 	mu     sync.Mutex
 	states map[event.Witness]event.WitnessState // guarded by mu
@@ -52,6 +57,7 @@ func newFeed(opt Options, s *source, out *outbox) *feed {
 // run feeds until done is closed and the queue is empty.
 func (f *feed) run(ctx context.Context, done <-chan struct{}) {
 	f.resume(ctx)
+	f.restated = time.Now()
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	for {
@@ -60,6 +66,7 @@ func (f *feed) run(ctx context.Context, done <-chan struct{}) {
 			f.observe(o)
 		case now := <-ticker.C:
 			f.tick(now)
+			f.restate(now)
 		case <-done:
 			f.drain()
 			return
@@ -71,7 +78,7 @@ func (f *feed) run(ctx context.Context, done <-chan struct{}) {
 // pass as a new session waits for its other half: what was seen in the last
 // moments is published, too.
 func (f *feed) drain() {
-	defer func() { f.tick(time.Now().Add(stopAhead)) }()
+	defer func() { f.outbox.put(nil, f.advance(clock(time.Now().Add(stopAhead)))) }()
 	for {
 		select {
 		case o := <-f.source.queue:
@@ -115,6 +122,9 @@ func (f *feed) interruption(until time.Time, before bool) (out []event.Observati
 		until = now
 	}
 	for _, w := range f.opt.Witnesses {
+		if w.Optional {
+			continue // what it saw last is not known
+		}
 		out = append(out, event.WitnessState{
 			Header: event.Header{Time: until.Add(time.Nanosecond), Witness: w.Name},
 			Reason: "Sallyport was not running",
@@ -129,6 +139,9 @@ func (f *feed) observe(o event.Observation) {
 	f.hear(o)
 	revisions := f.correlate.Observe(o)
 	f.revisions.Add(uint64(len(revisions)))
+	if !f.readings.keep(o) {
+		o = nil
+	}
 	f.outbox.put(o, revisions)
 }
 
@@ -156,16 +169,35 @@ func (f *feed) note(s event.WitnessState) {
 	}
 }
 
-// tick tells correlation the time, when time can bring anything. While
+// tick tells the time to whom it can bring anything: correlation, and the rules
+// behind the store, which get it once for each time that they wait for. While
 // observations wait it does not: absence would count as evidence before they
 // are heard.
 func (f *feed) tick(now time.Time) {
 	stats := f.correlate.Stats()
 	f.open.Store(&stats)
-	if !f.correlate.Pending() || len(f.source.queue) > 0 {
+	due := f.opt.Keeper.Due()
+	awaited := !due.IsZero() && !now.Before(due) && !due.Equal(f.due)
+	if !awaited && !f.correlate.Pending() || len(f.source.queue) > 0 {
 		return
 	}
-	revisions := f.correlate.Observe(event.Tick{Header: event.Header{Time: now.UTC(), Witness: event.WitnessEngine}})
-	f.revisions.Add(uint64(len(revisions)))
+	tick := clock(now)
+	revisions := f.advance(tick)
+	if awaited {
+		f.due = due
+		f.outbox.put(tick, revisions)
+		return
+	}
 	f.outbox.put(nil, revisions)
+}
+
+// advance tells correlation the time.
+func (f *feed) advance(tick event.Tick) []session.Revision {
+	revisions := f.correlate.Observe(tick)
+	f.revisions.Add(uint64(len(revisions)))
+	return revisions
+}
+
+func clock(now time.Time) event.Tick {
+	return event.Tick{Header: event.Header{Time: now.UTC(), Witness: event.WitnessEngine}}
 }

@@ -50,6 +50,9 @@ func (e *Engine) ship(ctx context.Context) error {
 }
 
 func (e *Engine) put(o event.Observation) {
+	if !e.feed.readings.keep(o) {
+		return
+	}
 	e.feed.hear(o)
 	if err := e.opt.Sink.Put(o); err != nil {
 		e.opt.Logger.Error("an observation cannot be shipped and is dropped", slog.Any("error", err))

@@ -62,11 +62,15 @@ func (s *source) run(ctx context.Context) {
 func (s *source) supervise(ctx context.Context, w Named) {
 	delay := s.opt.RestartDelay
 	said := "" // why it is down, as last stated; "" after it was up
+	was := !w.Optional
 	for {
 		began := time.Now()
 		up, err := s.runOnce(ctx, w)
+		was = was || up
 		if ctx.Err() != nil {
-			s.down(w.Name, "Sallyport stopped")
+			if was {
+				s.down(w.Name, "Sallyport stopped")
+			}
 			return
 		}
 		if err == nil {
@@ -74,7 +78,9 @@ func (s *source) supervise(ctx context.Context, w Named) {
 		}
 		if up || err.Error() != said {
 			said = err.Error()
-			s.down(w.Name, said)
+			if was {
+				s.down(w.Name, said)
+			}
 			s.opt.Logger.Warn("witness does not see", slog.String("witness", string(w.Name)), slog.Any("error", err),
 				slog.Bool("tries_again", !errors.Is(err, ErrUnavailable)))
 		}
@@ -119,7 +125,9 @@ func (s *source) down(name event.Witness, reason string) {
 
 // emit puts o on the queue. It waits for room as long as the queue is read.
 func (s *source) emit(from event.Witness, o event.Observation) {
-	s.stats[from].observations.Add(1)
+	if !isReading(o) {
+		s.stats[from].observations.Add(1)
+	}
 	s.uids.see(o)
 	select {
 	case s.queue <- o:

@@ -282,6 +282,9 @@ func (e *Engine) witnesses() []WitnessStatus {
 	var out []WitnessStatus
 	for _, w := range e.opt.Witnesses {
 		stats, state := e.source.stats[w.Name], e.feed.states[w.Name]
+		if w.Optional && state.Time.IsZero() {
+			continue
+		}
 		out = append(out, WitnessStatus{
 			Name: w.Name, Up: state.Up, Since: state.Time, Reason: state.Reason, Level: state.Level,
 			Peers: state.Peers, Requests: state.Requests, OpenDoors: state.OpenDoors, TCPDoors: state.TCPDoors,

@@ -45,6 +45,8 @@ var ErrUnavailable = errors.New("not available on this host")
 type Named struct {
 	Name    event.Witness
 	Witness Witness
+	// Optional says that it may never come up, which is then nothing to tell of.
+	Optional bool
 }
 
 // Keeper keeps what the engine finds. Append is called from one goroutine.
@@ -53,6 +55,9 @@ type Keeper interface {
 	// durable. The result holds those revisions, as stored, that were not
 	// equal to what the store already had.
 	Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error)
+	// Due returns when time alone will bring something, without any record: a
+	// batch with a Tick of that time, or later, is then appended. Zero means never.
+	Due() time.Time
 	// Running returns the sessions that run as far as the store knows. With
 	// nodes also those that ended lately: more may still be heard of them.
 	Running(ctx context.Context) iter.Seq2[session.Session, error]
@@ -97,6 +102,7 @@ type Options struct {
 	AppendWait   time.Duration // bound of one write; default 10 s
 	StopWait     time.Duration // bound of each step of stopping; default 5 s
 	PruneEvery   time.Duration // default 5 min
+	RestateEvery time.Duration // how often the store is told what the witnesses said last; default 10 min
 	RestartDelay time.Duration // before a dead witness's first restart, doubled up to RestartMax; default 500 ms
 	RestartMax   time.Duration // default 1 min
 }
@@ -121,6 +127,7 @@ func (o Options) withDefaults() Options {
 	set(&o.AppendWait, 10*time.Second)
 	set(&o.StopWait, 5*time.Second)
 	set(&o.PruneEvery, 5*time.Minute)
+	set(&o.RestateEvery, 10*time.Minute)
 	set(&o.RestartDelay, 500*time.Millisecond)
 	set(&o.RestartMax, time.Minute)
 	if o.Logger == nil {

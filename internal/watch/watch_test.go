@@ -33,6 +33,14 @@ type memory struct {
 	running      []session.Session
 	newest       time.Time
 	poison       func(event.Observation) bool // what can never be stored
+	due          func() time.Time
+}
+
+func (m *memory) Due() time.Time {
+	if m.due == nil {
+		return time.Time{}
+	}
+	return m.due()
 }
 
 func (m *memory) Append(_ context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
@@ -198,7 +206,7 @@ func TestSessionIsDeliveredOnceStored(t *testing.T) {
 		m := &memory{}
 		var delivered []session.Revision
 		_, stop := running(t, Options{
-			Witnesses: []Named{{"story", tell(observations)}}, Keeper: m,
+			Witnesses: []Named{{Name: "story", Witness: tell(observations)}}, Keeper: m,
 			Deliver: func(list []session.Revision) {
 				for _, r := range list {
 					stored := false
@@ -258,8 +266,8 @@ func TestDeadWitnessIsStartedAgain(t *testing.T) {
 		})
 		hopeless := 0
 		_, stop := running(t, Options{Keeper: m, Witnesses: []Named{
-			{"flaky", flaky}, {"steady", up("steady")},
-			{"hopeless", witnessFunc(func(context.Context, func(event.Observation)) error {
+			{Name: "flaky", Witness: flaky}, {Name: "steady", Witness: up("steady")},
+			{Name: "hopeless", Witness: witnessFunc(func(context.Context, func(event.Observation)) error {
 				hopeless++
 				return fmt.Errorf("%w: no BTF", ErrUnavailable)
 			})},
@@ -302,7 +310,7 @@ func TestFullDisk(t *testing.T) {
 			return nil
 		})
 		e, stop := running(t, Options{
-			Witnesses: []Named{{"story", tell(observations)}, {"noise", noise}}, Keeper: m, Unsaved: 1000,
+			Witnesses: []Named{{Name: "story", Witness: tell(observations)}, {Name: "noise", Witness: noise}}, Keeper: m, Unsaved: 1000,
 			Deliver: func(list []session.Revision) { delivered += len(list) },
 		})
 		time.Sleep(time.Minute)
@@ -358,7 +366,7 @@ func TestPoison(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		e, stop := running(t, Options{Witnesses: []Named{{"steady", steady}}, Keeper: m})
+		e, stop := running(t, Options{Witnesses: []Named{{Name: "steady", Witness: steady}}, Keeper: m})
 		time.Sleep(time.Minute)
 		s := e.Status()
 		if err := stop(); err != nil {
@@ -379,7 +387,7 @@ func TestPoison(t *testing.T) {
 func TestDiskFullAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{err: errors.New("no space left on device")}
-		_, stop := running(t, Options{Witnesses: []Named{{"w", up("w")}}, Keeper: m})
+		_, stop := running(t, Options{Witnesses: []Named{{Name: "w", Witness: up("w")}}, Keeper: m})
 		time.Sleep(time.Second)
 		if err := stop(); err == nil || !strings.Contains(err.Error(), "no space left on device") {
 			t.Errorf("Run returned %v, want what could not be stored and why", err)
@@ -398,7 +406,7 @@ func TestHungStore(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		e, stop := running(t, Options{Witnesses: []Named{{"storm", storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
+		e, stop := running(t, Options{Witnesses: []Named{{Name: "storm", Witness: storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
 		time.Sleep(5 * time.Second)
 		if seen == 5000 {
 			t.Error("a store that has not answered for 5 s did not make the witness wait")
@@ -430,7 +438,7 @@ func TestSlowStore(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		e, stop := running(t, Options{Witnesses: []Named{{"storm", storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
+		e, stop := running(t, Options{Witnesses: []Named{{Name: "storm", Witness: storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
 		time.Sleep(20 * time.Second)
 		if s := e.Status(); s.Store.DroppedObservations > 0 || !s.Store.OK {
 			t.Errorf("%+v", s.Store)
@@ -461,7 +469,7 @@ func TestCommitsAreShared(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		_, stop := running(t, Options{Witnesses: []Named{{"steady", steady}}, Keeper: m})
+		_, stop := running(t, Options{Witnesses: []Named{{Name: "steady", Witness: steady}}, Keeper: m})
 		time.Sleep(3 * time.Second)
 		if m.appends < 6 || m.appends > 12 {
 			t.Errorf("%d commits for 2 s of records, want one for each 250 ms", m.appends)
@@ -491,6 +499,46 @@ func TestRevisionIsStoredSoon(t *testing.T) {
 		}
 		b.close()
 		<-written
+	})
+}
+
+// TestQuietHost: where nothing happens, time passes for rules that wait for it:
+// each time is told once, and not before.
+func TestQuietHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		first := time.Now().Add(20 * time.Second)
+		second := first.Add(time.Minute)
+		m := &memory{due: func() time.Time {
+			if time.Now().Before(second.Add(-30 * time.Second)) {
+				return first
+			}
+			return second
+		}}
+		_, stop := running(t, Options{Witnesses: []Named{{Name: event.WitnessDocker, Witness: up(event.WitnessDocker)}}, Keeper: m})
+		ticks := func() (out []time.Time) {
+			m.set(func() {
+				for _, o := range m.observations {
+					if tick, ok := o.(event.Tick); ok {
+						out = append(out, tick.Time)
+					}
+				}
+			})
+			return out
+		}
+		time.Sleep(19 * time.Second)
+		if got := ticks(); len(got) != 0 {
+			t.Errorf("ticks before anything waits for one: %v", got)
+		}
+		time.Sleep(2 * time.Minute)
+		if got := ticks(); len(got) != 2 || got[0].Before(first) || got[0].After(first.Add(time.Second)) || got[1].Before(second) {
+			t.Errorf("ticks %v, want one just after %v and one after %v", got, first, second)
+		}
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
+		if got := ticks(); len(got) != 2 {
+			t.Errorf("ticks after the end: %v", got)
+		}
 	})
 }
 
@@ -559,7 +607,7 @@ func TestRestart(t *testing.T) {
 		time.Sleep(time.Until(begin))
 		cut := slices.IndexFunc(observations, func(o event.Observation) bool { return o.Head().Time.After(begin.Add(3 * time.Second)) })
 		first := &memory{}
-		_, stop := running(t, Options{Witnesses: []Named{{"kernel", tell(observations[:cut])}}, Keeper: first})
+		_, stop := running(t, Options{Witnesses: []Named{{Name: "kernel", Witness: tell(observations[:cut])}}, Keeper: first})
 		time.Sleep(3 * time.Second)
 		if err := stop(); err != nil {
 			t.Fatal(err)
@@ -577,7 +625,7 @@ func TestRestart(t *testing.T) {
 			event.WitnessState{Header: head("kernel"), Up: true},
 			event.SessionEntry{Header: head("kernel"), Root: root, Cause: event.EntryFound, Container: second.running[0].Target.ContainerID},
 		}
-		e, stop := running(t, Options{Witnesses: []Named{{"kernel", tell(append(found, observations[cut:]...))}}, Keeper: second})
+		e, stop := running(t, Options{Witnesses: []Named{{Name: "kernel", Witness: tell(append(found, observations[cut:]...))}}, Keeper: second})
 		time.Sleep(60 * time.Second)
 		if err := stop(); err != nil {
 			t.Fatal(err)
@@ -609,7 +657,7 @@ func TestStopPublishesTheLastMoment(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(begin))
 		m := &memory{}
-		_, stop := running(t, Options{Witnesses: []Named{{"kernel", tell(observations)}}, Keeper: m})
+		_, stop := running(t, Options{Witnesses: []Named{{Name: "kernel", Witness: tell(observations)}}, Keeper: m})
 		time.Sleep(1100 * time.Millisecond) // 65 ms after it ran
 		if len(m.last()) != 0 {
 			t.Fatal("already published: the test proves nothing")
@@ -633,7 +681,7 @@ func TestHungWitnessIsLeftBehind(t *testing.T) {
 			}
 			return nil
 		})
-		e, stop := running(t, Options{Witnesses: []Named{{"deaf", deaf}, {"w", up("w")}}, Keeper: m})
+		e, stop := running(t, Options{Witnesses: []Named{{Name: "deaf", Witness: deaf}, {Name: "w", Witness: up("w")}}, Keeper: m})
 		time.Sleep(time.Second)
 		began := time.Now()
 		if err := stop(); err != nil {
@@ -660,7 +708,7 @@ func TestNewUsersAreNamed(t *testing.T) {
 			<-ctx.Done()
 			return nil
 		})
-		_, stop := running(t, Options{Witnesses: []Named{{"w", w}}, Keeper: m})
+		_, stop := running(t, Options{Witnesses: []Named{{Name: "w", Witness: w}}, Keeper: m})
 		time.Sleep(time.Second)
 		if err := stop(); err != nil {
 			t.Error(err)
@@ -685,7 +733,7 @@ func serve(e *Engine, path string) *httptest.ResponseRecorder {
 
 func TestHandler(t *testing.T) {
 	e := New(Options{
-		Keeper: &memory{}, Host: nobody{}, Witnesses: []Named{{"w", up("w")}},
+		Keeper: &memory{}, Host: nobody{}, Witnesses: []Named{{Name: "w", Witness: up("w")}},
 		Sensor: func() Sensor {
 			return Sensor{Programs: []Program{{Name: "on_exec", Runs: 2, Time: 3 * time.Microsecond}}}
 		},
@@ -727,7 +775,7 @@ func FuzzParsePasswd(f *testing.F) {
 // the list at 0, and only where there is such a witness.
 func TestLossesOfKubernetes(t *testing.T) {
 	e := New(Options{Witnesses: []Named{{Name: event.WitnessAdmission}, {Name: event.WitnessAudit}}})
-	e.feed.losses[lossKey{event.WitnessAdmission, "admissions"}] = 3
+	e.feed.losses[lossKey{witness: event.WitnessAdmission, what: "admissions"}] = 3
 	want := []Loss{{event.WitnessAdmission, "admissions", 3}, {event.WitnessAudit, "dropped", 0}, {event.WitnessAudit, "events", 0}}
 	of := func(e *Engine) []Loss {
 		return slices.DeleteFunc(e.Status().Losses, func(l Loss) bool { return l.Witness != event.WitnessAdmission && l.Witness != event.WitnessAudit })

@@ -14,9 +14,27 @@ func (x *Redactor) Session(s session.Session) session.Session {
 	s.Path = x.Text(s.Path)
 	s.Gaps = each(s.Gaps, x.Text)
 	s.Unexplained.Reason = x.Text(s.Unexplained.Reason)
+	if d := s.Decision; d != nil {
+		out := *d
+		out.Message, out.Approver = x.Text(d.Message), x.Text(d.Approver)
+		s.Decision = &out
+	}
+	if s.Settings != nil {
+		out := x.settings(*s.Settings)
+		s.Settings = &out
+	}
 	s.Actor = x.actor(s.Actor)
 	s.Attribution.Candidates = each(s.Attribution.Candidates, x.actor)
 	s.Target.Labels = x.labels(s.Target.Labels)
+	if h := s.Target.HostAccess; h != nil {
+		out := *h
+		out.Devices, out.Paths = each(h.Devices, x.Text), each(h.Paths, x.Text)
+		s.Target.HostAccess = &out
+	}
+	s.Carried = each(s.Carried, func(c session.Carried) session.Carried {
+		c.Argv = x.Args(c.Argv)
+		return c
+	})
 	s.Processes = each(s.Processes, x.process)
 	s.Evidence = each(s.Evidence, func(e session.Evidence) session.Evidence {
 		e.What, e.Detail = x.Text(e.What), x.Text(e.Detail)
@@ -25,9 +43,18 @@ func (x *Redactor) Session(s session.Session) session.Session {
 	return s
 }
 
+func (x *Redactor) settings(s session.Settings) session.Settings {
+	s.Dir, s.CgroupParent = x.Text(s.Dir), x.Text(s.CgroupParent)
+	for _, list := range []*[]string{&s.Variables, &s.Security, &s.Sysctls, &s.DeviceRules, &s.Joined} {
+		*list = each(*list, x.Text)
+	}
+	return s
+}
+
 func (x *Redactor) actor(a session.Actor) session.Actor {
 	a.Argv = x.Args(a.Argv)
 	a.UserAgent = x.Text(a.UserAgent)
+	a.Names = each(a.Names, x.Text)
 	a.Extra = x.extra(a.Extra)
 	a.Doubts = each(a.Doubts, x.Text)
 	if a.Impersonator != nil {

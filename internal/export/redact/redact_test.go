@@ -100,12 +100,13 @@ func TestRulesAreChecked(t *testing.T) {
 // paths of programs. Every other string must be redacted.
 var shown = map[string]bool{
 	"ID": true, "Kind": true, "Channel": true, "State": true, "ArgvSource": true, "User": true, "Direction": true,
-	"AuditID": true, "ExecID": true, "SupersededBy": true, "Level": true, "Via": true, "LoginUser": true, "Exe": true,
+	"AuditID": true, "Verb": true, "ExecID": true, "SupersededBy": true, "Level": true, "Via": true, "LoginUser": true, "Exe": true,
 	"Address": true, "Service": true, "Container": true, "Session": true, "KubeUID": true, "Groups": true, "UID": true,
 	"ContainerID": true, "ContainerName": true, "Image": true, "ImageID": true, "Runtime": true, "Pod": true, "PodUID": true,
 	"Namespace": true, "Workload": true, "Node": true, "Filename": true, "UserName": true, "TTY": true, "Witness": true,
 	"Rule": true, "Title": true, "Subject": true, "Related": true, "Name": true, "Attribution": true, "Candidates": true,
 	"Impersonator": true, "Effect": true, "Unknown": true, "Source": true, "Attack": true, "CIS": true, "Remedy": true,
+	"Namespaces": true, "Capabilities": true, "Place": true,
 }
 
 // TestEveryTextIsRedacted plants a secret in every string of a session and a
