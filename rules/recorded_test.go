@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/replay"
+	"github.com/sallyport/sallyport/rules"
 )
 
 // TestRecorded plays every story of corpus/ to the engine and its sessions to
@@ -25,7 +26,7 @@ import (
 // that somebody wrote down. A story that is not listed there finds nothing.
 func TestRecorded(t *testing.T) {
 	set := load(t, pack(t, false))
-	want := recorded(t)
+	want := rules.Recorded()
 	files, err := filepath.Glob("../corpus/*.txtar")
 	if err != nil || len(files) < 80 {
 		t.Fatalf("%d stories, %v", len(files), err)
@@ -34,13 +35,13 @@ func TestRecorded(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 		t.Run(name, func(t *testing.T) {
 			got, final := find(t, set, file)
-			var rules []string
+			var all []string
 			for _, ids := range got {
-				rules = append(rules, ids...)
+				all = append(all, ids...)
 			}
-			slices.Sort(rules)
-			if !slices.Equal(rules, want[name]) {
-				t.Errorf("found %v, recorded.txt says %v", rules, want[name])
+			slices.Sort(all)
+			if !slices.Equal(all, want[name]) {
+				t.Errorf("found %v, recorded.txt says %v", all, want[name])
 			}
 			for _, s := range final {
 				if s.Unexplained.Is && len(got[s.ID]) == 0 {
@@ -63,20 +64,30 @@ func find(t *testing.T, set *policy.Set, file string) (map[session.ID][]string, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	rules, found := policy.NewEngine(set), make(map[session.ID][]string)
+	engine, found := policy.NewEngine(set), make(map[session.ID][]string)
 	note := func(all []finding.Finding) {
 		for _, f := range all {
 			found[f.Session] = append(found[f.Session], f.Rule)
 		}
 	}
-	played, err := replay.Play(observations(txtar.Parse(data).Files[0].Data), correlate.Options{}, func(r session.Revision) error {
-		note(rules.Observe(r.Session))
+	heard := func(yield func(event.Observation, error) bool) {
+		for o, err := range observations(txtar.Parse(data).Files[0].Data) {
+			if err == nil {
+				note(engine.Hear(o))
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+	played, err := replay.Play(heard, correlate.Options{}, func(r session.Revision) error {
+		note(engine.Observe(r.Session))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	note(rules.Flush())
+	note(engine.Flush())
 	return found, played.Sessions
 }
 
@@ -89,23 +100,4 @@ func observations(data []byte) iter.Seq2[event.Observation, error] {
 			}
 		}
 	}
-}
-
-// recorded reads testdata/recorded.txt: a story and the rules that find, a line
-// each; # begins a comment.
-func recorded(t *testing.T) map[string][]string {
-	t.Helper()
-	data, err := os.ReadFile("testdata/recorded.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	out := make(map[string][]string)
-	for line := range strings.Lines(string(data)) {
-		line, _, _ = strings.Cut(line, "#")
-		if words := strings.Fields(line); len(words) > 0 {
-			slices.Sort(words[1:])
-			out[words[0]] = words[1:]
-		}
-	}
-	return out
 }
