@@ -20,6 +20,7 @@ func probes() map[string]func() string {
 		Root:       probeRoot,
 		Docker:     func() string { return probeRootAnd("dockerd", "docker", "containerd", "runc", "ctr", "busybox") },
 		Containerd: func() string { return probeRootAnd("containerd", "runc", "ctr", "busybox") },
+		Podman:     func() string { return probeRootAnd("podman", "conmon", "runc", "docker", "busybox") },
 		Kube:       probeKube,
 		BPF:        probeBPF,
 		VM:         probeVM,
@@ -45,7 +46,7 @@ func probeRoot() string {
 
 // debianPackages says which package of Debian has a program.
 var debianPackages = map[string]string{
-	"dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
+	"podman": "podman", "conmon": "conmon", "dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
 	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils",
 	"nsenter": "util-linux", "/usr/lib/cni/ptp": "containernetworking-plugins", "/usr/lib/cni/host-local": "containernetworking-plugins",
 	"/usr/lib/cni/loopback": "containernetworking-plugins", "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",

@@ -20,6 +20,7 @@ const (
 	Root       = "root"       // uid 0 with CAP_SYS_ADMIN
 	Docker     = "docker"     // root and the programs to run a Docker engine of one's own
 	Containerd = "containerd" // root and the programs to run a containerd of one's own
+	Podman     = "podman"     // root and the programs to run a Podman service of one's own
 	Kube       = "kube"       // root, the programs of a Kubernetes node, and Kubernetes in the cache (make testbed-kube)
 	BPF        = "bpf"        // root, kernel BTF and permission to load BTF tracepoint programs
 	VM         = "vm"         // amd64, QEMU and the programs to get kernels from Debian's archive
@@ -61,7 +62,7 @@ func Required(capability string) bool {
 func Missing(capability string) string {
 	p, ok := probes()[capability]
 	if !ok {
-		return "no such capability is known; use one of root, docker, containerd, kube, bpf, vm"
+		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, vm"
 	}
 	return p()
 }

@@ -47,7 +47,7 @@ func TestMissingWithoutRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		t.Skip("runs as an ordinary user")
 	}
-	for _, c := range []string{Root, Docker, Containerd, Kube, BPF} {
+	for _, c := range []string{Root, Docker, Containerd, Podman, Kube, BPF} {
 		if why := Missing(c); !strings.Contains(why, "root") {
 			t.Errorf("%s: %q does not say to become root", c, why)
 		}

@@ -11,38 +11,60 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 )
 
 // WriteRootfs writes a tar file with a root file system for containers: static
-// busybox with its applets as symbolic links, and actor (see testbed/actor),
-// built on the spot.
-func WriteRootfs(ctx context.Context, path string) (err error) {
+// busybox with its applets as symbolic links, and actor (see testbed/actor).
+// A program makes it once.
+func WriteRootfs(ctx context.Context, path string) error {
+	rootfs.mu.Lock()
+	defer rootfs.mu.Unlock()
+	if rootfs.tar == nil {
+		made, err := makeRootfs(ctx)
+		if err != nil {
+			return fmt.Errorf("write root file system: %w", err)
+		}
+		rootfs.tar = made
+	}
+	return os.WriteFile(path, rootfs.tar, 0o644)
+}
+
+// rootfs is what WriteRootfs writes. It is kept for the whole program: building
+// actor for each daemon takes longer than to start some.
+var rootfs struct {
+	mu  sync.Mutex
+	tar []byte // guarded by mu; nil until it was made
+}
+
+func makeRootfs(ctx context.Context) ([]byte, error) {
 	busybox, err := LookPath("busybox")
 	if err != nil {
-		return fmt.Errorf("write root file system: %w", err)
+		return nil, err
 	}
 	applets, err := exec.CommandContext(ctx, busybox, "--list").Output()
 	if err != nil {
-		return fmt.Errorf("write root file system: list applets of %s: %w", busybox, err)
+		return nil, fmt.Errorf("list applets of %s: %w", busybox, err)
 	}
-	actor := path + ".actor"
-	if err := BuildActor(ctx, actor); err != nil {
-		return fmt.Errorf("write root file system: %w", err)
-	}
-	defer os.Remove(actor)
-	f, err := os.Create(path)
+	dir, err := os.MkdirTemp("", "actor")
 	if err != nil {
-		return fmt.Errorf("write root file system: %w", err)
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	w := tar.NewWriter(f)
-	return errors.Join(
+	defer os.RemoveAll(dir)
+	actor := filepath.Join(dir, "actor")
+	if err := BuildActor(ctx, actor); err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	err = errors.Join(
 		addDirs(w, "bin", "etc", "proc", "root", "sys", "tmp", "truth"),
 		addFile(w, "bin/busybox", busybox),
 		addFile(w, "bin/actor", actor),
 		addLinks(w, strings.Fields(string(applets))),
 		w.Close(),
 	)
+	return out.Bytes(), err
 }
 
 // UnpackRootfs makes the directory dir and puts the root file system into it.

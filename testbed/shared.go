@@ -18,8 +18,9 @@ type Shared[T interface{ Stop() error }] struct {
 	err     error
 }
 
-// Main runs a package's tests and then stops what Get started.
-func (s *Shared[T]) Main(m *testing.M) int {
+// Main runs a package's tests and then stops what Get started. m is a testing.M, or
+// runs one and stops something else.
+func (s *Shared[T]) Main(m interface{ Run() int }) int {
 	s.main = true
 	code := m.Run()
 	s.mu.Lock()

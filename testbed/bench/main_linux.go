@@ -46,6 +46,11 @@ var parts = []struct {
 	{"storm", (*bench).storms},
 	{"memory", (*bench).memory},
 	{"audit", (*bench).audits},
+	{"rules", (*bench).pack},
+	{"scan", (*bench).scans},
+	{"host", (*bench).hosted},
+	{"recording", (*bench).recordings},
+	{"guard", (*bench).guards},
 }
 
 func main() {
@@ -63,7 +68,7 @@ func run() (err error) {
 	flag.IntVar(&b.rounds, "rounds", 7, "rounds of each comparison, at least 5 for a figure")
 	flag.IntVar(&b.sessions, "sessions", 100_000, "sessions before the memory is measured")
 	flag.IntVar(&b.scale, "scale", 1, "divide the size of every job, for a quick look")
-	only := flag.String("parts", "ab,kernel,storm,memory,audit", "what to measure")
+	only := flag.String("parts", "ab,kernel,storm,memory,audit,rules,scan,host,recording,guard", "what to measure")
 	flag.Parse()
 	for _, c := range []string{testbed.Docker, testbed.BPF} {
 		if why := testbed.Missing(c); why != "" {

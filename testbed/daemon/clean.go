@@ -51,10 +51,10 @@ func Clean(dir string) error {
 }
 
 // bundles lists the containers that the daemon in dir has or had: the shims'
-// bundle directories, and what Docker keeps of each container.
+// bundle directories, and what Docker and Podman keep of each container.
 func bundles(dir string) []string {
 	var ids []string
-	for _, p := range glob(dir, append(taskDirs[:], "data/containers/*")...) {
+	for _, p := range glob(dir, append(taskDirs[:], "data/containers/*", "data/vfs-containers/*")...) {
 		if id := filepath.Base(p); len(id) >= minID {
 			ids = append(ids, id)
 		}
@@ -115,7 +115,7 @@ func members(dir string, containers []string) []int {
 // programs are what Clean may kill for what their command line
 // says. A test program or an editor may name the directory too.
 var programs = []string{
-	"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker",
+	"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker", "podman", "conmon",
 	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "nsenter",
 }
 
@@ -140,9 +140,11 @@ func inCgroup(proc string, parts []string) bool {
 func removeCgroups(containers []string) {
 	for _, id := range containers {
 		for _, pattern := range []string{"/sys/fs/cgroup/*/*/", "/sys/fs/cgroup/*/"} {
-			paths, _ := filepath.Glob(pattern + id)
-			for _, p := range paths {
-				os.Remove(p)
+			for _, name := range []string{id, "libpod-" + id} {
+				paths, _ := filepath.Glob(pattern + name)
+				for _, p := range paths {
+					os.Remove(p)
+				}
 			}
 		}
 	}

@@ -100,6 +100,12 @@ func (d *Daemon) Halt(ctx context.Context) error {
 	}
 }
 
+// Kill ends the daemon with SIGKILL.
+func (d *Daemon) Kill() {
+	d.cmd.Process.Kill()
+	<-d.done
+}
+
 // Freeze stops the daemon with SIGSTOP: its socket takes connections and
 // answers nothing.
 func (d *Daemon) Freeze() error { return d.cmd.Process.Signal(syscall.SIGSTOP) }

@@ -15,7 +15,7 @@ import (
 // demands every door of it, with the right person where a person asked.
 func TestCaptureTellsTheScene(t *testing.T) {
 	var out, errs bytes.Buffer
-	if code := cli.Main([]string{"replay", "--json", "testdata/demo.capture.zst"}, strings.NewReader(""), &out, &errs); code != 0 {
+	if code := cli.Main([]string{"sallyport", "replay", "--json", "testdata/demo.capture.zst"}, strings.NewReader(""), &out, &errs); code != 0 {
 		t.Fatalf("replay: exit status %d: %s", code, errs.Bytes())
 	}
 	got := make(map[event.Channel][]string)

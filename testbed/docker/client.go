@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/sallyport/sallyport/testbed"
@@ -15,6 +16,12 @@ import (
 // CLI returns the docker command line with args, for this engine.
 func (e *Engine) CLI(ctx context.Context, args ...string) *exec.Cmd {
 	return e.command(ctx, "docker", args)
+}
+
+// Said is what docker printed, without what the daemon says of this host to everybody
+// who makes a container where the kernel forwards nothing.
+func Said(out []byte) string {
+	return strings.ReplaceAll(string(out), "WARNING: IPv4 forwarding is disabled. Networking will not work.\n", "")
 }
 
 // Ctr returns ctr with args, for the daemon's containerd and Docker's

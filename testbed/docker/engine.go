@@ -40,6 +40,8 @@ const ClientGID = 2375
 type Options struct {
 	// Flags are added to dockerd's.
 	Flags []string
+	// Config is what daemon.json holds; "" is {}.
+	Config string
 	// Dockerd is the program to run; "" finds dockerd.
 	Dockerd string
 	// Logger hears about clean-up that did not go well; nil is silent.
@@ -69,7 +71,7 @@ func Start(ctx context.Context, opts Options) (*Engine, error) {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	daemon.Sweep(opts.Logger)
-	dir, err := newDir()
+	dir, err := newDir(cmp.Or(opts.Config, "{}\n"))
 	if err != nil {
 		return nil, fmt.Errorf("start docker engine: %w", err)
 	}
@@ -95,13 +97,13 @@ func Start(ctx context.Context, opts Options) (*Engine, error) {
 
 // newDir makes the engine's directory, with a configuration for dockerd and for
 // its clients that keeps both from reading the machine's.
-func newDir() (string, error) {
+func newDir(config string) (string, error) {
 	dir, err := daemon.NewDir("docker")
 	if err != nil {
 		return "", err
 	}
 	return dir, errors.Join(
-		os.WriteFile(filepath.Join(dir, "daemon.json"), []byte("{}\n"), 0o644),
+		os.WriteFile(filepath.Join(dir, "daemon.json"), []byte(config), 0o644),
 		os.Mkdir(filepath.Join(dir, "cli"), 0o755),
 	)
 }
@@ -198,7 +200,20 @@ func (e *Engine) Halt(ctx context.Context) error {
 	return e.daemon().Halt(ctx)
 }
 
-// Boot starts the daemons that Halt ended and returns when dockerd answers.
+// Kill kills dockerd and its containerd with SIGKILL; containers keep running. Boot
+// starts them again.
+func (e *Engine) Kill() error {
+	containerd := e.ContainerdPID()
+	e.daemon().Kill()
+	_ = signal(containerd, syscall.SIGKILL) // it may have died with dockerd
+	// Until somebody reaps it, the next dockerd would take it for one that runs.
+	if err := os.Remove(filepath.Join(e.ExecRoot, "containerd", "containerd.pid")); err != nil {
+		return fmt.Errorf("kill docker engine: %w", err)
+	}
+	return nil
+}
+
+// Boot starts the daemons that Halt or Kill ended and returns when dockerd answers.
 func (e *Engine) Boot(ctx context.Context) error {
 	if err := e.boot(ctx); err != nil {
 		return fmt.Errorf("boot docker engine: %w", err)

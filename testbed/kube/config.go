@@ -35,11 +35,12 @@ state = %[2]q
     runtime_type = "io.containerd.runc.v2"
     [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
       Root = %[7]q
+      BinaryName = %[9]q
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = %[8]q
 `, filepath.Join(n.Dir, "root"), filepath.Join(n.Dir, "state"), n.Socket, n.Socket+".ttrpc",
-		filepath.Join(n.Dir, "opt"), pauseImage, filepath.Join(n.Dir, "runc"), filepath.Join(n.Dir, "cni"))
+		filepath.Join(n.Dir, "opt"), pauseImage, filepath.Join(n.Dir, "runc"), filepath.Join(n.Dir, "cni"), n.opts.OCIRuntime)
 }
 
 // podNetwork is named for the cluster: the library of the plugins keeps a file

@@ -13,7 +13,9 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -41,7 +43,7 @@ func (c *Cluster) buildImages(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		layer := c.path("pause.layer")
-		if err := buildPause(ctx, layer); err != nil {
+		if err := writePause(ctx, layer); err != nil {
 			return err
 		}
 		return writeImage(c.path("pause.tar"), pauseImage, layer, "/pause")
@@ -58,25 +60,49 @@ func (n *Node) importImages(ctx context.Context) error {
 	return nil
 }
 
-// buildPause writes a layer with testbed/kube/pause.
-func buildPause(ctx context.Context, layer string) error {
-	program := layer + ".bin"
+// pauseLayer is what writePause writes, made once for the whole program.
+var pauseLayer struct {
+	mu  sync.Mutex
+	tar []byte // guarded by mu; nil until it was made
+}
+
+// writePause writes a layer with testbed/kube/pause.
+func writePause(ctx context.Context, layer string) error {
+	pauseLayer.mu.Lock()
+	defer pauseLayer.mu.Unlock()
+	if pauseLayer.tar == nil {
+		made, err := buildPause(ctx)
+		if err != nil {
+			return fmt.Errorf("build pause: %w", err)
+		}
+		pauseLayer.tar = made
+	}
+	return os.WriteFile(layer, pauseLayer.tar, 0o644)
+}
+
+func buildPause(ctx context.Context) ([]byte, error) {
+	dir, err := os.MkdirTemp("", "pause")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	program := filepath.Join(dir, "pause")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program,
 		"github.com/sallyport/sallyport/testbed/kube/pause")
 	cmd.Env = append(testbed.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build pause: %w: %s", err, out)
+		return nil, fmt.Errorf("%w: %s", err, out)
 	}
 	b, err := os.ReadFile(program)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var tarred bytes.Buffer
 	w := tar.NewWriter(&tarred)
 	if err := errors.Join(addEntry(w, "pause", 0o755, b), w.Close()); err != nil {
-		return err
+		return nil, err
 	}
-	return os.WriteFile(layer, tarred.Bytes(), 0o644)
+	return tarred.Bytes(), nil
 }
 
 // descriptor, and what uses it, are of the OCI image specification.

@@ -32,6 +32,8 @@ type NodeOptions struct {
 	// Runtime is the unix socket that the kubelet takes for containerd's, for a
 	// proxy in between; "" is containerd's.
 	Runtime string
+	// OCIRuntime is the program that containerd runs for its containers; "" is runc.
+	OCIRuntime string
 	// Kubelet are further flags of the kubelet.
 	Kubelet []string
 }

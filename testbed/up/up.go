@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
@@ -119,21 +120,31 @@ func (p *Process) Failed() error {
 
 // Sessions reads what the store holds, as a user would.
 func (p *Process) Sessions(ctx context.Context) ([]session.Session, error) {
-	cmd := exec.CommandContext(ctx, p.program, "sessions", "--state", p.State, "--since", "24h", "--json")
+	return read[session.Session](ctx, p, "sessions", "--since", "24h")
+}
+
+// Findings reads what rules found, as a user would.
+func (p *Process) Findings(ctx context.Context) ([]finding.Finding, error) {
+	return read[finding.Finding](ctx, p, "findings")
+}
+
+// read runs a command that prints what the store holds, one JSON object each.
+func read[T any](ctx context.Context, p *Process, command string, args ...string) ([]T, error) {
+	cmd := exec.CommandContext(ctx, p.program, append([]string{command, "--state", p.State, "--json"}, args...)...)
 	var out, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &stderr
 	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("sallyport sessions: %w: %s", err, stderr.Bytes())
+		return nil, fmt.Errorf("sallyport %s: %w: %s", command, err, stderr.Bytes())
 	}
-	var sessions []session.Session
+	var all []T
 	for dec := json.NewDecoder(&out); ; {
-		var s session.Session
-		if err := dec.Decode(&s); errors.Is(err, io.EOF) {
-			return sessions, nil
+		var v T
+		if err := dec.Decode(&v); errors.Is(err, io.EOF) {
+			return all, nil
 		} else if err != nil {
-			return nil, fmt.Errorf("sallyport sessions: %w", err)
+			return nil, fmt.Errorf("sallyport %s: %w", command, err)
 		}
-		sessions = append(sessions, s)
+		all = append(all, v)
 	}
 }
 

@@ -27,6 +27,10 @@ const (
 // scenario: the sensor is stopped as soon as it is up.
 const StartOnly = "start-only"
 
+// GateAt on the kernel's command line, after "--" and before a hook, has the
+// guest play the gate's scenario instead; the hook may be empty.
+const GateAt = "gate-at="
+
 // The containers of the scenario: one for each way in which engines name
 // cgroups. Found is there before the sensor is.
 const (
@@ -102,4 +106,21 @@ type Report struct {
 	Segments     []event.Segment   `json:"segments,omitempty"`
 	// Status is the sensor's at the end of the scenario.
 	Status kernel.Status `json:"status"`
+	// Gate is what came of the gate's scenario.
+	Gate *GateReport `json:"gate,omitempty"`
 }
+
+// GateReport says how attempts to connect to Socket ended, by what they are
+// called: GateThrough, GateRefused or GateKilled.
+type GateReport struct {
+	Status    kernel.GateStatus    `json:"status"`
+	Ends      map[string]string    `json:"ends"`
+	Sightings []event.GateSighting `json:"sightings"`
+}
+
+// How an attempt ends.
+const (
+	GateThrough = "through"
+	GateRefused = "refused"
+	GateKilled  = "killed"
+)

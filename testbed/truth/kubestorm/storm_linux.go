@@ -142,8 +142,8 @@ func (s *scene) turns(rounds int, seed uint64, beside bool) (out []turn) {
 	return out
 }
 
-// play does everything, several things at once. Where the audit log alone tells
-// who asked, people begin one after the other, as people do, and still overlap.
+// play does everything, several things at once. People begin one after the other,
+// as people do, and still overlap; with a gap of 0 they begin as soon as there is room.
 // What goes round the API server is a part of its own: while somebody talks to
 // the kubelet, whatever begins may be his, and no witness can say otherwise.
 func (s *scene) play(ctx context.Context, opts Options) error {
@@ -157,9 +157,7 @@ func (s *scene) part(ctx context.Context, opts Options, beside bool) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(opts.Parallel)
 	for _, t := range s.turns(opts.Rounds, opts.Seed, beside) {
-		if s.mode != Admission || beside {
-			pause(ctx, time.Duration(rand.ExpFloat64()*float64(opts.Gap)))
-		}
+		pause(ctx, time.Duration(rand.ExpFloat64()*float64(opts.Gap)))
 		g.Go(func() error {
 			ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 			defer cancel()

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,6 +37,11 @@ func host(args []string) error {
 	act := watch
 	if slices.Contains(args, vm.StartOnly) {
 		act = startSensor
+	}
+	for _, a := range args {
+		if hook, ok := strings.CutPrefix(a, vm.GateAt); ok {
+			act = func(r *vm.Report) error { return playGate(r, kernel.GateHook(hook)) }
+		}
 	}
 	if err := act(r); err != nil {
 		r.Error = err.Error()

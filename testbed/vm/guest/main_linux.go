@@ -21,7 +21,7 @@ func main() {
 		return
 	}
 	roles := map[string]func(args []string) error{
-		"host": host, "serve": serve, "ask": ask, "start": start, "join": join,
+		"host": host, "serve": serve, "ask": ask, "start": start, "join": join, "dial": dial,
 	}
 	if err := roles[os.Args[1]](os.Args[2:]); err != nil {
 		fmt.Fprintln(os.Stderr, os.Args[1]+":", err)
