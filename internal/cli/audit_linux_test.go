@@ -103,6 +103,7 @@ func (b *auditBed) gaps() uint64 {
 // where it had to throw away what nobody had read, that is stated as a gap, and
 // it reaches over all that is missing.
 func TestAuditLogRotatedMeanwhile(t *testing.T) {
+	t.Parallel()
 	b := newAuditBed(t)
 	p := b.up()
 	b.ask("before", 5)

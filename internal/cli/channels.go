@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -56,7 +55,7 @@ A channel without a claim is one that this version does nothing about.`,
 				}
 			}
 			if asJSON {
-				return channelLines(env.stdout, out)
+				return writeLines(env.stdout, out)
 			}
 			if len(ids) > 0 {
 				return channelDetails(env.stdout, out)
@@ -101,16 +100,6 @@ func (f channelFilter) rows(ids []string) ([]attack.Row, error) {
 			f.observed && !r.Observed ||
 			len(ids) > 0 && !slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(string(r.ID), id) })
 	}), nil
-}
-
-func channelLines(w io.Writer, rows []channelRow) error {
-	enc := json.NewEncoder(w)
-	for _, r := range rows {
-		if err := enc.Encode(r); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func channelTable(rows []channelRow) *table {

@@ -14,7 +14,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"strings"
 	"syscall"
+	"time"
 )
 
 // The exit statuses, as `sallyport --help` documents them.
@@ -32,19 +35,30 @@ type environment struct {
 	stdout io.Writer
 	stderr io.Writer
 	getenv func(string) string
+	// called is the name by which a person calls the program; "" for its own.
+	called string
 	// running says that the command line was understood and a command began:
 	// an error before that is a usage error.
 	running bool
+	// began is when: what takes long is counted from there.
+	began time.Time
 }
 
-// Main runs the command line and returns the exit status. SIGINT and SIGTERM
+// Main runs the command line, whose first word is the program's path, and returns
+// the exit status. SIGINT and SIGTERM
 // end a command in order; a second one ends the program at once.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv}
-	return env.main(ctx, args)
+	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, began: time.Now()}
+	if len(args) == 0 {
+		return env.main(ctx, nil)
+	}
+	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "kubectl-sallyport" {
+		env.called = "kubectl sallyport"
+	}
+	return env.main(ctx, args[1:])
 }
 
 func (env *environment) main(ctx context.Context, args []string) int {

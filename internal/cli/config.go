@@ -16,8 +16,10 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
+	"github.com/sallyport/sallyport/internal/recording"
 )
 
 // config is what `up` works by: the configuration file, then the flags over it.
@@ -32,6 +34,9 @@ type config struct {
 	Docker string
 	// Containerd is the path of containerd's socket.
 	Containerd string
+	// Gate is the directory in which the socket gate is pinned, where one is on:
+	// sallyport guard gate.
+	Gate string
 	// ClientRequests says when the requests of Docker clients are read at the
 	// socket: auto, always or off.
 	ClientRequests string
@@ -78,13 +83,29 @@ type config struct {
 	// KubeNode limits the pods that the API server is asked about to those of one
 	// node.
 	KubeNode string
-	// Rules is a file or a directory of rules; see docs/guide/rules.md.
+	// Rules is a file or a directory of rules (docs/guide/rules.md), "shipped" for
+	// those in the program (docs/guide/rule-pack.md), which alert and never deny,
+	// or "none".
 	Rules string
 	// RetentionAge is how long ended sessions are kept, for example 30d or 12h;
 	// 0 keeps them for ever.
 	RetentionAge time.Duration
 	// RetentionSize bounds the store, for example 2GiB; 0 does not.
 	RetentionSize int64
+	// RecordingAge is how long recordings are kept after the last byte.
+	RecordingAge time.Duration
+	// RecordingSize bounds the recordings on disk, for example 10GiB; the oldest go
+	// first.
+	RecordingSize int64
+	// RecordingRecipients lists the public keys of age (age1…) of those who may read
+	// recordings, with blanks between; without any, recordings are in clear.
+	RecordingRecipients string
+	// RecordingMode says what happens when a session cannot be recorded: strict
+	// ends it or does not let it begin, lenient marks the gap.
+	RecordingMode string
+	// RecordingInput says how standard input is recorded: none of it, or echoed,
+	// which is what a terminal shows, and all of it where there is no terminal.
+	RecordingInput string
 	// NodeCollector is the address, HOST:PORT, of the collector that this host
 	// sends its observations to, instead of keeping sessions itself.
 	NodeCollector string
@@ -137,23 +158,32 @@ type config struct {
 
 // The defaults of the configuration.
 const (
-	defaultListen    = "127.0.0.1:9477"
-	defaultRequests  = "auto"
-	defaultRetention = 30 * 24 * time.Hour
-	defaultSize      = 2 << 30
-	defaultSpool     = 1 << 30
-	defaultQueue     = 256 << 20
-	defaultHold      = time.Second
-	configVersion    = 1
+	defaultListen     = "127.0.0.1:9477"
+	defaultRequests   = "auto"
+	defaultRetention  = 30 * 24 * time.Hour
+	defaultSize       = 2 << 30
+	defaultRecordings = 10 << 30
+	defaultSpool      = 1 << 30
+	defaultQueue      = 256 << 20
+	defaultHold       = 2500 * time.Millisecond
+	configVersion     = 1
 )
 
 func defaultConfig(env *environment) config {
 	return config{
-		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests,
-		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
-		ExportRecords: "all", ExportFrom: "now", ExportQueue: defaultQueue,
+		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
+		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
+		RecordingAge: defaultRetention, RecordingSize: defaultRecordings,
+		RecordingMode: recordStrict, RecordingInput: string(recording.InputNone), NodeSpool: defaultSpool,
+		Rules: rulesShipped, ExportRecords: "all", ExportFrom: "now", ExportQueue: defaultQueue,
 	}
 }
+
+// The modes of recording.
+const (
+	recordStrict  = "strict"
+	recordLenient = "lenient"
+)
 
 // stateDir returns where state is kept when nothing else is said:
 // /var/lib/sallyport for root, the user's own state directory otherwise.
@@ -199,6 +229,7 @@ var settings = []setting{
 		return checkDocker(v)
 	}},
 	{"containerd", func(c *config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
+	{"gate", func(c *config, v string) error { return setPath(&c.Gate, v) }},
 	{"client_requests", func(c *config, v string) error {
 		c.ClientRequests = v
 		if !slices.Contains([]string{"auto", "always", "off"}, v) {
@@ -245,6 +276,23 @@ var settings = []setting{
 	{"retention.size", func(c *config, v string) (err error) {
 		c.RetentionSize, err = parseSize(v)
 		return err
+	}},
+	{"recording.age", func(c *config, v string) (err error) {
+		c.RecordingAge, err = parseAge(v)
+		return err
+	}},
+	{"recording.size", func(c *config, v string) (err error) {
+		c.RecordingSize, err = parseSize(v)
+		return err
+	}},
+	{"recording.recipients", func(c *config, v string) error {
+		c.RecordingRecipients = v
+		_, err := recording.ParseRecipients(v)
+		return err
+	}},
+	{"recording.mode", func(c *config, v string) error { return setWord(&c.RecordingMode, v, recordStrict, recordLenient) }},
+	{"recording.input", func(c *config, v string) error {
+		return setWord(&c.RecordingInput, v, string(recording.InputNone), string(recording.InputEchoed))
 	}},
 	{"node.collector", func(c *config, v string) error { return setAddress(&c.NodeCollector, v) }},
 	{"node.cert", func(c *config, v string) error { return setPath(&c.NodeCert, v) }},

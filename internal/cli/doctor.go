@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -35,6 +34,8 @@ type diagnosis struct {
 	Remedy []string `json:"remedy,omitempty"`
 	// gives is what the host has, seen from this check.
 	gives []attack.Need
+	// late says that the check did not come to an end.
+	late bool
 }
 
 // checkup is everything that doctor found out.
@@ -77,8 +78,20 @@ func bounded(ctx context.Context, c check, limit time.Duration) []diagnosis {
 			Check: c.name, Grade: gradeDegraded, Found: "no answer within " + limit.String(),
 			Effect: "what depends on it may hang too",
 			Remedy: []string{"look at what it asks: journalctl -u docker -u containerd --since -10min"},
+			late:   true,
 		}}
 	}
+}
+
+// host is what a checkup says of the host. What a user without privileges did not
+// find, and what did not answer in time, may be there nevertheless.
+func (x *exam) host(up checkup) attack.Host {
+	h := attack.Host{Have: up.have}
+	late := slices.ContainsFunc(up.diagnoses, func(d diagnosis) bool { return d.late })
+	if late || x.goos == "linux" && x.uid != 0 {
+		h.Unclear = slices.DeleteFunc(attack.Needs(), func(n attack.Need) bool { return slices.Contains(up.have, n) })
+	}
+	return h
 }
 
 // exit returns the exit status: 0 everything is seen, 1 something is not,
@@ -155,13 +168,10 @@ Exit status:
 
 // lines prints the checks as JSON, one object a line, and the verdict last.
 func (c checkup) lines(w io.Writer, _ palette) error {
-	enc := json.NewEncoder(w)
-	for _, d := range c.diagnoses {
-		if err := enc.Encode(d); err != nil {
-			return err
-		}
+	if err := writeLines(w, c.diagnoses); err != nil {
+		return err
 	}
-	return enc.Encode(struct {
+	return writeJSON(w, struct {
 		Check string        `json:"check"`
 		Grade grade         `json:"status"`
 		Found string        `json:"found"`

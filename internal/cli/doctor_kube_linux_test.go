@@ -18,6 +18,7 @@ import (
 // TestDoctorOnACluster asks doctor about a real API server: with up running beside
 // it, with the webhook out of reach, and without either.
 func TestDoctorOnACluster(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Kube, testbed.BPF)
 	c := kube.New(t, kube.Options{AuditPolicy: string(audit.MinimalPolicy)})
 	bin, dir, address := program(t), t.TempDir(), c.Nodes[0].Address+":9443"

@@ -63,25 +63,10 @@ func consult(t *testing.T, cmd *exec.Cmd) examination {
 	return x
 }
 
-// program builds sallyport where any user can run it.
-func program(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	for _, d := range []string{dir, filepath.Dir(dir)} { // private to us by default
-		if err := os.Chmod(d, 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	bin := filepath.Join(dir, "sallyport")
-	if out, err := exec.Command("go", "build", "-o", bin, "../../cmd/sallyport").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	return bin
-}
-
 // TestDoctorOnARealHost asks the kernel of this machine and a real Docker
 // engine: as root, as a member of Docker's group, and as nobody.
 func TestDoctorOnARealHost(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Docker)
 	engine := docker.New(t, docker.Options{})
 	bin := program(t)

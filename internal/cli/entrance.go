@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
 )
 
 // entrance tells which of the commands that the runtime was asked to run in one
@@ -21,6 +23,9 @@ type mark struct {
 	argv  string
 	asked askedAs
 	told  bool // it has begun, and that was said
+	// process is who ran it. What it runs after that, as a script does that ends with
+	// exec, nobody asked the runtime for.
+	process event.ProcessID
 }
 
 // askedAs is how the runtime was asked for a command.
@@ -58,6 +63,9 @@ func joined(argv []string) string { return strings.Join(argv, "\x00") }
 
 // add notes m and returns what has begun by now and was not told before.
 func (e *entrance) add(m mark) []begun {
+	if m.what == markRan && slices.ContainsFunc(e.marks, func(o mark) bool { return o.what == markRan && o.process == m.process }) {
+		return nil
+	}
 	i, _ := slices.BinarySearchFunc(e.marks, m.at, func(m mark, t time.Time) int { return m.at.Compare(t) })
 	e.marks = slices.Insert(e.marks, i, m)
 	newest := e.marks[len(e.marks)-1].at

@@ -6,13 +6,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
 )
 
 // TestEntrance: a command has begun when every exec that the runtime was asked
 // for so far was made, or every process of its argv ran.
 func TestEntrance(t *testing.T) {
 	for name, tt := range map[string]struct {
-		marks string // a/A/R: asked for as stream/probe/run, with argv; m: made; r: ran
+		marks string // a/A/R: asked for as stream/probe/run, with argv; m: made; r: ran, of process 1 as r1
 		want  string // argv and time of what has begun, in order of being told
 	}{
 		"asked":                        {"a:x", ""},
@@ -29,6 +31,7 @@ func TestEntrance(t *testing.T) {
 		"an exec of nobody's":          {"m a:x", ""},
 		"made, then its process":       {"a:x m r:x", "x@0"},
 		"a script's name is another's": {"a:x m r:sh", "x@0 sh@2"},
+		"a script that ends with exec": {"a:s a:x m m r1:sh r1:x a:x r:x", "s@0 x@1 sh@4"}, // the last to run is the first x
 	} {
 		t.Run(name, func(t *testing.T) {
 			marks := parseMarks(tt.marks)
@@ -61,6 +64,10 @@ func parseMarks(s string) (out []mark) {
 	for i, f := range strings.Fields(s) {
 		kind, argv, _ := strings.Cut(f, ":")
 		m := mark{at: marksBegin.Add(time.Duration(i) * time.Millisecond), argv: argv}
+		m.process = event.ProcessID{PID: uint32(100 + i)}
+		if kind == "r1" {
+			kind, m.process.PID = "r", 1
+		}
 		m.asked = map[string]askedAs{"A": asProbe, "R": asRun}[kind]
 		m.what = map[string]markKind{"m": markMade, "r": markRan}[kind]
 		out = append(out, m)

@@ -30,6 +30,7 @@ import (
 	"github.com/sallyport/sallyport/internal/export/post"
 	"github.com/sallyport/sallyport/internal/export/redact"
 	"github.com/sallyport/sallyport/internal/export/syslog"
+	"github.com/sallyport/sallyport/internal/lib/webhook"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -190,7 +191,7 @@ func (c config) destination(t exportTarget) (export.Destination, error) {
 		if err != nil {
 			return nil, fmt.Errorf("webhook+ signs what it sends, export.secret_file: %w", err)
 		}
-		if opt.Secret, err = post.NewSecret(string(text)); err != nil {
+		if opt.Secret, err = webhook.NewSecret(string(text)); err != nil {
 			return nil, err
 		}
 	}

@@ -97,6 +97,7 @@ func (r *lineReceiver) hasAll(t *testing.T, findings string) bool {
 // TestUpExports runs up with two receivers beside a real engine, through kill -9:
 // every session and finding arrives, without the secret in its command.
 func TestUpExports(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
 	rules := filepath.Join(t.TempDir(), "rules.yaml")

@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -23,11 +22,12 @@ import (
 // users who run the same command in the same container at the same time are let
 // go one by one, as the kernel sensor sees their processes start.
 func TestAdmissionOnACluster(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.BPF)
 	c := kube.New(t, kube.Options{})
 	ns := c.NamespaceT(t)
 	c.RunPodT(t, ns, "web", "")
-	address := freeAddress(t)
+	address := testbed.FreeAddress(t)
 	if err := c.Expose(address); err != nil {
 		t.Fatal(err)
 	}
@@ -83,16 +83,6 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 	if s := h.admission.status(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
 		t.Errorf("status: %+v", s)
 	}
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // captured is what the witnesses of a host have reported of the webhook.

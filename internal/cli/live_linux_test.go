@@ -39,7 +39,7 @@ type upProcess struct {
 func startUp(t *testing.T, program, state string, e *docker.Engine, args ...string) *upProcess {
 	t.Helper()
 	p := &upProcess{done: make(chan error, 1)}
-	args = append([]string{"up", "--json", "--state", state, "--docker", e.Address, "--listen", "127.0.0.1:0"}, args...)
+	args = append([]string{"up", "--json", "--state", state, "--docker", e.Address, "--listen", "127.0.0.1:0", "--rules", "none"}, args...)
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Stderr = &p.stderr
 	out, err := p.cmd.StdoutPipe()
@@ -104,6 +104,7 @@ func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
 // not root runs a command in a container, and it is there, in every form, with
 // the name of who asked.
 func TestUpOnDocker(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
 	p := startUp(t, bin, state, e, "--client-requests", "always")
@@ -188,6 +189,7 @@ func run(t *testing.T, program string, args ...string) string {
 // TestCaptureOnDocker keeps what real witnesses say, and replays it twice to
 // the same bytes.
 func TestCaptureOnDocker(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	e, bin := docker.New(t, docker.Options{}), program(t)
 	file := filepath.Join(t.TempDir(), "c.capture")
@@ -200,12 +202,13 @@ func TestCaptureOnDocker(t *testing.T) {
 	}
 	defer cmd.Process.Kill()
 	// Nothing outside tells when the witnesses are up: they need less than a
-	// second, and whatever runs after that is captured.
+	// second, or on a busy machine some commands, and whatever runs after that is
+	// captured.
 	n, began := 0, time.Now()
-	eventually(t, 30*time.Second, "execs for some seconds", func() bool {
+	eventually(t, time.Minute, "execs for some seconds", func() bool {
 		n++
 		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("try %d", n))
-		return time.Since(began) > 4*time.Second
+		return n >= 12 && time.Since(began) > 4*time.Second
 	})
 	_ = cmd.Process.Signal(syscall.SIGINT)
 	if err := cmd.Wait(); err != nil {
@@ -220,9 +223,11 @@ func TestCaptureOnDocker(t *testing.T) {
 	}
 }
 
-// TestKill kills up with SIGKILL at random points of a storm, 50 times: what it
-// had printed, and so acknowledged, is in the store, and the ledger proves it.
+// TestKill kills up with SIGKILL at random points of a storm, 50 times, and more
+// often where a busy machine brings few sessions: what it had printed, and so
+// acknowledged, is in the store, and the ledger proves it.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	if testing.Short() {
 		t.Skip("takes a minute or two")
@@ -232,7 +237,8 @@ func TestKill(t *testing.T) {
 	stop := storm(t, e, 3)
 	defer stop()
 	acked := map[session.ID]uint32{}
-	for round := range 50 {
+	const sessions = 50
+	for round := 0; round < 50 || len(acked) < sessions && round < 150; round++ {
 		p := startUp(t, bin, state, e)
 		before := len(p.sessions())
 		if round%5 == 0 { // now and then wait for it to be in full swing
@@ -248,8 +254,8 @@ func TestKill(t *testing.T) {
 			return
 		}
 	}
-	t.Logf("%d acknowledged sessions survived 50 kills", len(acked))
-	if len(acked) < 50 {
+	t.Logf("%d acknowledged sessions survived", len(acked))
+	if len(acked) < sessions {
 		t.Errorf("only %d sessions were acknowledged: the storm proves little", len(acked))
 	}
 }
@@ -257,6 +263,7 @@ func TestKill(t *testing.T) {
 // TestFullDiskOnDocker fills the disk under a running up: it keeps watching,
 // says so, and stores what it saw as soon as there is space.
 func TestFullDiskOnDocker(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	e, bin, disk := docker.New(t, docker.Options{}), program(t), t.TempDir()
 	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=4m"); err != nil {

@@ -33,6 +33,7 @@ rules:
 // there once, through kill -9 and a restart, and broken rules leave those at
 // work that are.
 func TestUpFindsByRules(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
@@ -104,5 +105,26 @@ func TestUpFindsByRules(t *testing.T) {
 	}
 	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
 		t.Errorf("verify printed %s", out)
+	}
+}
+
+// TestUpFindsByDefault: without a word about rules up says that the shipped ones
+// are at work, and they find.
+func TestUpFindsByDefault(t *testing.T) {
+	t.Parallel()
+	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
+	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", "shipped")
+	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	e.RunT(t, "--name", "box", docker.Image)
+	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "/run/secrets/kubernetes.io/serviceaccount/token")
+	eventually(t, 30*time.Second, "a finding", func() bool {
+		return strings.Contains(run(t, bin, "findings", "--state", state, "--rule", "R12-secrets-in-command"), "box")
+	})
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("up: %v", err)
+	}
+	if said := p.stderr.String(); !strings.Contains(said, "Rules: the shipped pack, ") || !strings.Contains(said, "alert and never deny (--rules none: without)") {
+		t.Errorf("up said: %s", said)
 	}
 }

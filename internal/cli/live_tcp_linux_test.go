@@ -31,6 +31,7 @@ import (
 // from its own network namespace and from another one: each command is theirs
 // beyond doubt, with the address that they came from.
 func TestUpOnDockerByTCP(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	there, elsewhere := netns(t), netns(t)
 	ip(t, there, "link", "set", "lo", "up")
@@ -82,18 +83,19 @@ func TestUpOnDockerByTCP(t *testing.T) {
 // TestUpOnDockerByTLS: what goes through TLS is not read, but who is connected
 // is known. Whoever is alone must have been it.
 func TestUpOnDockerByTLS(t *testing.T) {
+	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	dir := t.TempDir()
 	certificates(t, dir)
 	flags := []string{"--tlsverify", "--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem"}
-	port := freePort(t)
-	e := docker.New(t, docker.Options{Flags: append([]string{"-H", "tcp://127.0.0.1:" + port}, flags...)})
+	address := testbed.FreeAddress(t)
+	e := docker.New(t, docker.Options{Flags: append([]string{"-H", "tcp://" + address}, flags...)})
 	state := filepath.Join(t.TempDir(), "state")
 	p := startUp(t, program(t), state, e, "--client-requests", "always")
 	e.RunT(t, "--name", "box", docker.Image)
-	awaitDoor(t, state, "tcp 127.0.0.1:"+port)
+	awaitDoor(t, state, "tcp "+address)
 	by := func(mark string) *exec.Cmd {
-		return e.CLI(t.Context(), append(slices.Clone(flags), "-H", "tcp://127.0.0.1:"+port, "exec", "box", "/bin/busybox", "sh", "-c", "sleep 1; : "+mark)...)
+		return e.CLI(t.Context(), append(slices.Clone(flags), "-H", "tcp://"+address, "exec", "box", "/bin/busybox", "sh", "-c", "sleep 1; : "+mark)...)
 	}
 	if out, err := docker.Output(docker.As(by("alone"), 4321)); err != nil {
 		t.Fatal(out, err)
@@ -193,16 +195,6 @@ func dockerdIn(t *testing.T, pid int) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
 }
 
 // certificates writes ca.pem, and cert.pem with key.pem for both ends.

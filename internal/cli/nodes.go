@@ -31,7 +31,7 @@ const (
 // checkRole reports why the configuration's part among several machines cannot
 // be played.
 func (c config) checkRole() error {
-	if c.NodeCollector != "" && c.Rules != "" {
+	if c.NodeCollector != "" && c.Rules != rulesShipped && c.Rules != rulesNone {
 		return fail(ExitUsage, "give --rules to the collector", "rules: a node keeps no sessions")
 	}
 	if c.NodeCollector != "" && c.ExportTo != "" {
@@ -78,7 +78,7 @@ func (env *environment) upNode(ctx context.Context, conf config, h *host, log *s
 		Address: conf.NodeCollector, TLS: secure, Spool: queue, Boot: new(watch.LocalHost).Facts().BootID, Logger: log,
 	})
 	engine := watch.New(watch.Options{
-		Witnesses: h.witnesses(), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.parser.counters,
+		Witnesses: h.witnesses(guards(conf.State, log), gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.parser.counters,
 		Link: func() watch.Link { return linkStatus(conf, node, queue) },
 	})
 	err = env.runNode(ctx, conf, h, engine, node, queue, name)
@@ -96,7 +96,7 @@ func (env *environment) runNode(ctx context.Context, conf config, h *host, engin
 	if err != nil {
 		return err
 	}
-	env.banner(h, conf, address)
+	env.banner(h, conf, nil, address)
 	fmt.Fprintf(env.stderr, "Node %s: observations go to %s.\n", printable.Text(name), printable.Text(conf.NodeCollector))
 	group.Go(func() error { return node.Run(linking) })
 	group.Go(func() error {

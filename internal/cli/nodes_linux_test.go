@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os/exec"
 	"path/filepath"
@@ -37,17 +36,12 @@ func newTwoMachines(t *testing.T) *twoMachines {
 	m := &twoMachines{
 		t: t, bin: program(t), engine: docker.New(t, docker.Options{}),
 		collectState: filepath.Join(t.TempDir(), "collector"), nodeState: filepath.Join(t.TempDir(), "node"),
+		addr: testbed.FreeAddress(t),
 	}
 	pki := filepath.Join(t.TempDir(), "pki")
 	run(t, m.bin, "node", "certs", "-o", pki, "--collector", "127.0.0.1", "--node", "alpha")
 	m.collectFiles = link.Files{Cert: filepath.Join(pki, "collector.crt"), Key: filepath.Join(pki, "collector.key"), CA: filepath.Join(pki, "ca.crt")}
 	m.alphaFiles = link.Files{Cert: filepath.Join(pki, "node-alpha.crt"), Key: filepath.Join(pki, "node-alpha.key"), CA: filepath.Join(pki, "ca.crt")}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m.addr = l.Addr().String()
-	_ = l.Close()
 	return m
 }
 
@@ -116,6 +110,7 @@ func (m *twoMachines) status(state string) (s watch.Status) {
 // TestNodeAndCollector: a docker exec on a node is a session at the collector,
 // under the node's name, with the name of who asked.
 func TestNodeAndCollector(t *testing.T) {
+	t.Parallel()
 	m := newTwoMachines(t)
 	c, n := m.collector(), m.node()
 	m.engine.RunT(t, "--name", "box", docker.Image)
@@ -163,6 +158,7 @@ func TestNodeAndCollector(t *testing.T) {
 // TestCollectorAndNodeKilled kills the collector for a while in a storm, and
 // then the node: every command is a session, with the right name, once.
 func TestCollectorAndNodeKilled(t *testing.T) {
+	t.Parallel()
 	m := newTwoMachines(t)
 	c, n := m.collector(), m.node()
 	m.engine.RunT(t, "--name", "box", docker.Image)

@@ -18,26 +18,13 @@ import (
 // in the order of names.
 func shipped(tests bool) ([]policy.File, error) {
 	var out []policy.File
-	err := eachShipped(func(name string, data []byte) error {
+	err := rules.Each(func(name string, data []byte) error {
 		if strings.HasSuffix(name, policy.TestSuffix) == tests {
 			out = append(out, policy.File{Name: "shipped:" + name, Data: data})
 		}
 		return nil
 	})
 	return out, err
-}
-
-func eachShipped(do func(name string, data []byte) error) error {
-	return fs.WalkDir(rules.Files, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		data, err := fs.ReadFile(rules.Files, name)
-		if err != nil {
-			return err
-		}
-		return do(name, data)
-	})
 }
 
 func newRulesCopy(env *environment) *cobra.Command {
@@ -61,7 +48,7 @@ func (env *environment) rulesCopy(dir string) error {
 		return fmt.Errorf("rules copy: %w", err)
 	}
 	written := 0
-	err := eachShipped(func(name string, data []byte) error {
+	err := rules.Each(func(name string, data []byte) error {
 		written++
 		to := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -220,6 +221,7 @@ func configurationPage(t *testing.T) []byte {
 	defaults := reflect.ValueOf(config{
 		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests, AdmissionHold: defaultHold,
 		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
+		RecordingAge: defaultRetention, RecordingSize: defaultRecordings, RecordingMode: recordStrict, RecordingInput: string(recording.InputNone),
 	})
 	var b bytes.Buffer
 	b.WriteString(madeBy + `# Configuration

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
@@ -156,10 +157,10 @@ func command(s *session.Session) string {
 		return processArgv(argv, joined)
 	}
 	switch s.Kind {
-	case session.KindAttach, session.KindForward, session.KindIdentity:
+	case session.KindAttach, session.KindForward, session.KindIdentity, session.KindDoor:
 		return "(" + string(s.Kind) + ")"
-	case session.KindProxy:
-		return "(proxy " + printable.Text(s.Path) + ")"
+	case session.KindProxy, session.KindRequest:
+		return "(" + string(s.Kind) + " " + printable.Text(s.Path) + ")"
 	}
 	return ""
 }
@@ -187,10 +188,22 @@ func outcome(s *session.Session) cell {
 		return cell{"exit " + strconv.Itoa(*s.ExitCode), styleWarn}
 	case s.State == session.StateRunning:
 		return cell{"running", styleGood}
+	case s.State == session.StateWaiting:
+		return cell{"waiting", styleWarn}
+	case s.Decision != nil && s.Decision.Stopped:
+		return cell{stoppedAs(s.Decision), styleBad}
 	case s.State == session.StateFailed:
 		return cell{"failed", styleWarn}
 	}
 	return cell{string(s.State), stylePlain}
+}
+
+// stoppedAs says in a word what a guard said to what it stopped.
+func stoppedAs(d *session.Decision) string {
+	if d.Effect == effect.Approve {
+		return "not approved"
+	}
+	return "denied"
 }
 
 func unexplained(s *session.Session) string {
@@ -258,6 +271,26 @@ func duration(d time.Duration) string {
 // terminal.
 func writeJSON(w io.Writer, v any) error {
 	body, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(printable.JSON(body), '\n'))
+	return err
+}
+
+// writeLines writes each of a list as JSON, one to a line.
+func writeLines[T any](w io.Writer, list []T) error {
+	for i := range list {
+		if err := writeJSON(w, list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeDocument writes JSON on several lines, as a file is kept.
+func writeDocument(w io.Writer, v any) error {
+	body, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,7 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 		if err != nil {
 			return err
 		}
-		each, finish = reviewing(set, each, &found)
+		input, each, finish = reviewing(set, input, each, &found)
 	}
 	result, broken := replay.Play(input, correlate.Options{}, each)
 	if ctx.Err() != nil {
@@ -129,15 +129,28 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 	return incomplete(broken)
 }
 
-// reviewing puts rules before each: what they find is collected. The second
-// function ends the history.
-func reviewing(set *policy.Set, each func(session.Revision) error, found *[]finding.Finding) (func(session.Revision) error, func()) {
+// reviewing has rules hear input and puts them before each: what they find is
+// collected. The last function ends the history.
+func reviewing(set *policy.Set, input kept, each func(session.Revision) error, found *[]finding.Finding) (kept, func(session.Revision) error, func()) {
 	engine := policy.NewEngine(set)
-	return func(r session.Revision) error {
+	heard := func(yield func(event.Observation, error) bool) {
+		for o, err := range input {
+			if err == nil {
+				*found = append(*found, engine.Hear(o)...)
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+	return heard, func(r session.Revision) error {
 		*found = append(*found, engine.Observe(r.Session)...)
 		return each(r)
 	}, func() { *found = append(*found, engine.Flush()...) }
 }
+
+// kept is observations in the order in which they were kept.
+type kept = iter.Seq2[event.Observation, error]
 
 // replayFindings prints what rules found: of the session to show, if there is one.
 func (env *environment) replayFindings(render renderer, found []finding.Finding, out replayOutput) error {

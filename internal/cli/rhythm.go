@@ -1,27 +1,30 @@
 package cli
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // rhythm tells when the kubelet is about to run a command of a container by
 // itself. It runs probes by a ticker, so the next comes a period after the one
 // before.
 type rhythm struct {
-	periods map[string][]time.Duration // by argv, of the pod's specification
-	seen    map[string][]time.Time     // when one was asked for; the latest few
+	since time.Time              // when the container was first heard of
+	seen  map[string][]time.Time // by argv, when one was asked for; the latest few
 }
 
 const (
-	// rhythmLead is how long before a probe is due a request for the same command
-	// is better held: as long as it takes, from its leave, to have its exec.
-	rhythmLead = 200 * time.Millisecond
 	// rhythmSlack is how late a probe may be.
 	rhythmSlack = 50 * time.Millisecond
 	rhythmSeen  = 8
+	// rhythmMax bounds the commands remembered: a container has few probes, but who
+	// is at the runtime's socket can ask for anything in their manner.
+	rhythmMax = 64
 )
 
 // beat notes that a probe was asked for.
 func (r *rhythm) beat(argv string, t time.Time) {
-	if len(r.periods[argv]) == 0 {
+	if r.seen[argv] == nil && len(r.seen) >= rhythmMax {
 		return
 	}
 	if r.seen == nil {
@@ -31,13 +34,13 @@ func (r *rhythm) beat(argv string, t time.Time) {
 	r.seen[argv] = list[max(0, len(list)-rhythmSeen):]
 }
 
-// due reports whether a probe with argv may come about t. One that has come is not
-// due any more.
-func (r *rhythm) due(argv string, t time.Time) bool {
+// due reports whether a probe with argv, of which the specification has one every
+// so often, may come at t or within lead. One that has come is not due any more.
+func (r *rhythm) due(argv string, every []time.Duration, t time.Time, lead time.Duration) bool {
 	for _, s := range r.seen[argv] {
-		for _, p := range r.periods[argv] {
+		for _, p := range every {
 			next := s.Add(p)
-			if t.Before(next.Add(-rhythmLead)) || t.After(next.Add(rhythmSlack)) {
+			if t.Before(next.Add(-lead)) || t.After(next.Add(rhythmSlack)) {
 				continue
 			}
 			if !r.came(argv, next) {
@@ -46,6 +49,13 @@ func (r *rhythm) due(argv string, t time.Time) bool {
 		}
 	}
 	return false
+}
+
+// strange reports whether not all probes with argv have come yet of a container that
+// was heard of less than a period ago: nobody knows when the others will. Later,
+// those that have not come do not run.
+func (r *rhythm) strange(argv string, every []time.Duration, t time.Time) bool {
+	return len(r.seen[argv]) < len(every) && t.Sub(r.since) < slices.Max(every)+rhythmSlack
 }
 
 func (r *rhythm) came(argv string, due time.Time) bool {

@@ -25,20 +25,31 @@ func newRoot(env *environment) *cobra.Command {
 			env.running = true
 		},
 	}
+	if env.called != "" {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: env.called}
+	}
 	root.AddCommand(
 		newUp(env),
+		newGuard(env),
+		newApprovals(env),
+		newApprove(env),
+		newDeny(env),
 		newSessions(env),
 		newShow(env),
 		newTail(env),
 		newFindings(env),
+		newPlay(env),
+		newRecordings(env),
 		newCapture(env),
 		newReplay(env),
+		newScan(env),
 		newRules(env),
 		newDoctor(env),
 		newVerify(env),
 		newNode(env),
 		newKube(env),
 		newChannels(env),
+		newAttack(env),
 		newVersion(env),
 	)
 	return root

@@ -30,48 +30,62 @@ func newRules(env *environment) *cobra.Command {
 		Long: `Check, test and try rules. Rules are YAML with conditions in CEL; the guide
 (docs/guide/rules.md) has the language.
 
-Wherever rules are named, a directory means all its files that end in .yaml, in
-the order of their names, apart from those that end in .test.yaml. lint and test
-without PATH are about the rule pack that is in the program (docs/guide/rule-pack.md).`,
+Wherever rules are named, a directory means all its files that end in .yaml or
+.yml, in the order of their names, apart from those that end in .test.yaml. Sigma
+rules may be among them (docs/guide/sigma.md). lint and test without PATH are
+about the rule pack that is in the program (docs/guide/rule-pack.md).`,
 	}
 	cmd.AddCommand(newRulesLint(env), newRulesTest(env), newRulesExplain(env), newRulesBacktest(env), newRulesCopy(env))
 	return cmd
 }
 
 // ruleFiles reads rules, or with tests rule tests, from files and directories;
-// without any, those of the shipped pack.
+// without any, those of the shipped pack. It reads until it finds the same twice:
+// whoever changes files meanwhile does not leave some old and some new ones.
 func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
 	if len(paths) == 0 {
 		return shipped(tests)
 	}
-	var names []string
+	before, err := readRuleFiles(paths, tests)
+	for range rereadMax {
+		files, again := readRuleFiles(paths, tests)
+		switch {
+		case err != nil && again != nil:
+			return nil, again
+		case err == nil && again == nil && slices.EqualFunc(before, files, sameRules):
+			return files, nil
+		}
+		before, err = files, again // also where a directory was taken away that was read
+	}
+	return nil, fail(ExitUsage, "put a directory that is complete in its place, in one step", "rules: %s: the files change all the time", strings.Join(paths, ", "))
+}
+
+// rereadMax is how often files are read again that change.
+const rereadMax = 10
+
+func sameRules(a, b policy.File) bool { return a.Name == b.Name && bytes.Equal(a.Data, b.Data) }
+
+func readRuleFiles(paths []string, tests bool) ([]policy.File, error) {
+	var files []policy.File
 	for _, p := range paths {
 		info, err := os.Stat(p)
+		switch {
+		case err != nil:
+		case info.IsDir():
+			var found []policy.File
+			found, err = readRuleDir(p, tests)
+			files = append(files, found...)
+		case strings.HasSuffix(p, policy.TestSuffix) == tests:
+			var data []byte
+			data, err = readAtMost(p, rulesFileMax)
+			files = append(files, policy.File{Name: p, Data: data})
+		}
 		if err != nil {
 			return nil, fail(ExitUsage, "", "rules: %w", err)
 		}
-		if !info.IsDir() {
-			if strings.HasSuffix(p, policy.TestSuffix) == tests {
-				names = append(names, p)
-			}
-			continue
-		}
-		found, err := ruleNames(p, tests)
-		if err != nil {
-			return nil, fail(ExitUsage, "", "rules: %w", err)
-		}
-		names = append(names, found...)
-	}
-	files := make([]policy.File, 0, len(names))
-	for _, name := range names {
-		data, err := readAtMost(name, rulesFileMax)
-		if err != nil {
-			return nil, fail(ExitUsage, "", "rules: %w", err)
-		}
-		files = append(files, policy.File{Name: name, Data: data})
 	}
 	if len(files) == 0 && !tests {
-		return nil, fail(ExitUsage, "a file of rules ends in .yaml", "no rules in %s", strings.Join(paths, ", "))
+		return nil, fail(ExitUsage, "a file of rules ends in .yaml or .yml", "no rules in %s", strings.Join(paths, ", "))
 	}
 	return files, nil
 }
@@ -88,19 +102,37 @@ func readAtMost(name string, most int64) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, most))
 }
 
-// ruleNames finds the files of a directory and those below it, in order.
-func ruleNames(dir string, tests bool) ([]string, error) {
-	var names []string
-	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+// readRuleDir reads the files of a directory and of those below it, in order: of
+// the one that is there as it begins, also when another takes its place.
+func readRuleDir(dir string, tests bool) (files []policy.File, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() || !isRules(name) || strings.HasSuffix(name, policy.TestSuffix) != tests {
+			return err
+		}
+		f, err := root.Open(name)
 		if err != nil {
 			return err
 		}
-		if d.Type().IsRegular() && strings.HasSuffix(name, ".yaml") && strings.HasSuffix(name, policy.TestSuffix) == tests {
-			names = append(names, name)
-		}
-		return nil
+		defer f.Close()
+		data, err := io.ReadAll(io.LimitReader(f, rulesFileMax))
+		files = append(files, policy.File{Name: filepath.Join(dir, name), Data: data})
+		return err
 	})
-	return names, err
+	if err != nil {
+		return nil, fmt.Errorf("in %s: %w", dir, err)
+	}
+	return files, nil
+}
+
+// isRules reports whether a name is one of a file of rules; those of Sigma end in
+// .yml.
+func isRules(name string) bool {
+	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
 // loadRules reads and checks rules.
@@ -123,7 +155,7 @@ func brokenRules(err error) error {
 	for i, e := range errs {
 		lines[i] = printable.Text(e.Error())
 	}
-	return fail(ExitUsage, "docs/guide/rules.md has the language", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
+	return fail(ExitUsage, "docs/guide/rules.md has the language, docs/guide/sigma.md what is read of Sigma", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
 }
 
 func newRulesLint(env *environment) *cobra.Command {
@@ -203,8 +235,21 @@ func (env *environment) lintRules(reports []policy.Report) error {
 	if err := t.write(env.stdout, r.width, r.palette); err != nil {
 		return err
 	}
+	env.lintNotes(reports)
 	fmt.Fprintf(env.stderr, "%s, no mistakes. Numbers are channels; --channels names them.\n", plural(len(reports), "rule"))
 	return nil
+}
+
+// lintNotes says what was not taken over from Sigma rules.
+func (env *environment) lintNotes(reports []policy.Report) {
+	for _, r := range reports {
+		if r.Rule.Sigma == nil {
+			continue
+		}
+		for _, note := range r.Rule.Sigma.Notes {
+			fmt.Fprintf(env.stderr, "%s:%d: rule %s: %s\n", printable.Text(r.Rule.File), r.Rule.Line, r.Rule.ID, printable.Text(note))
+		}
+	}
 }
 
 func effectsText(r policy.Rule) string {

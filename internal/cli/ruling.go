@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -22,7 +23,7 @@ import (
 // ruling is the rules at work: it makes findings of what is about to be stored,
 // so that they are stored with it.
 type ruling struct {
-	path string
+	path string // or rulesShipped
 	log  *slog.Logger
 	told chan []finding.Finding // stored findings, for whoever prints them
 
@@ -39,18 +40,41 @@ const (
 	toldFindingsMax    = 1 << 8
 )
 
-// newRuling loads the rules of `up`; nil when there are none.
+// What may be given in place of a path of rules: the pack in the program, or
+// none.
+const (
+	rulesShipped = "shipped"
+	rulesNone    = "none"
+)
+
+// newRuling loads the rules of `up`; nil when there are to be none.
 func newRuling(path string, log *slog.Logger) (*ruling, error) {
-	if path == "" {
+	if path == rulesNone {
 		return nil, nil
 	}
-	set, err := loadRules([]string{path})
+	r := &ruling{path: path, log: log, told: make(chan []finding.Finding, toldFindingsMax)}
+	set, err := r.load()
 	if err != nil {
 		return nil, err
 	}
-	r := &ruling{path: path, log: log, engine: policy.NewEngine(set), told: make(chan []finding.Finding, toldFindingsMax)}
+	r.engine = policy.NewEngine(set)
 	r.loaded(set)
 	return r, nil
+}
+
+func (r *ruling) load() (*policy.Set, error) {
+	if r.path == rulesShipped {
+		return loadRules(nil)
+	}
+	return loadRules([]string{r.path})
+}
+
+// said says whose rules are at work.
+func (r *ruling) said() string {
+	if r.path != rulesShipped {
+		return printable.Text(r.path)
+	}
+	return fmt.Sprintf("the shipped pack, %d rules that alert and never deny (--rules none: without)", r.status.Rules)
 }
 
 // loaded notes, mu held or before use, that a set is at work.
@@ -87,12 +111,20 @@ func (r *ruling) judge(observations []event.Observation, revisions []session.Rev
 	}
 	var now time.Time
 	for _, o := range observations {
+		r.add(r.engine.Hear(o))
 		if t := o.Head().Time; t.After(now) {
 			now = t
 		}
 	}
 	r.add(r.engine.Advance(now))
 	return r.unsaved
+}
+
+// due returns when time alone will bring findings; zero means never.
+func (r *ruling) due() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.engine.Due()
 }
 
 // add keeps, mu held, findings until they are stored. One that has no JSON form
@@ -147,7 +179,7 @@ func (r *ruling) run(ctx context.Context, say func([]finding.Finding)) error {
 // reload loads the rules again. When they are broken, those that are at work
 // stay.
 func (r *ruling) reload() {
-	set, err := loadRules([]string{r.path})
+	set, err := r.load()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -53,6 +54,29 @@ func asked(id string, state session.State) session.Revision {
 		Started: time.Date(2026, 11, 2, 10, 0, 0, 0, time.UTC), Attribution: session.Attribution{Level: session.LevelExact},
 		Actor: session.Actor{Kind: session.ActorUnix, User: "ann"}, Argv: []string{"sh"}, ArgvSource: "request",
 	}}
+}
+
+// Without a word about rules the shipped ones are at work; they can be switched
+// off.
+func TestShippedRulesByDefault(t *testing.T) {
+	conf := defaultConfig(&environment{getenv: func(string) string { return "" }})
+	k, stop := ruledStore(t, t.TempDir(), conf.Rules)
+	defer stop()
+	entered := asked("aaaaaaaaaaaaaaaa", session.StateEnded)
+	entered.Session.Kind, entered.Session.Channel = session.KindEnter, event.ChannelHostNsenter
+	if _, err := k.Append(t.Context(), nil, []session.Revision{entered}); err != nil {
+		t.Fatal(err)
+	}
+	if got := storedFindings(t, k); len(got) != 1 || !strings.Contains(got[0], "R19-entered-beside-every-door") {
+		t.Errorf("found %v", got)
+	}
+	if s := k.rules.state(); s.Path != "shipped" || s.Rules < 50 || !strings.Contains(k.rules.said(), "never deny") {
+		t.Errorf("status %+v, said %q", s, k.rules.said())
+	}
+	none, err := newRuling("none", slog.New(slog.DiscardHandler))
+	if none != nil || err != nil {
+		t.Errorf("none is %v, %v", none, err)
+	}
 }
 
 func storedFindings(t *testing.T, k keeper) []string {

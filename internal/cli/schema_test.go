@@ -194,7 +194,7 @@ func observations() []event.Observation {
 	all := []event.Observation{
 		event.SessionEntry{}, event.ProcessExec{}, event.ProcessFork{}, event.ProcessExit{}, event.ClientConnect{},
 		event.ClientClose{}, event.DockerEvent{}, event.DockerContainer{}, event.DockerExec{}, event.DockerRequest{},
-		event.DockerAnswer{}, event.RuntimeEvent{}, event.RuntimeTask{}, event.RuntimeRequest{}, event.RuntimeContainer{},
+		event.DockerAnswer{}, event.Decision{}, event.GateSighting{}, event.RuntimeEvent{}, event.RuntimeTask{}, event.RuntimeRequest{}, event.RuntimeContainer{},
 		event.KubeRequest{}, event.KubeAdmission{}, event.KubePod{}, event.Progress{}, event.Clock{}, event.WitnessState{}, event.Loss{}, event.Tick{}, event.Host{},
 	}
 	slices.SortFunc(all, func(a, b event.Observation) int { return strings.Compare(event.Name(a), event.Name(b)) })
@@ -467,6 +467,7 @@ func byChance(b *schemaBuilder) rapid.MakeConfig {
 	cfg.Types[reflect.TypeFor[event.Text]()] = anyString[event.Text]()
 	chosen[session.Kind](cfg, b)
 	chosen[session.State](cfg, b)
+	chosen[session.Place](cfg, b)
 	chosen[session.Level](cfg, b)
 	chosen[session.ActorKind](cfg, b)
 	chosen[effect.Effect](cfg, b)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -17,14 +18,17 @@ import (
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/internal/replay"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/store/capture"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){
-		"sallyport": func() { os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) },
+	main := func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
+	testscript.Main(tests{m}, map[string]func(){
+		"sallyport":         main,
+		"kubectl-sallyport": main,
 	})
 }
 
@@ -45,6 +49,9 @@ func TestScripts(t *testing.T) {
 			"story":  func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(captureStory(corpus, ts, args)) },
 			"keep":   func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(keepStory(corpus, ts, args)) },
 			"damage": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(damageFile(ts, args)) },
+			"cut":    func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(cutFile(ts, args)) },
+			"soon":   func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(nextMonth(ts, args)) },
+			"record": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(recordSessions(ts, args)) },
 			"widths": func(ts *testscript.TestScript, _ bool, args []string) { ts.Check(narrowerThan(ts, args)) },
 		},
 	})
@@ -105,6 +112,53 @@ func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
 	return err
 }
 
+// recordSessions is "record DIR [RECIPIENT]": recordings in a state directory,
+// their ids in the variables TTY, PIPE and OPEN. PIPE is of the exec in the
+// state directory, if there is one; OPEN has no end.
+func recordSessions(ts *testscript.TestScript, args []string) (err error) {
+	ctx, state := context.Background(), ts.MkAbs(args[0])
+	st, err := store.Open(state, store.Options{})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	conf := config{State: state}
+	if len(args) > 1 {
+		conf.RecordingRecipients = args[1]
+	}
+	set, err := openRecordings(ctx, conf, st, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	uid := uint32(1000) // set stays open: OPEN is as a kill leaves it
+	head := recording.Header{
+		Kind: session.KindExec, Channel: "DK-EXEC", Actor: session.Actor{Kind: session.ActorUnix, User: "alice", UID: &uid},
+		Target: session.Target{ContainerID: "c0ffee", ContainerName: "web"}, Argv: []event.Text{"sh", "-c", "ls \x1b[2J"},
+	}
+	one := func(name string, tty bool, end bool, text string) error {
+		h := head
+		if h.TTY = tty; tty {
+			h.Cols, h.Rows = 100, 30
+		}
+		for s, err := range st.Sessions(ctx, store.Query{}) {
+			if err == nil && !tty && s.ExecID != "" {
+				h.Exec, h.Target = s.ExecID, s.Target
+			}
+		}
+		rec, err := set.Begin(ctx, h)
+		if err != nil {
+			return err
+		}
+		ts.Setenv(name, rec.ID())
+		err = errors.Join(rec.Write(recording.Stdout, []byte(text)), rec.Flush())
+		if code := 3; end {
+			return errors.Join(err, rec.Skip(recording.Stdout, 12, "not wanted"), rec.End(ctx, recording.End{Exit: &code}))
+		}
+		return err
+	}
+	return errors.Join(one("TTY", true, true, "\x1b[31mred\x1b[0m\r\n"), one("PIPE", false, true, "plain\x1b[31m\n"), one("OPEN", true, false, "half\r\n"))
+}
+
 func readStory(corpus, name string) ([]event.Observation, error) {
 	data, err := os.ReadFile(filepath.Join(corpus, name+".txtar"))
 	if err != nil {
@@ -134,6 +188,26 @@ func damageFile(ts *testscript.TestScript, args []string) error {
 	}
 	data[at] ^= 0xff
 	return os.WriteFile(file, data, 0o600)
+}
+
+// nextMonth is "soon FILE": SOON in it becomes a day a month ahead.
+func nextMonth(ts *testscript.TestScript, args []string) error {
+	file := ts.MkAbs(args[0])
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	day := time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly)
+	return os.WriteFile(file, bytes.ReplaceAll(data, []byte("SOON"), []byte(day)), 0o600)
+}
+
+// cutFile is "cut FILE N": its first N bytes.
+func cutFile(ts *testscript.TestScript, args []string) error {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil {
+		return err
+	}
+	return os.Truncate(ts.MkAbs(args[0]), n)
 }
 
 // narrowerThan is "widths N": no line of the last standard output is wider.

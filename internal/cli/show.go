@@ -11,6 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store"
@@ -57,6 +59,13 @@ func (env *environment) show(ctx context.Context, state, id string, evidence, as
 	w := &writer{to: env.stdout}
 	render := env.renderer()
 	render.session(w, &s, revisions, evidence)
+	recorded, err := recordingsOf(ctx, r, &s)
+	for _, rec := range recorded {
+		w.line("Recorded: sallyport play %s", rec.ID)
+	}
+	if err != nil {
+		return incomplete(err)
+	}
 	for f, err := range r.Findings(ctx, store.FindingQuery{Session: s.ID}) {
 		if err != nil {
 			return incomplete(err)
@@ -118,6 +127,9 @@ func (r renderer) field(w *writer, name, format string, args ...any) {
 func (r renderer) header(w *writer, s *session.Session) {
 	r.who(w, s)
 	r.field(w, "container", "%s", target(&s.Target))
+	if text := hostAccess(s.Target.HostAccess); text != "" {
+		r.field(w, "of the host", "%s", r.palette.paint(styleWarn, text))
+	}
 	if len(s.Argv) > 0 {
 		r.field(w, "command", "%s", processArgv(s.Argv, joinedArgv(s)))
 	}
@@ -130,6 +142,9 @@ func (r renderer) header(w *writer, s *session.Session) {
 	case s.Path != "":
 		r.field(w, "path", "%s", printable.Text(s.Path))
 	}
+	for _, c := range s.Carried {
+		r.field(w, "carries", "%s", carried(c))
+	}
 	asked := []string{}
 	if s.User != "" {
 		asked = append(asked, "user "+printable.Text(s.User))
@@ -140,8 +155,20 @@ func (r renderer) header(w *writer, s *session.Session) {
 	if s.TTY {
 		asked = append(asked, "terminal")
 	}
+	switch {
+	case s.Stdin != nil && *s.Stdin:
+		asked = append(asked, "standard input")
+	case s.Stdin != nil && s.Kind == session.KindAttach:
+		asked = append(asked, "no standard input: a reader only")
+	}
 	if len(asked) > 0 {
 		r.field(w, "asked for", "%s", strings.Join(asked, ", "))
+	}
+	if s.Decision != nil {
+		r.field(w, "guard", "%s", decision(s.Decision))
+	}
+	if c := s.Created; c != nil && s.Started.Sub(*c) > preparedAhead {
+		r.field(w, "prepared", "%s, %s before", r.exact(*c), duration(s.Started.Sub(*c)))
 	}
 	r.field(w, "started", "%s", r.exact(s.Started))
 	if s.Ended != nil {
@@ -151,6 +178,30 @@ func (r renderer) header(w *writer, s *session.Session) {
 		r.field(w, "lost", "%d kernel records meanwhile: some may have been of this session", s.LostRecords)
 	}
 }
+
+// decision says in words what a guard decided.
+func decision(d *session.Decision) string {
+	said := string(d.Effect)
+	if d.Rule != "" {
+		said += " by rule " + d.Rule
+	}
+	switch {
+	case d.Approver != "" && d.Stopped:
+		said += ", refused by " + printable.Text(d.Approver)
+	case d.Approver != "":
+		said += ", approved by " + printable.Text(d.Approver)
+	case d.Effect != effect.Allow && !d.Stopped:
+		said += ", only observed: it went on"
+	}
+	if d.Stopped && d.Message != "" {
+		said += ": " + printable.Text(d.Message)
+	}
+	return said
+}
+
+// preparedAhead is from when on it is worth saying that an exec was created
+// before it was started: clients do the one right after the other.
+const preparedAhead = 5 * time.Second
 
 func (r renderer) exact(t time.Time) string { return t.In(r.zone).Format(layoutExact) }
 
@@ -249,6 +300,41 @@ func target(t *session.Target) string {
 	}
 	if len(parts) == 0 {
 		return "unknown"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// carried says where in an object a command stands, and which it is.
+func carried(c session.Carried) string {
+	place := strings.ReplaceAll(string(c.Place), "_", " ")
+	if c.Name != "" {
+		place += " " + printable.Text(c.Name)
+	}
+	if c.Container != "" {
+		place += " of " + printable.Text(c.Container)
+	}
+	return place + ": " + shortCommand(c.Argv)
+}
+
+// hostAccess says what of the host a container has, "" for a plain one.
+func hostAccess(h *event.HostAccess) string {
+	if h == nil || h.Plain() {
+		return ""
+	}
+	var parts []string
+	if h.Privileged {
+		parts = append(parts, "privileged")
+	}
+	for _, list := range []struct {
+		name  string
+		items []string
+	}{{"namespaces", h.Namespaces}, {"capabilities", h.Capabilities}, {"devices", h.Devices}, {"paths", h.Paths}} {
+		if len(list.items) > 0 {
+			parts = append(parts, list.name+" "+printable.Text(strings.Join(list.items, " ")))
+		}
+	}
+	if h.Partial {
+		parts = append(parts, "and perhaps more")
 	}
 	return strings.Join(parts, ", ")
 }

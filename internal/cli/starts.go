@@ -19,10 +19,10 @@ type starts struct {
 	gate *admission.Gate
 
 	mu         sync.Mutex
-	containers map[event.ContainerID]*inPod  // guarded by mu
-	pods       map[podName]int               // guarded by mu; containers of each
-	probes     map[event.ContainerID]periods // guarded by mu; of specifications that have some
-	seeing     bool                          // guarded by mu; the kernel sensor is up
+	containers map[event.ContainerID]*inPod    // guarded by mu
+	pods       map[podName][]event.ContainerID // guarded by mu
+	probes     map[event.ContainerID]periods   // guarded by mu; of specifications that have some
+	seeing     bool                            // guarded by mu; the kernel sensor is up
 }
 
 // periods are those of a container's probes, by argv.
@@ -41,7 +41,7 @@ type podName struct{ namespace, name string }
 const startsMax = 16384
 
 func newStarts(o admission.GateOptions) *starts {
-	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName]int{}, probes: map[event.ContainerID]periods{}}
+	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName][]event.ContainerID{}, probes: map[event.ContainerID]periods{}}
 	o.Covered, o.Company = s.covers, s.company
 	s.gate = admission.NewGate(o)
 	return s
@@ -51,21 +51,21 @@ func newStarts(o admission.GateOptions) *starts {
 func (s *starts) covers(namespace, pod string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.seeing && s.pods[podName{namespace, pod}] > 0
+	return s.seeing && len(s.pods[podName{namespace, pod}]) > 0
 }
 
 // company reports whether the kubelet runs the same command by itself just now, or
-// is about to: nothing would tell its process from another.
-func (s *starts) company(c admission.Command, now time.Time) bool {
+// will within lead: nothing would tell its process from another.
+func (s *starts) company(c admission.Command, now time.Time, lead time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, k := range s.containers {
-		if k.Namespace != c.Namespace || k.Pod != c.Pod || c.Container != "" && k.Container != c.Container {
+	for _, id := range s.pods[podName{c.Namespace, c.Pod}] {
+		k := s.containers[id]
+		if c.Container != "" && k.Container != c.Container {
 			continue
 		}
-		k.periods = s.probes[id]
-		for argv := range k.periods {
-			if (c.Run || argv == joined(c.Argv)) && (k.pending(argv) || k.due(argv, now)) {
+		for argv, every := range s.probes[id] {
+			if (c.Run || argv == joined(c.Argv)) && (k.pending(argv) || k.due(argv, every, now, lead) || k.strange(argv, every, now)) {
 				return true
 			}
 		}
@@ -78,7 +78,7 @@ func (s *starts) see(o event.Observation) {
 	switch o := o.(type) {
 	case event.ProcessExec:
 		if o.Container != "" && o.ID == o.Entry && !slices.Equal(o.Argv.Args, runcInit) { // one that was cut settles nothing
-			s.mark(o.Container, mark{at: o.Time, what: markRan, argv: joined(o.Argv.Args)})
+			s.mark(o.Container, mark{at: o.Time, what: markRan, argv: joined(o.Argv.Args), process: o.ID})
 		}
 	case event.RuntimeRequest:
 		if o.API == event.APICRI && (o.Op == event.RuntimeOpExecStream || o.Op == event.RuntimeOpExecSync) && !o.Cut {
@@ -132,7 +132,7 @@ func (s *starts) mark(id event.ContainerID, m mark) {
 	var all []begun
 	if known {
 		all = c.add(m)
-		if c.periods = s.probes[id]; m.what == markAsked && m.asked == asProbe {
+		if m.what == markAsked && m.asked == asProbe { // the pod's specification may be still to come
 			c.beat(m.argv, m.at)
 		}
 	}
@@ -150,8 +150,11 @@ func (s *starts) learn(o event.RuntimeContainer) {
 	if _, known := s.containers[o.ID]; known || len(s.containers) >= startsMax {
 		return
 	}
-	s.containers[o.ID] = &inPod{Command: admission.Command{Namespace: o.PodNamespace, Pod: o.Pod, Container: o.Name}}
-	s.pods[podName{o.PodNamespace, o.Pod}]++
+	s.containers[o.ID] = &inPod{
+		Command: admission.Command{Namespace: o.PodNamespace, Pod: o.Pod, Container: o.Name}, rhythm: rhythm{since: o.Time},
+	}
+	p := podName{o.PodNamespace, o.Pod}
+	s.pods[p] = append(s.pods[p], o.ID)
 }
 
 func (s *starts) learnProbes(o event.KubePod) {
@@ -183,7 +186,7 @@ func (s *starts) forget(id event.ContainerID) {
 	}
 	delete(s.containers, id)
 	p := podName{c.Namespace, c.Pod}
-	if s.pods[p]--; s.pods[p] <= 0 {
+	if s.pods[p] = slices.DeleteFunc(s.pods[p], func(o event.ContainerID) bool { return o == id }); len(s.pods[p]) == 0 {
 		delete(s.pods, p)
 	}
 }

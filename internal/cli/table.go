@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"io"
 	"strings"
 
@@ -39,14 +40,14 @@ const gap = "  "
 // write prints the table at most width columns wide; 0 means any width.
 func (t *table) write(w io.Writer, width int, p palette) error {
 	widths := t.fit(width)
-	var b strings.Builder
+	var b bytes.Buffer
 	header := make([]cell, len(t.columns))
 	for i, c := range t.columns {
 		header[i] = cell{c.title, styleDim}
 	}
 	for _, row := range append([][]cell{header}, t.rows...) {
 		writeRow(&b, row, widths, p)
-		if _, err := io.WriteString(w, b.String()); err != nil {
+		if _, err := w.Write(b.Bytes()); err != nil {
 			return err
 		}
 		b.Reset()
@@ -54,7 +55,7 @@ func (t *table) write(w io.Writer, width int, p palette) error {
 	return nil
 }
 
-func writeRow(b *strings.Builder, row []cell, widths []int, p palette) {
+func writeRow(b *bytes.Buffer, row []cell, widths []int, p palette) {
 	column, at := 0, 0 // where the next cell begins, and where the line ends now
 	for i, c := range row {
 		if widths[i] == 0 {

@@ -24,8 +24,8 @@ const (
 // palette writes styles as ANSI sequences, or not at all.
 type palette struct{ colours bool }
 
-// paint returns text in a style. It is the only place that writes an escape
-// sequence, and text must come from package printable or be our own.
+// paint returns text in a style. But for playing recordings it is the only place
+// that writes an escape sequence, and text must come from package printable or be our own.
 func (p palette) paint(s style, text string) string {
 	if !p.colours || s == stylePlain || text == "" {
 		return text

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
+	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store"
@@ -57,10 +58,16 @@ defaults:
     client_ca: /etc/sallyport/apiserver-ca.crt
   kube:
     kubeconfig: /etc/sallyport/kubeconfig
-  rules: /etc/sallyport/rules    # none by default
+  rules: /etc/sallyport/rules    # or shipped, the default, or none
   retention:
     age: 30d
     size: 2GiB
+  recording:
+    age: 30d
+    size: 10GiB
+    recipients: age1… age1…      # who may read them; none: they are in clear
+    mode: strict                 # strict, lenient; mode and input are for sallyport guard docker
+    input: none                  # none, echoed
   node: {collector: "HOST:PORT", cert: FILE, key: FILE, ca: FILE, spool: 1GiB}
   collect: {listen: "HOST:PORT", cert: FILE, key: FILE, ca: FILE}
   export:                        # none by default; see docs/guide/exports.md
@@ -68,9 +75,10 @@ defaults:
     records: all                 # all, findings
     queue: 256MiB
 
-With rules, what they find is stored with the sessions and printed; SIGHUP loads
-them again, and broken ones leave those at work that are. With --json a finding
-is an object of the one key "finding".
+What the rules find is stored with the sessions and printed. Without --rules they
+are those of the shipped pack, which alert and never deny. SIGHUP loads them
+again, and broken ones leave those at work that are. With --json a finding is an
+object of the one key "finding".
 
 On several machines, each node runs with --node and sends what its witnesses
 see to one collector, which runs with --collect, makes the sessions and keeps
@@ -96,7 +104,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	watchFlags(f)
 	f.String("state", "", "keep everything in `DIR` (default "+env.stateDir()+")")
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
-	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules)")
+	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules); shipped for those in the program, or none (default shipped)")
 	roleFlags(f)
 	exportFlags(f)
 	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
@@ -107,6 +115,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 func watchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("gate", "", "follow the socket gate that is pinned in `DIR`, when there is one (default "+kernel.GateDir+")")
 	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
 	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")
 	f.String("admission", "", "serve the admission webhook on `ADDR`, HOST:PORT; see sallyport kube webhook-config")
@@ -138,18 +147,24 @@ func (env *environment) config(file string, flags *pflag.FlagSet) (config, error
 	return c, nil
 }
 
+// useOneCPU keeps to one CPU at a time, unless the environment says otherwise: where
+// work comes in small pieces, the Go scheduler spends a fifth of it and more on
+// sharing it out among several.
+func useOneCPU() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1)
+	}
+}
+
 // beModest takes as little as a guest on its host should. One CPU is enough for
-// 20,000 execs a second; on several, the Go scheduler spends a fifth of the
-// work on sharing it out. The collector is frugal: with 16 MB in use, after many
+// 20,000 execs a second. The collector is frugal: with 16 MB in use, after many
 // sessions, this is what 50 percent without a floor would be.
 //
 // The floor is to be kept alive. It is never touched, so it costs no memory, but
 // the collector takes it for live: a small heap is collected every 6 MB instead
 // of every 2.
 func beModest() (floor []byte) {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1)
-	}
+	useOneCPU()
 	debug.SetGCPercent(20)
 	return make([]byte, 24<<20)
 }
@@ -166,72 +181,44 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		defer runtime.KeepAlive(beModest())
 	}
 	log := env.logger(slog.LevelWarn)
+	if conf.NodeCollector != "" {
+		conf.Rules = rulesNone // its collector has them
+	}
 	rules, err := newRuling(conf.Rules, log)
 	if err != nil {
 		return err
 	}
-	h := findHost(env, conf, log)
-	missing, all := h.missing()
-	for _, line := range missing {
-		fmt.Fprintln(env.stderr, "Missing: "+line)
-	}
-	if all && conf.CollectListen == "" {
-		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+	h, err := env.look(conf, log)
+	if err != nil {
+		return err
 	}
 	if conf.NodeCollector != "" {
 		return env.upNode(ctx, conf, h, log)
 	}
-	st, err := store.Open(conf.State, store.Options{})
-	if errors.Is(err, fs.ErrPermission) {
-		return fail(ExitUsage, "name a directory of your own with --state", "open store: %w", err)
-	}
+	st, err := openStore(conf.State)
 	if err != nil {
-		return fmt.Errorf("open store: %w", err)
+		return err
 	}
 	defer st.Close()
-
 	out := newLive(env, asJSON)
-	opt := watch.Options{
-		Logger: log, Deliver: out.revisions,
-		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
-	}
-	kept := keeper{st, store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}, rules}
-	if rules != nil {
-		if err := rules.remember(ctx, st); err != nil {
-			return err
-		}
-		opt.Rules = rules.state
-	}
-	opt.Keeper = kept
-	var others []watch.Named
-	audits, err := newAudit(conf, log, true)
+	recordings, err := openRecordings(ctx, conf, st, log)
 	if err != nil {
 		return err
 	}
-	if audits != nil {
-		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
+	defer recordings.Close()
+	kept := keeper{
+		store: st, retention: store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}, rules: rules,
+		recordings: recordings, keep: conf.kept(),
 	}
-	opt.Counters = counters(h.parser, audits)
-	nodes, err := newCollector(conf, log)
+	opt, err := env.watchOptions(ctx, conf, h, kept, log)
 	if err != nil {
 		return err
-	}
-	if nodes != nil {
-		addr, err := nodes.Listen(ctx)
-		if err != nil {
-			return fail(ExitUsage, "another address with --collect", "collect: %w", err)
-		}
-		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
-		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
-		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
-		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
 	}
 	exports, err := newExports(ctx, conf, st.Reader, env.logger(slog.LevelInfo))
 	if err != nil {
 		return err
 	}
-	opt.Exports = exports.status
-	opt.Witnesses = h.witnesses(others...)
+	opt.Deliver, opt.Exports = out.revisions, exports.status
 	engine := watch.New(opt)
 	group, ctx := errgroup.WithContext(ctx)
 	address, err := serveStatus(ctx, group, engine, conf)
@@ -241,12 +228,77 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	if rules != nil {
 		group.Go(func() error { return rules.run(ctx, out.findings) })
 	}
-	env.banner(h, conf, address)
+	env.banner(h, conf, rules, address)
 	exports.run(ctx, group)
 	group.Go(func() error { return engine.Run(ctx) })
 	err = group.Wait()
 	fmt.Fprintln(env.stderr, goodbye(engine.Status()))
 	return err
+}
+
+// look finds out what can be seen of this host, and says what cannot. Seeing
+// nothing is an error, unless there are nodes to collect from.
+func (env *environment) look(conf config, log *slog.Logger) (*host, error) {
+	h := findHost(env, conf, log)
+	missing, all := h.missing()
+	for _, line := range missing {
+		fmt.Fprintln(env.stderr, "Missing: "+line)
+	}
+	if all && conf.CollectListen == "" {
+		return nil, fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+	}
+	return h, nil
+}
+
+func openStore(dir string) (*store.Store, error) {
+	st, err := store.Open(dir, store.Options{})
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fail(ExitUsage, "name a directory of your own with --state", "open store: %w", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	return st, nil
+}
+
+// watchOptions wires the witnesses of the host, of the API server and of nodes to
+// what keeps their sessions.
+func (env *environment) watchOptions(ctx context.Context, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
+	opt := watch.Options{
+		Logger: log, Keeper: kept,
+		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
+	}
+	if rules := kept.rules; rules != nil {
+		if err := rules.remember(ctx, kept.store); err != nil {
+			return opt, err
+		}
+		opt.Rules = rules.state
+	}
+	var others []watch.Named
+	audits, err := newAudit(conf, log, true)
+	if err != nil {
+		return opt, err
+	}
+	if audits != nil {
+		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
+	}
+	opt.Counters = counters(h.parser, audits)
+	nodes, err := newCollector(conf, log)
+	if err != nil {
+		return opt, err
+	}
+	if nodes != nil {
+		addr, err := nodes.Listen(ctx)
+		if err != nil {
+			return opt, fail(ExitUsage, "another address with --collect", "collect: %w", err)
+		}
+		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
+		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
+		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
+		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
+	}
+	opt.Witnesses = h.witnesses(append(others, guards(conf.State, log), gate(conf.Gate))...)
+	return opt, nil
 }
 
 // serveStatus starts the HTTP server and writes its address into the state
@@ -273,7 +325,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	return address, nil
 }
 
-func (env *environment) banner(h *host, conf config, address string) {
+func (env *environment) banner(h *host, conf config, rules *ruling, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
@@ -283,8 +335,8 @@ func (env *environment) banner(h *host, conf config, address string) {
 	if conf.NodeCollector == "" {
 		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
 	}
-	if conf.Rules != "" {
-		say("Rules: %s; what they find: sallyport findings%s", printable.Text(conf.Rules), stateFlag(env, conf.State))
+	if rules != nil {
+		say("Rules: %s; what they find: sallyport findings%s", rules.said(), stateFlag(env, conf.State))
 	}
 	if address != "" {
 		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)

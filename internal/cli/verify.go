@@ -20,9 +20,12 @@ func newVerify(env *environment) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "verify",
-		Short: "Prove that no stored session was changed or removed",
+		Short: "Prove that no stored session or recording was changed or removed",
 		Long: `Check every record of the ledger against its signed checkpoints and name the
-first one that was changed or removed.
+first one that was changed or removed. Then check the file of each recording
+against the ledger and name those that were changed, cut or removed; encrypted
+ones need no key for that. Of a recording that still runs, what the ledger was
+told of last is proven.
 
 Inside the state directory alone, somebody who holds its signing key could have
 written everything anew. Keep a checkpoint elsewhere (--save) and give it back
@@ -58,6 +61,10 @@ type verification struct {
 	Root        string  `json:"root,omitempty"`
 	Key         string  `json:"key,omitempty"`
 	Damage      *damage `json:"damage,omitempty"`
+	// Recordings counts those whose files are proven. They are looked at when the
+	// ledger is.
+	Recordings      int          `json:"recordings"`
+	RecordingDamage []fileDamage `json:"recording_damage,omitempty"`
 }
 
 type damage struct {
@@ -85,10 +92,17 @@ func (env *environment) verify(ctx context.Context, state, key, save string, ear
 	if err != nil {
 		return damagedIsFinding(fmt.Errorf("verify: %w", err))
 	}
-	if err := env.printReport(report, asJSON); err != nil {
+	var proven int
+	var files []fileDamage
+	if report.Damage == nil {
+		if proven, files, err = checkRecordings(ctx, r, state); err != nil {
+			return damagedIsFinding(fmt.Errorf("verify: %w", err))
+		}
+	}
+	if err := env.printReport(report, proven, files, asJSON); err != nil {
 		return err
 	}
-	if report.Damage != nil {
+	if report.Damage != nil || len(files) > 0 {
 		return status(ExitFindings)
 	}
 	return saveCheckpoint(ctx, r, save)
@@ -104,11 +118,12 @@ func damagedIsFinding(err error) error {
 	return err
 }
 
-func (env *environment) printReport(r store.Report, asJSON bool) error {
+func (env *environment) printReport(r store.Report, proven int, files []fileDamage, asJSON bool) error {
 	if asJSON {
 		v := verification{
-			OK: r.Damage == nil, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,
+			OK: r.Damage == nil && len(files) == 0, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,
 			Checkpoints: r.Checkpoints, Root: r.Root, Key: r.Key,
+			Recordings: proven, RecordingDamage: files,
 		}
 		if d := r.Damage; d != nil {
 			v.Damage = &damage{Position: d.Position, Session: d.Session, Revision: d.Revision, What: d.What}
@@ -119,9 +134,19 @@ func (env *environment) printReport(r store.Report, asJSON bool) error {
 		_, err := fmt.Fprintf(env.stdout, "%s %s\n", env.palette().paint(styleBad, "Not proven:"), printable.Text(r.Damage.String()))
 		return err
 	}
-	_, err := fmt.Fprintf(env.stdout, "%s %d records, %d revisions of %d sessions, %d findings, %d pruned by retention, under %d checkpoints.\nKey  %s\nRoot %s\n",
-		env.palette().paint(styleGood, "Proven:"), r.Records, r.Revisions, r.Sessions, r.Findings, r.Pruned, r.Checkpoints, printable.Text(r.Key), r.Root)
-	return err
+	w := &writer{to: env.stdout}
+	good, bad := env.palette().paint(styleGood, "Proven:"), env.palette().paint(styleBad, "Not proven:")
+	w.line("%s %d records, %d revisions of %d sessions, %d findings, %d pruned by retention, under %d checkpoints.",
+		good, r.Records, r.Revisions, r.Sessions, r.Findings, r.Pruned, r.Checkpoints)
+	if proven > 0 {
+		w.line("%s the files of %s.", good, plural(proven, "recording"))
+	}
+	for _, f := range files {
+		w.line("%s recording %s: %s", bad, f.ID, printable.Text(f.What))
+	}
+	w.line("Key  %s", printable.Text(r.Key))
+	w.line("Root %s", r.Root)
+	return w.err
 }
 
 func saveCheckpoint(ctx context.Context, r *store.Reader, file string) error {

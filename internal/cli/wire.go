@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/admission"
+	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -29,6 +30,9 @@ type keeper struct {
 	store     *store.Store
 	retention store.Retention
 	rules     *ruling // nil: none
+	// recordings are pruned with the rest; nil: there are none.
+	recordings *recording.Recordings
+	keep       recording.Retention // of recordings
 }
 
 // Append implements watch.Keeper.
@@ -44,9 +48,21 @@ func (k keeper) Append(ctx context.Context, observations []event.Observation, re
 	return added.Revisions, err
 }
 
+// Due implements watch.Keeper.
+func (k keeper) Due() time.Time {
+	if k.rules == nil {
+		return time.Time{}
+	}
+	return k.rules.due()
+}
+
 // Prune implements watch.Keeper.
 func (k keeper) Prune(ctx context.Context) error {
 	_, err := k.store.Prune(ctx, k.retention)
+	if k.recordings != nil {
+		_, e := k.recordings.Prune(ctx, k.keep)
+		err = errors.Join(err, e)
+	}
 	return err
 }
 

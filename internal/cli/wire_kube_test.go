@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,5 +116,49 @@ func TestStarts(t *testing.T) {
 		if s.covers("ns", "web") || len(s.containers)+len(s.pods) != 0 {
 			t.Error("a container that is gone is still covered")
 		}
+	})
+}
+
+// TestFirstProbe: a probe that ran before the pod's specification was known tells
+// all the same when the next is due, and a request for its command waits for that.
+func TestFirstProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStarts(admission.GateOptions{})
+		head := func(w event.Witness) event.Header { return event.Header{Time: time.Now(), Witness: w} }
+		check, limit := []string{"check"}, int64(1)
+		probe := func() {
+			s.see(event.RuntimeRequest{
+				Header: head(event.WitnessKernel), Service: event.ServiceContainerd, API: event.APICRI, Op: event.RuntimeOpExecSync,
+				Container: "c1", Argv: check, Timeout: &limit,
+			})
+			time.Sleep(time.Millisecond)
+			s.see(event.RuntimeEvent{
+				Header: head(event.WitnessContainerd), Action: event.RuntimeExecAdded, Container: "c1", ExecID: event.ExecID(strings.Repeat("a", criExecID)),
+			})
+		}
+		s.see(event.WitnessState{Header: head(event.WitnessKernel), Up: true})
+		s.see(event.RuntimeContainer{Header: head(event.WitnessContainerd), ID: "c1", Pod: "web", PodNamespace: "ns", Name: "app"})
+		probe()
+		time.Sleep(30 * time.Millisecond)
+		s.see(event.KubePod{Header: head(event.WitnessKube), Namespace: "ns", Name: "web", Containers: []event.KubeContainer{
+			{ID: "c1", Name: "app", Hooks: []event.KubeHook{{Argv: check, Period: event.Duration(4 * time.Second)}}},
+		}})
+		time.Sleep(3950 * time.Millisecond)
+		gone := make(chan time.Time, 1)
+		go func() {
+			at, _ := s.gate.Pass(context.Background(), "1", admission.Command{Namespace: "ns", Pod: "web", Container: "app", Argv: check})
+			gone <- at
+		}()
+		time.Sleep(20 * time.Millisecond)
+		if len(gone) != 0 {
+			t.Error("a request went although a probe with its command was due")
+		}
+		probe()
+		time.Sleep(20 * time.Millisecond)
+		if len(gone) == 0 {
+			t.Error("the probe has begun, and the request still waits")
+		}
+		synctest.Wait()
+		<-gone
 	})
 }

@@ -1,0 +1,280 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/sallyport/sallyport/internal/guard"
+	"github.com/sallyport/sallyport/internal/guard/control"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+// desk is where a guard is asked, as flags.
+type desk struct {
+	address string
+	asJSON  bool
+}
+
+func (d *desk) flags(f *pflag.FlagSet) {
+	f.StringVar(&d.address, "control", defaultControl, "the guard's `ADDR`: unix:///path")
+	f.BoolVar(&d.asJSON, "json", false, "print one JSON object per request")
+}
+
+func newApprovals(env *environment) *cobra.Command {
+	var d desk
+	cmd := &cobra.Command{
+		Use:   "approvals",
+		Short: "List what waits for a second person",
+		Long: `List the requests that rules want a second person for and that wait for an
+answer, and what is approved for a time. "sallyport approve ID" lets one go on,
+"sallyport deny ID" refuses it, or ends the time that it was approved for.
+
+STATE is waiting (whoever asked waits, until UNTIL), asked (he was refused and may
+come again) or approved (until UNTIL). Only approvers see the list: see
+--approvers of "sallyport guard docker".`,
+		Args: cobra.NoArgs,
+		Example: `  sallyport approvals
+  sallyport approvals --json | jq -r .approval.id`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.approvals(cmd.Context(), d) },
+	}
+	d.flags(cmd.Flags())
+	return cmd
+}
+
+func newApprove(env *environment) *cobra.Command {
+	var d desk
+	var a guard.Answer
+	cmd := &cobra.Command{
+		Use:   "approve ID",
+		Short: "Let a request go on that waits for a second person",
+		Long: `Let a request go on that waits for a second person. ID is that of the request, or
+its beginning: "sallyport approvals" lists them, and whoever is refused is told.
+
+Nobody approves what he asked for himself: the login user counts, and where it is
+not known, the user. One approval is for creating and starting an exec or a
+container. With --for it also holds for the same request of the same user from
+the same place: command, container, channel, rule, and all else that a rule can
+ask about.`,
+		Args: cobra.ExactArgs(1),
+		Example: `  sallyport approve lqj5hki2oo7zhwoh
+  sallyport approve lqj5 --for 15m --reason "incident 42"`,
+		ValidArgsFunction: env.completeRequests(&d, false),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			if cmd.Flags().Changed("for") && (a.For < time.Second || a.For > guard.ForMax) {
+				return fail(ExitUsage, "--for 15m", "--for %s: want between 1s and %s", a.For, guard.ForMax)
+			}
+			return env.settle(d, ids[0], a.Reason, func(c *control.Client) (guard.Record, error) {
+				return c.Approve(cmd.Context(), ids[0], a)
+			})
+		},
+	}
+	f := cmd.Flags()
+	d.flags(f)
+	f.DurationVar(&a.For, "for", 0, "approve the same request for this `TIME` as well, for example 15m")
+	f.StringVar(&a.Reason, "reason", "", "`TEXT` that is kept with the approval")
+	return cmd
+}
+
+func newDeny(env *environment) *cobra.Command {
+	var d desk
+	var reason string
+	cmd := &cobra.Command{
+		Use:   "deny ID",
+		Short: "Refuse a request that waits for a second person",
+		Long: `Refuse a request that waits for a second person, or end the time that one was
+approved for. Whoever asked is told by whom, and the reason.`,
+		Args: cobra.ExactArgs(1),
+		Example: `  sallyport deny lqj5hki2oo7zhwoh
+  sallyport deny lqj5 --reason "not on a Friday"`,
+		ValidArgsFunction: env.completeRequests(&d, true),
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			return env.settle(d, ids[0], reason, func(c *control.Client) (guard.Record, error) {
+				return c.Deny(cmd.Context(), ids[0], reason)
+			})
+		},
+	}
+	f := cmd.Flags()
+	d.flags(f)
+	f.StringVar(&reason, "reason", "", "`TEXT` that is kept with the denial and told to whoever asked")
+	return cmd
+}
+
+// client returns what asks the guard.
+func (d *desk) client() (*control.Client, error) {
+	network, path, err := daemonAt(d.address)
+	if err != nil || network != "unix" {
+		return nil, fail(ExitUsage, "unix:///path", "--control %q", d.address)
+	}
+	return control.NewClient(path), nil
+}
+
+// failed says what to do about an error of the guard, or of the way to it.
+func (d *desk) failed(err error) error {
+	var said *control.Error
+	var op *net.OpError
+	switch {
+	case err == nil || errors.Is(err, context.Canceled):
+		return err
+	case errors.As(err, &said) && said.Status == http.StatusForbidden:
+		return fail(ExitFindings, "have another one of its --approvers answer", "%w", err)
+	case errors.As(err, &said) && (said.Status == http.StatusNotFound || said.Status == http.StatusConflict):
+		return fail(ExitFindings, "sallyport approvals", "%w", err)
+	case errors.As(err, &said):
+		return fail(ExitFindings, "", "%w", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fail(ExitUsage, "as one of its approvers, or by sudo", "no permission to use the guard's socket %s", printable.Text(d.address))
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fail(ExitUsage, "start sallyport guard docker --enforce, or name its socket with --control", "no guard answers at %s", printable.Text(d.address))
+	case errors.As(err, &op):
+		return fail(ExitUsage, "", "the guard at %s: %w", printable.Text(d.address), op)
+	}
+	return fail(ExitFindings, "", "the guard at %s: %w", printable.Text(d.address), err)
+}
+
+func (env *environment) approvals(ctx context.Context, d desk) error {
+	c, err := d.client()
+	if err != nil {
+		return err
+	}
+	list, err := c.List(ctx)
+	if err != nil {
+		return d.failed(err)
+	}
+	if d.asJSON {
+		return writeLines(env.stdout, list)
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(env.stderr, "nothing waits for approval")
+		return nil
+	}
+	return env.renderer().approvals(list).write(env.stdout, env.width(), env.palette())
+}
+
+// settle answers for a request and says what became of it.
+func (env *environment) settle(d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
+	if err := errors.Join(control.CheckID(id), control.CheckReason(reason)); err != nil {
+		return fail(ExitUsage, "sallyport approvals", "%w", err)
+	}
+	c, err := d.client()
+	if err != nil {
+		return err
+	}
+	r, err := give(c)
+	if err != nil {
+		return d.failed(err)
+	}
+	if d.asJSON {
+		return writeJSON(env.stdout, r)
+	}
+	out := decisions{render: env.renderer()}
+	_, err = fmt.Fprintln(env.stdout, out.line(&r))
+	return err
+}
+
+// completeRequests offers what can be answered; granted, also what is approved for a
+// time.
+func (env *environment) completeRequests(d *desk, granted bool) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		c, err := d.client()
+		if err != nil || len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		list, _ := c.List(cmd.Context()) // nobody to tell of an error
+		var out []cobra.Completion
+		for i := range list {
+			r := &list[i]
+			if r.Approval != nil && (granted || r.Approval.State != guard.StateApproved) {
+				out = append(out, cobra.CompletionWithDesc(string(r.Approval.ID), printable.Cut(actorName(&r.Request.Actor)+" in "+container(&r.Request)+": "+what(&r.Request), 80)))
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+var approvalColumns = []column{
+	{title: "ID"},
+	{title: "ASKED", drop: 3},
+	{title: "STATE"},
+	{title: "UNTIL", drop: 4},
+	{title: "ACTOR", least: 10},
+	{title: "CHANNEL", drop: 2},
+	{title: "CONTAINER", least: 8},
+	{title: "COMMAND", least: 16},
+	{title: "RULE", least: 8, drop: 1},
+	{title: "BY", least: 6},
+	{title: "REASON", least: 8},
+}
+
+func (r renderer) approvals(list []guard.Record) *table {
+	t := &table{columns: approvalColumns}
+	for i := range list {
+		v := &list[i]
+		a := v.Approval
+		by := ""
+		if a.By != nil {
+			by = actorName(a.By)
+		}
+		t.rows = append(t.rows, []cell{
+			{string(a.ID), styleBold},
+			{a.Asked.In(r.zone).Format(layoutLive), stylePlain},
+			{string(a.State), approvalStyle(a.State)},
+			{a.Until.In(r.zone).Format(layoutTable), stylePlain},
+			{actorName(&v.Request.Actor), stylePlain},
+			{string(v.Request.Channel), stylePlain},
+			{container(&v.Request), stylePlain},
+			{what(&v.Request), stylePlain},
+			{printable.Text(v.Decision.Rule), stylePlain},
+			{by, stylePlain},
+			{printable.Text(a.Reason), stylePlain},
+		})
+	}
+	return t
+}
+
+func approvalStyle(s guard.ApprovalState) style {
+	switch s {
+	case guard.StateWaiting, guard.StateAsked:
+		return styleWarn
+	case guard.StateApproved:
+		return styleGood
+	case guard.StateDenied, guard.StateExpired, guard.StateRevoked, guard.StateRefused:
+		return styleBad
+	case guard.StateWithdrawn, guard.StateEnded:
+	}
+	return styleDim
+}
+
+// approval says what became of a request, behind the rest of its line.
+func (r renderer) approval(v *guard.Record) string {
+	a := v.Approval
+	var parts []string
+	switch a.State {
+	case guard.StateWaiting:
+		parts = append(parts, "until "+a.Until.In(r.zone).Format(layoutLive)+": sallyport approve "+string(a.ID))
+	case guard.StateAsked:
+		parts = append(parts, "sallyport approve "+string(a.ID))
+	case guard.StateApproved, guard.StateDenied, guard.StateExpired, guard.StateWithdrawn, guard.StateEnded, guard.StateRevoked, guard.StateRefused:
+		if a.By != nil {
+			parts = append(parts, "by "+actorName(a.By))
+		}
+		if a.For > 0 {
+			parts = append(parts, "for "+(time.Duration(a.For)*time.Second).String())
+		}
+		parts = append(parts, "(request "+string(a.ID)+")")
+	}
+	text := strings.Join(parts, " ")
+	if a.Reason != "" {
+		text += ": " + printable.Text(a.Reason)
+	}
+	return text
+}

@@ -1,0 +1,106 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/docker"
+)
+
+// TestGuardRuntime: the door at the runtime, beside that of Docker and by itself.
+func TestGuardRuntime(t *testing.T) {
+	testbed.Require(t, testbed.Root, testbed.Docker)
+	bin, dir := program(t), t.TempDir()
+	runtime, asks := filepath.Join(dir, "sallyport-runtime"), filepath.Join(dir, "runtime.sock")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", runtime, "../../cmd/sallyport-runtime").CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	config := func(plugins ...string) []byte {
+		text, err := json.Marshal(map[string]any{"default-runtime": "guarded", "authorization-plugins": append([]string{}, plugins...), "runtimes": map[string]any{
+			"guarded": map[string]any{"path": runtime, "runtimeArgs": []string{"--sallyport-socket=" + asks}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	rules := filepath.Join(dir, "r.yaml")
+	if err := os.WriteFile(rules, []byte("version: 1\ndefault: allow\nrules: [{id: by-ctr, when: 'session.channel == \"RT-CTR\" && \"ok\" in session.argv', effect: allow}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e := docker.New(t, docker.Options{Config: string(config())})
+	says := func(cmd *exec.Cmd, want string, goesOn bool) {
+		t.Helper()
+		if out, err := cmd.CombinedOutput(); (err == nil) != goesOn || !strings.Contains(string(out), want) {
+			t.Errorf("%q: %v and not %q but %s", cmd.Args, err, want, out)
+		}
+	}
+	begin := func(args ...string) *guardProcess {
+		return runGuard(t, exec.Command(bin, append(args, "--rules", rules, "--enforce", "--control", "off")...))
+	}
+	socket := filepath.Join(dir, "docker.sock")
+	p := begin("guard", "docker", "--listen", "unix://"+socket, "--to", e.Address, "--runtime", "unix://"+asks, "--tell", "off")
+	p.await(t, "Answering sallyport-runtime at unix://"+asks)
+	guarded := func(args ...string) *exec.Cmd {
+		cmd := e.CLI(t.Context(), args...)
+		cmd.Env = append(cmd.Env, "DOCKER_HOST=unix://"+socket)
+		return cmd
+	}
+	says(guarded("run", "-d", "--name", "web", "--network", "none", docker.Image), "", true)
+	says(guarded("exec", "web", "/bin/echo", "by the guard"), "by the guard", true)
+	id, err := docker.Output(guarded("inspect", "-f", "{{.Id}}", "web"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctr := func(exec string, argv ...string) *exec.Cmd {
+		return e.Ctr(t.Context(), append([]string{"tasks", "exec", "--exec-id", exec, id}, argv...)...)
+	}
+	says(ctr("e1", "/bin/echo", "beside"), "OCI runtime exec failed: sallyport: denied here: a command that came beside the guard, by containerd", false)
+	says(ctr("e2", "/bin/echo", "ok"), "ok", true)
+	p.await(t, "deny  unknown  RT-CTR  web  /bin/echo beside")
+	if err := p.end(syscall.SIGTERM); err != nil || !strings.Contains(p.said(), "calls of the runtime, 1 denied, 0 misread") {
+		t.Errorf("%v %s", err, p.said())
+	}
+
+	says(ctr("e3", "/bin/echo", "ok"), "sallyport guard does not answer", false)
+	p = begin("guard", "runtime", "--listen", "unix://"+asks, "--tell", "off")
+	says(ctr("e4", "/bin/echo", "ok"), "ok", true)
+	says(ctr("e5", "/bin/echo", "beside"), "sallyport: denied here", false)
+	if err := p.end(syscall.SIGTERM); err != nil {
+		t.Errorf("%v %s", err, p.said())
+	}
+
+	// Beside the authorization plugin, which the daemon asks about our own questions, too,
+	// while it waits for the runtime.
+	a := &authzStage{t: t, e: e, bin: bin, name: fmt.Sprintf("sallyport-runtime-%d", os.Getpid()), rules: rules}
+	t.Cleanup(func() { _ = os.Remove(a.socket()) })
+	a.plugin("--enforce", "--runtime", "unix://"+asks)
+	asksPlugin := func(plugins ...string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(e.Dir, "daemon.json"), config(plugins...), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		a.reload()
+		eventually(t, 20*time.Second, "the daemon has read its configuration", func() bool {
+			out, _ := a.docker("build", "-") // which no rule names, and which has no Dockerfile
+			return strings.Contains(out, "denied by plugin "+a.name) == (len(plugins) > 0)
+		})
+	}
+	asksPlugin(a.name)
+	says(e.CLI(t.Context(), "exec", "web", "/bin/echo", "by the plugin"), "by the plugin", true)
+	says(e.CLI(t.Context(), "run", "--rm", "--network", "none", docker.Image, "/bin/echo", "hello"), "hello", true)
+	says(ctr("e6", "/bin/echo", "beside"), "sallyport: denied here", false)
+	a.p.await(t, "deny  unknown  RT-CTR  web  /bin/echo beside")
+	asksPlugin()
+	if err := a.p.end(syscall.SIGTERM); err != nil || !strings.Contains(a.p.said(), "; 3 calls of the runtime, 1 denied, 0 misread") {
+		t.Errorf("%v %s", err, a.p.said())
+	}
+}

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestSourcesOf: without --from it is the cluster where kubectl knows one, be it badly,
+// and else this host, which is said.
+func TestSourcesOf(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	good := file("good", "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"+
+		"clusters: [{name: c, cluster: {server: https://192.0.2.1}}]\nusers: [{name: u, user: {}}]\n")
+	for _, tt := range []struct {
+		name, env string
+		sources   sources
+		want      []string
+	}{
+		{"a kubeconfig", good, sources{}, []string{"cluster"}},
+		{"a broken one", file("broken", "clusters: 7\n"), sources{}, []string{"cluster"}},
+		{"none", filepath.Join(dir, "none"), sources{}, []string{"host"}},
+		{"none, and one is named", filepath.Join(dir, "none"), sources{kubeconfig: "x"}, []string{"cluster"}},
+		{"none, and a context is named", filepath.Join(dir, "none"), sources{context: "x"}, []string{"cluster"}},
+		{"what is said counts", good, sources{from: []string{"host", "a.yaml"}}, []string{"host", "a.yaml"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("KUBECONFIG", tt.env)
+			t.Setenv("KUBERNETES_SERVICE_HOST", "")
+			var out bytes.Buffer
+			got := (&environment{stderr: &out}).sourcesOf(&tt.sources)
+			if !slices.Equal(got, tt.want) || strings.Contains(out.String(), "this host") != (len(tt.sources.from) == 0 && tt.want[0] == "host") {
+				t.Errorf("%v, said %q", got, out.String())
+			}
+		})
+	}
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/posture/exposure"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+func newDiff(env *environment) *cobra.Command {
+	var s sources
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "diff A B",
+		Short: "Say what opened and what closed between two snapshots or directories",
+		Long: `Compare who can get a command run where: in A, and in B after it. Each is what
+--from of other scans takes: a snapshot, a file or directory of manifests, cluster.
+A line is an actor, a namespace and a channel, never a single pod, so that pods that
+come and go are no difference; what a group has is listed for the group. INDIRECT
+are those who get there by way of others.
+
+Exits with 1 when something opened.`,
+		Args: cobra.ExactArgs(2),
+		Example: `  sallyport scan diff last-week.scan cluster
+  sallyport scan diff main/deploy branch/deploy --json | jq 'select(.change=="opened")'`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.diff(cmd.Context(), &s, args[0], args[1], asJSON)
+		},
+	}
+	f := cmd.Flags()
+	s.kubeFlags(f)
+	s.namespaceFlag(cmd)
+	f.BoolVar(&s.complete, "require-coverage", false, "exit with 3 when something could not be read or understood, and nothing opened")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per difference")
+	return cmd
+}
+
+func (env *environment) diff(ctx context.Context, s *sources, before, after string, asJSON bool) error {
+	if before == fromStdin && after == fromStdin {
+		return fail(ExitUsage, "a file for one of them", "diff: standard input can be read once")
+	}
+	var inventories [2]*inventory.Inventory
+	var analyses [2]*exposure.Analysis
+	for n, from := range []string{before, after} {
+		one := *s
+		one.from = []string{from}
+		var err error
+		if inventories[n], analyses[n], err = env.analysis(ctx, "diff", &one); err != nil {
+			return err
+		}
+	}
+	env.unevenly(before, inventories[0], inventories[1])
+	env.unevenly(after, inventories[1], inventories[0])
+	p := env.progress("Comparing")
+	changes := exposure.Diff(analyses[0], analyses[1])
+	p.done()
+	write := env.differences
+	if asJSON {
+		write = func(list []exposure.Change) error { return writeLines(env.stdout, list) }
+	}
+	if err := write(changes); err != nil {
+		return err
+	}
+	if len(changes) > 0 && changes[0].Change == exposure.Opened {
+		return status(ExitFindings)
+	}
+	for _, i := range inventories {
+		if err := s.covered(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unevenly says what was read of one side only: it looks like a difference.
+func (env *environment) unevenly(name string, i, other *inventory.Inventory) {
+	for _, u := range i.Unread {
+		if !other.Is(u.What) {
+			fmt.Fprintf(env.stderr, "Not read in %s alone: %s. What it gives looks like a difference.\n", printable.Text(name), u.What)
+		}
+	}
+}
+
+var changeColumns = []column{
+	{title: "CHANGE"}, {title: "ACTOR", least: 16}, {title: "NAMESPACE", least: 8}, {title: "CHANNEL"}, {title: "SCOPE", drop: 1}, {title: "BY", least: 20},
+}
+
+func (env *environment) differences(list []exposure.Change) error {
+	if len(list) == 0 {
+		fmt.Fprintln(env.stderr, "Nothing opened and nothing closed, as far as was read.")
+		return nil
+	}
+	r := env.renderer()
+	t := table{columns: changeColumns}
+	for n := range list {
+		c := &list[n]
+		style := styleGood
+		if c.Change == exposure.Opened {
+			style = styleBad
+		}
+		t.rows = append(t.rows, []cell{
+			{c.Change, style}, {printable.Text(string(c.Actor)), styleBold}, {text: printable.Text(changedWhere(c))}, {text: changedBy(c)}, {text: c.Scope}, {text: path(c.Via)},
+		})
+	}
+	return t.write(env.stdout, r.width, r.palette)
+}
+
+// changedWhere says where something opened or closed.
+func changedWhere(c *exposure.Change) string {
+	in := c.Target.Namespace
+	switch {
+	case c.Target.Pod != "":
+		return in + "/" + c.Target.Pod
+	case c.Target.Workload != "":
+		return in + "/" + c.Target.Workload
+	case c.Target.Node != "":
+		return "node " + c.Target.Node
+	case in == "":
+		return "(all)"
+	}
+	return in
+}
+
+// changedBy names the channel, or says that it is by way of others.
+func changedBy(c *exposure.Change) string {
+	if !c.Direct {
+		return "indirect"
+	}
+	return string(c.Channel)
+}

@@ -1,0 +1,331 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/posture/exposure"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+// actorHelp says how actors are written.
+const actorHelp = `An ACTOR is user:NAME, group:NAME, serviceaccount:NAMESPACE/NAME, node:NAME,
+container:NAMESPACE/POD/CONTAINER (whoever runs in it), unix:NAME (a user of a host
+that was read), anonymous (nobody has to say who he is) or anyone (whoever the API
+server knows).
+In which groups a user is only whoever signs him in knows: ask for the groups.`
+
+// completeActor completes an actor as the first argument.
+func (env *environment) completeActor(s *sources) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(cmd *cobra.Command, args []string, _ string) (out []string, _ cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		if i := env.glance(cmd.Context(), *s); i != nil && i.Cluster != nil {
+			for _, a := range analyse(i).Actors() {
+				out = append(out, string(a))
+			}
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func newReach(env *environment) *cobra.Command {
+	var s sources
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "reach ACTOR",
+		Short: "Say everything that an actor can get a command into",
+		Long: `Say into which pods an actor can get a command, by his own grants and those of the
+groups that he is surely in, and by way of others: tokens, impersonation, nodes. With
+--from host it is said of unix:NAME and container:NAME, too, which containers of the
+Docker engine.
+
+` + actorHelp + `
+
+` + sourcesHelp,
+		Args: cobra.ExactArgs(1),
+		Example: `  sallyport scan reach group:devs
+  sallyport scan reach --from prod.scan serviceaccount:shop/web --json | jq -r .target.pod
+  helm template shop | sallyport scan reach --from - anyone`,
+		ValidArgsFunction: env.completeActor(&s),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.reach(cmd.Context(), &s, exposure.Actor(args[0]), asJSON)
+		},
+	}
+	s.flags(cmd)
+	s.namespaceFlag(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per pod and channel")
+	return cmd
+}
+
+// namespaceFlag is -n of commands that name no pod.
+func (s *sources) namespaceFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&s.namespace, "namespace", "n", "", "namespace of manifests' objects that name none (default \"default\")")
+}
+
+func (env *environment) reach(ctx context.Context, s *sources, actor exposure.Actor, asJSON bool) error {
+	i, err := env.inventory(ctx, s)
+	if err != nil {
+		return err
+	}
+	onHosts := hostExposures(i, actor)
+	if i.Cluster == nil {
+		return env.reachHosts(i, s, actor, onHosts, asJSON)
+	}
+	p := env.progress(thinking)
+	a := analyse(i)
+	r, err := a.Reach(actor)
+	var list []exposure.Exposure
+	if err == nil {
+		list, err = a.Exposures(actor)
+	}
+	p.done()
+	if errors.Is(err, exposure.ErrNobody) && len(onHosts) > 0 {
+		return env.reachHosts(i, s, actor, onHosts, asJSON)
+	}
+	if err != nil {
+		return noActor("reach", err)
+	}
+	env.unknownActor(a, actor)
+	if asJSON {
+		err = writeLines(env.stdout, append(list, onHosts...))
+	} else if err = env.reached(&r, list); err == nil && len(onHosts) > 0 {
+		fmt.Fprintln(env.stdout)
+		err = env.containersReached(i, actor, onHosts)
+	}
+	return cmp.Or(err, s.covered(i))
+}
+
+// noActor makes an error of one about an actor.
+func noActor(command string, err error) error {
+	hint := "the names that completion offers: sallyport completion -h"
+	return fail(ExitUsage, hint, "%s: %w", command, err)
+}
+
+// unknownActor says when somebody is known only by the groups that he is surely in.
+func (env *environment) unknownActor(a *exposure.Analysis, actor exposure.Actor) {
+	if !a.Knows(actor) {
+		fmt.Fprintf(env.stderr, "No binding names %s: what follows is what everybody like him may do.\n", printable.Text(string(actor)))
+	}
+}
+
+var reachColumns = []column{
+	{title: "NAMESPACE", least: 10},
+	{title: "PODS"},
+	{title: "CHANNEL"},
+	{title: "SCOPE", drop: 1},
+	{title: "BY", least: 20},
+}
+
+// reached prints what an actor reaches, one line for each namespace and way.
+func (env *environment) reached(r *exposure.Reach, list []exposure.Exposure) error {
+	what := fmt.Sprintf("%d of %s in %s", r.Pods, plural(r.Of, "pod"), plural(len(r.Namespaces), "namespace"))
+	if r.Everything {
+		what += ", and may do everything else: cluster administrator"
+	}
+	fmt.Fprintf(env.stdout, "%s can get a command into %s.\n", printable.Text(string(r.Actor)), what)
+	of := map[string]int{}
+	for _, n := range r.Namespaces {
+		of[n.Namespace] = n.Of
+	}
+	rend := env.renderer()
+	t := table{columns: reachColumns}
+	for _, way := range byWay(list) {
+		e := way[0]
+		t.rows = append(t.rows, []cell{
+			{printable.Text(e.Target.Namespace), styleBold}, {text: fmt.Sprintf("%d of %d", len(way), of[e.Target.Namespace])},
+			{text: string(e.Channel)}, {text: e.Scope}, {text: path(e.Via)},
+		})
+	}
+	if len(t.rows) > 0 {
+		fmt.Fprintln(env.stdout)
+		if err := t.write(env.stdout, rend.width, rend.palette); err != nil {
+			return err
+		}
+	}
+	beyondPods(env.stdout, r)
+	return nil
+}
+
+// byWay puts exposures of a namespace together that have the same channel and path.
+func byWay(list []exposure.Exposure) (out [][]*exposure.Exposure) {
+	type key struct{ namespace, channel, scope, by string }
+	at := map[key]int{}
+	words := map[*exposure.Step]string{} // by where a path begins: pods share theirs
+	for n := range list {
+		e := &list[n]
+		by, ok := words[&e.Via[0]]
+		if !ok {
+			by = path(e.Via)
+			words[&e.Via[0]] = by
+		}
+		k := key{e.Target.Namespace, string(e.Channel), e.Scope, by}
+		if _, ok := at[k]; !ok {
+			at[k] = len(out)
+			out = append(out, nil)
+		}
+		out[at[k]] = append(out[at[k]], e)
+	}
+	return out
+}
+
+// beyondPods prints what an actor reaches besides.
+func beyondPods(w io.Writer, r *exposure.Reach) {
+	var actors []string
+	for _, a := range r.Identities {
+		actors = append(actors, string(a))
+	}
+	for _, l := range []struct {
+		what string
+		list []string
+	}{{"Root on", r.Nodes}, {"Can act as", actors}, {"Can start pods in", r.NewPods}} {
+		if len(l.list) > 0 {
+			fmt.Fprintf(w, "\n%-18s %s\n", l.what, printable.Text(some(l.list)))
+		}
+	}
+}
+
+// someMax is how many names a line has.
+const someMax = 8
+
+func some(list []string) string {
+	out := strings.Join(list[:min(len(list), someMax)], ", ")
+	if n := len(list) - someMax; n > 0 {
+		out += fmt.Sprintf(" and %d more", n)
+	}
+	return out
+}
+
+func newPath(env *environment) *cobra.Command {
+	var s sources
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "path ACTOR POD|CONTAINER",
+		Short: "Show the shortest ways of an actor into a pod, step by step",
+		Long: `Show how an actor can get a command run in a pod: every channel that is open to
+him, or else a shortest path by way of others. Of each step it names the binding
+and the rule, with file and line where they come from files. POD is a pod of the
+namespace of -n, or NAMESPACE/POD. With --from host it may be a container of the Docker
+engine.
+
+` + actorHelp + `
+
+` + sourcesHelp,
+		Args: cobra.ExactArgs(2),
+		Example: `  sallyport scan path group:devs shop/web-0
+  sallyport scan path --from prod.scan -n shop anyone web-0 --json`,
+		ValidArgsFunction: env.completeActor(&s),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.path(cmd.Context(), &s, exposure.Actor(args[0]), args[1], asJSON)
+		},
+	}
+	s.flags(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&s.namespace, "namespace", "n", "default", "the pod's `NAMESPACE`, and that of manifests' objects that name none")
+	f.BoolVar(&asJSON, "json", false, "print one JSON object per channel")
+	return cmd
+}
+
+func (env *environment) path(ctx context.Context, s *sources, actor exposure.Actor, target string, asJSON bool) error {
+	i, err := env.inventory(ctx, s)
+	if err != nil {
+		return err
+	}
+	if list, ok := hostPath(i, s.namespace, actor, target); ok || i.Cluster == nil {
+		return env.pathOnHost(i, s, actor, target, list, asJSON)
+	}
+	a := analyse(i)
+	pod, err := targetPod(a, i, s.namespace, target)
+	if err != nil {
+		return err
+	}
+	list, err := a.Paths(actor, pod)
+	if err != nil {
+		return noActor("path", err)
+	}
+	env.unknownActor(a, actor)
+	if asJSON {
+		err = writeLines(env.stdout, list)
+	}
+	for n := 0; n < len(list) && !asJSON; n++ {
+		env.steps(&list[n])
+	}
+	if len(list) == 0 {
+		fmt.Fprintln(env.stderr, "No way, as far as was read.")
+	}
+	return cmp.Or(err, s.covered(i))
+}
+
+// targetPod finds the pod that is named by its name in a namespace, or with its own.
+func targetPod(a *exposure.Analysis, i *inventory.Inventory, namespace, target string) (*inventory.Pod, error) {
+	if pod := a.Pod(namespace, target); pod != nil { // that of a manifest may be "cronjob/web"
+		return pod, nil
+	}
+	if in, name, ok := strings.Cut(target, "/"); ok {
+		namespace, target = in, name
+	}
+	return podOf("path", a, i, namespace, target)
+}
+
+// steps prints an exposure, a step to a paragraph.
+func (env *environment) steps(e *exposure.Exposure) {
+	p := env.palette()
+	head := fmt.Sprintf("%s -> pod %s/%s", e.Actor, e.Target.Namespace, e.Target.Pod)
+	if e.Target.Pod == "" {
+		head = fmt.Sprintf("%s -> container %s on %s", e.Actor, e.Target.Container, e.Target.Host)
+	}
+	if e.Channel != "" {
+		head += " through " + string(e.Channel)
+	}
+	fmt.Fprintf(env.stdout, "%s, %s\n", p.paint(styleBold, printable.Text(head)), plural(len(e.Via), "step"))
+	env.stepLines(e.Via)
+}
+
+// stepLines prints the steps of a path.
+func (env *environment) stepLines(via []exposure.Step) {
+	for n := range via {
+		s := &via[n]
+		fmt.Fprintf(env.stdout, "  %d  %s: %s -> %s\n", n+1, stepName(s), printable.Text(s.From), printable.Text(s.To))
+		for _, g := range s.Grants {
+			fmt.Fprintf(env.stdout, "       %s\n", printable.Text(grantText(&g)))
+		}
+		if s.Setting != "" {
+			fmt.Fprintf(env.stdout, "       %s\n", printable.Text(s.Setting))
+		}
+		if s.Unless != "" {
+			fmt.Fprintf(env.stdout, "       unless %s\n", printable.Text(s.Unless))
+		}
+	}
+}
+
+func stepName(s *exposure.Step) string {
+	if s.Edge.Does() == "" || !strings.ContainsAny(string(s.Edge), "0123456789") {
+		return s.Edge.Does()
+	}
+	return string(s.Edge) + " " + s.Edge.Does()
+}
+
+// grantText says which rule allows a step, and where it stands.
+func grantText(g *exposure.Grant) string {
+	out := g.Binding
+	if g.Origin.Line > 0 {
+		out += " (" + placeOf(g.Origin) + ")"
+	}
+	out += fmt.Sprintf(", %s rule %d", g.Role, g.Rule)
+	if g.RuleAt.Line > 0 {
+		out += " (" + placeOf(g.RuleAt) + ")"
+	}
+	out += ": " + strings.Join(g.Verbs, ",") + " " + strings.Join(g.Resources, ",")
+	if len(g.Names) > 0 {
+		out += " named " + strings.Join(g.Names, ",")
+	}
+	return out
+}

@@ -1,0 +1,320 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/posture"
+	"github.com/sallyport/sallyport/internal/core/posture/checks"
+	"github.com/sallyport/sallyport/internal/core/posture/exposure"
+	"github.com/sallyport/sallyport/internal/core/posture/gain"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/scan/baseline"
+	"github.com/sallyport/sallyport/internal/scan/waiver"
+)
+
+// reporting is how a report is made.
+type reporting struct {
+	sources
+	failOn, format    string
+	waivers, baseline string // files
+}
+
+// The formats of a report, beside formatTable and formatJSON.
+const (
+	formatSARIF = "sarif"
+	formatJUnit = "junit"
+	formatHTML  = "html"
+	formatOCSF  = "ocsf"
+)
+
+// reportFormats are the formats of a report, each with what writes it.
+var reportFormats = []struct {
+	name  string
+	write func(*environment, *result) error
+}{
+	{formatTable, (*environment).reportTable},
+	{formatJSON, (*environment).reportJSON},
+	{formatSARIF, func(env *environment, r *result) error { return writeSARIF(env.stdout, r) }},
+	{formatJUnit, func(env *environment, r *result) error { return writeJUnit(env.stdout, r) }},
+	{formatHTML, func(env *environment, r *result) error { return env.reportHTML(r) }},
+	{formatOCSF, func(env *environment, r *result) error { return writeOCSF(env.stdout, scanOrigin(), r) }},
+}
+
+func formatNames() (out []string) {
+	for _, f := range reportFormats {
+		out = append(out, f.name)
+	}
+	return out
+}
+
+func newScanReport(env *environment) *cobra.Command {
+	var r reporting
+	cmd := &cobra.Command{
+		Use:   "scan",
+		Short: "Say who could run a command in which container",
+		Long: `Report which bindings let somebody get a command run in a container, and which pods
+lead on to others: one finding for each rule and binding, with its severity, what it
+rests on, and the command that closes it. What every new cluster has is counted and
+not listed. Settings of hosts, kubelets and API servers that were read are checked,
+too. What could not be read is part of the report: it is no pass.
+
+A finding that is waived (--waivers) stays in the report and does not count for
+--fail-on; with --baseline none does that an earlier report has, unless it got worse.
+
+Exit status: 1 when a finding counts; 2 when the command line, a file or a source
+cannot be used, or the report could not be written; 3 with --require-coverage, when
+something was not read or not decided and 1 does not apply.
+
+The subcommands answer single questions.
+
+` + sourcesHelp,
+		Args: cobra.NoArgs,
+		Example: `  sallyport scan
+  sallyport scan --from prod.scan --fail-on critical
+  sudo sallyport scan --from host --format html > host.html
+  sallyport scan --waivers waivers.yaml --baseline last-week.json --fail-on medium
+  helm template shop | sallyport scan --from - --format sarif > scan.sarif`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.scanReport(cmd.Context(), &r) },
+	}
+	r.flags(cmd)
+	r.imageFlags(cmd)
+	r.namespaceFlag(cmd)
+	f := cmd.Flags()
+	f.StringVar(&r.failOn, "fail-on", "high", "exit with 1 when there is a finding of this `SEVERITY` or a greater one; never for none")
+	f.StringVar(&r.format, "format", formatTable, "print a table, json (one finding to a line, then what a command gets in each container, what was not looked at in the last), sarif, junit, html, or ocsf (one check to a line)")
+	f.StringVar(&r.waivers, "waivers", "", "findings that the waivers of `FILE` name do not count")
+	f.StringVar(&r.baseline, "baseline", "", "only what `FILE` does not have counts: a report of --format json, or a snapshot")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formatNames(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("fail-on", cobra.FixedCompletions([]string{"info", "low", "medium", "high", "critical", "never"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (env *environment) scanReport(ctx context.Context, r *reporting) error {
+	at := slices.Index(formatNames(), r.format)
+	if at < 0 {
+		return fail(ExitUsage, strings.Join(formatNames(), ", "), "--format: unknown format %q", r.format)
+	}
+	report, err := env.scanned(ctx, r, time.Now())
+	if err != nil {
+		return err
+	}
+	if err := reportFormats[at].write(env, report); err != nil {
+		return fail(ExitUsage, "", "the report was not written: %w", err) // 1 would say that all was, with findings
+	}
+	if report.failed() {
+		return status(ExitFindings)
+	}
+	if r.complete && len(report.Open) > 0 {
+		return status(ExitIncomplete)
+	}
+	return r.covered(report.inventory)
+}
+
+// scanned reads all that a report is made of, what a person wrote first.
+func (env *environment) scanned(ctx context.Context, r *reporting, now time.Time) (*result, error) {
+	limit, err := parseFailOn(r.failOn)
+	if err != nil {
+		return nil, err
+	}
+	waivers, err := readWaivers(r.waivers, now)
+	if err != nil {
+		return nil, err
+	}
+	before, err := env.readBaseline(ctx, r.baseline, &r.sources)
+	if err != nil {
+		return nil, err
+	}
+	i, err := env.inventory(ctx, &r.sources)
+	if err != nil {
+		return nil, err
+	}
+	if i.Cluster == nil && len(i.Hosts) == 0 {
+		return nil, fail(ExitUsage, "--from cluster", "scan: %w", errNoCluster)
+	}
+	p := env.progress(thinking)
+	out := newResult(i, analyse(i), waivers, before, now)
+	p.done()
+	out.limit, out.since = limit, r.baseline
+	return out, nil
+}
+
+// parseFailOn returns the least severity to fail on; one above all for "never".
+func parseFailOn(name string) (finding.Severity, error) {
+	if name == "never" {
+		return finding.Critical + 1, nil
+	}
+	s, err := finding.ParseSeverity(name)
+	if err != nil {
+		return 0, fail(ExitUsage, "info, low, medium, high, critical or never", "--fail-on: %w", err)
+	}
+	return s, nil
+}
+
+// coverageLine is the last line of a report in JSON.
+type coverageLine struct {
+	Folded  int                 `json:"folded"` // by what every new cluster has
+	NotRead []checks.Gap        `json:"not_read"`
+	Skipped []inventory.Skipped `json:"skipped"`
+	// Undecided are checks of settings that nobody could tell.
+	Undecided []posture.Open `json:"undecided"`
+}
+
+// findingLine is a finding as a line of a report in JSON.
+type findingLine struct {
+	finding.Finding
+	Score  float64         `json:"score"`
+	Path   []exposure.Step `json:"path,omitempty"` // of a pod that leads on
+	Waived *waiver.Waiver  `json:"waived,omitempty"`
+	Change baseline.Change `json:"change,omitempty"` // with a baseline: new, worse or same
+}
+
+// getsLine is a line of a report in JSON about a container.
+type getsLine struct {
+	Gets gain.Container `json:"gets"`
+}
+
+// lastLine is the last line of a report in JSON.
+type lastLine struct {
+	Coverage coverageLine  `json:"coverage"`
+	Baseline *baselineLine `json:"baseline,omitempty"`
+}
+
+// baselineLine says what a baseline had, and is not there any more.
+type baselineLine struct {
+	Gone []baseline.Known `json:"gone"`
+	// NotReadNow are parts that were read for the baseline, and not now: what they
+	// would tell of seems gone.
+	NotReadNow []inventory.Part `json:"not_read_now"`
+}
+
+func (env *environment) reportJSON(r *result) error {
+	paths := r.paths()
+	for n := range r.Found {
+		f := &r.Found[n]
+		if err := writeJSON(env.stdout, findingLine{f.Finding, f.Score.Value, paths[n], r.waived[n], r.change(n)}); err != nil {
+			return err
+		}
+	}
+	for _, c := range gain.All(r.inventory) {
+		if err := writeJSON(env.stdout, getsLine{c}); err != nil {
+			return err
+		}
+	}
+	last := lastLine{Coverage: coverageLine{
+		r.Folded, append([]checks.Gap{}, r.Gaps...), append([]inventory.Skipped{}, r.inventory.Skipped...), append([]posture.Open{}, r.Open...),
+	}}
+	if r.before != nil {
+		last.Baseline = &baselineLine{append([]baseline.Known{}, r.gone...), append([]inventory.Part{}, r.readNow...)}
+	}
+	return writeJSON(env.stdout, last)
+}
+
+var reportColumns = []column{
+	{title: "SEVERITY"}, {title: "SCORE"}, {title: "RULE"}, {title: "WHERE", least: 12}, {title: "WHAT", least: 30}, {title: "REMEDY", least: 20, drop: 1},
+}
+
+func (env *environment) reportTable(r *result) error {
+	out := bufio.NewWriter(env.stdout)
+	if err := r.table(out, env.renderer()); err != nil {
+		return err
+	}
+	fmt.Fprint(out, r.summary())
+	if r.Folded > 0 {
+		fmt.Fprintf(out, " %d more by what every new cluster has.", r.Folded)
+	}
+	fmt.Fprintln(out)
+	r.goneText(out)
+	r.coverageText(out)
+	return out.Flush()
+}
+
+// table prints the findings, with a column for what became of them where that is asked.
+func (r *result) table(w io.Writer, rend renderer) error {
+	t := table{columns: reportColumns}
+	stated := r.number(func(n int) bool { return r.state(n) != "" }) > 0
+	if stated {
+		t.columns = slices.Insert(slices.Clone(reportColumns), 2, column{title: "STATE"})
+	}
+	for n := range r.Found {
+		f := &r.Found[n]
+		row := []cell{
+			{f.Severity.String(), severityStyle(f.Severity)}, {text: fmt.Sprintf("%.1f", f.Score.Value)}, {f.Rule, styleBold},
+			{text: printable.Text(whereOf(f))}, {text: printable.Text(f.Message)}, {text: printable.Text(f.Remedy)},
+		}
+		if stated {
+			row = slices.Insert(row, 2, cell{r.state(n), styleDim})
+		}
+		t.rows = append(t.rows, row)
+	}
+	if len(t.rows) == 0 {
+		return nil
+	}
+	if err := t.write(w, rend.width, rend.palette); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	return nil
+}
+
+// whereOf says where what a finding is about stands; its subject, where that is no file.
+func whereOf(f *checks.Found) string {
+	if f.At.Line == 0 {
+		return f.Subject
+	}
+	return placeOf(f.At)
+}
+
+// goneText says what the baseline had, and is not there any more.
+func (r *result) goneText(w io.Writer) {
+	for n, k := range r.gone {
+		if n == 0 {
+			fmt.Fprintln(w, "\nGone since the baseline:")
+		}
+		if n == coverageMax {
+			fmt.Fprintf(w, "  %d more: --format json lists them\n", len(r.gone)-n)
+			break
+		}
+		fmt.Fprintf(w, "  %s %s %s\n", k.Severity, printable.Text(k.Rule), printable.Text(k.Subject))
+	}
+	if len(r.gone) > 0 && len(r.readNow) > 0 {
+		fmt.Fprintf(w, "What was read for the baseline and not now may still be there: %s.\n", printable.Text(listParts(r.readNow)))
+	}
+}
+
+func listParts(parts []inventory.Part) string {
+	out := make([]string, len(parts))
+	for n, p := range parts {
+		out[n] = string(p)
+	}
+	return strings.Join(out, ", ")
+}
+
+// coverageText says what was not looked at.
+func (r *result) coverageText(w io.Writer) {
+	if len(r.Gaps) > 0 {
+		fmt.Fprintln(w, "\nNot looked at, and therefore unknown:")
+	}
+	for _, g := range r.Gaps {
+		fmt.Fprintf(w, "  %s of %s", g.What, printable.Text(g.From))
+		if g.Means != "" {
+			fmt.Fprintf(w, ": %s", g.Means)
+		}
+		fmt.Fprintln(w)
+	}
+	if n := len(r.Open); n > 0 {
+		fmt.Fprintf(w, "\n%s of settings could not be decided: --format json lists them.\n", plural(n, "check"))
+	}
+	if n := len(r.inventory.Skipped); n > 0 {
+		fmt.Fprintf(w, "\n%s skipped: standard error says why.\n", plural(n, "document"))
+	}
+}

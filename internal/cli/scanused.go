@@ -1,0 +1,563 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/correlate"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/posture/exposure"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/core/posture/usage"
+	"github.com/sallyport/sallyport/internal/kube/objects"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/replay"
+	"github.com/sallyport/sallyport/internal/store"
+)
+
+// used is what was granted, held against what was done.
+type used struct {
+	sources
+	state    string
+	captures []string
+	since    string
+	propose  bool
+	all      bool
+	asJSON   bool
+}
+
+// usedSince is how far back a state directory is looked at.
+const usedSince = "30d"
+
+func newUsed(env *environment) *cobra.Command {
+	q := used{state: env.stateDir()}
+	cmd := &cobra.Command{
+		Use:   "used",
+		Short: "Say which grants were used, how often and by whom, and which role would have sufficed",
+		Long: `Hold the grants that lead to a command against the sessions that were seen: those
+that "sallyport up" keeps, or of captures and other tools' logs.
+
+A session uses every grant that would have let its actor make that very request. A
+grant is used when the actor is known, perhaps used when he is one of several, and
+unused for as long as the witness watched that would have seen its use; where that
+did not watch, it is unknown. How long it watched is said first.
+
+With --propose the output is YAML for kubectl apply -f -: for each actor and
+namespace the least role that would have sufficed, and as comments what could be
+removed then. Nobody is given more than he has. Look at it before you apply it:
+only commands are watched, and not what else a role is for.
+
+What every new cluster has is counted and not listed, unless --all is given.
+
+` + sourcesHelp,
+		Args: cobra.NoArgs,
+		Example: `  sallyport scan used
+  sallyport scan used --since 90d --json | jq -r 'select(.state == "unused").grant.object'
+  sallyport scan used --from prod.scan --capture monday.capture
+  sallyport scan used --propose > least.yaml`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.used(cmd.Context(), &q) },
+	}
+	q.flags(cmd)
+	q.namespaceFlag(cmd)
+	f := cmd.Flags()
+	f.StringVar(&q.state, "state", q.state, "take sessions from the state directory `DIR`")
+	f.StringArrayVar(&q.captures, "capture", nil, "take sessions from a capture or log `FILE` instead; may be repeated")
+	f.StringVar(&q.since, "since", "", "look at what was asked for since `WHEN`: a duration (12h, 90d) or a time (default "+usedSince+"; of captures, all)")
+	f.BoolVar(&q.propose, "propose", false, "print the least roles that would have sufficed, and what could be removed")
+	f.BoolVar(&q.all, "all", false, "list those, too, that every new cluster has")
+	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per grant, or proposal, and one on what was watched")
+	return cmd
+}
+
+func (env *environment) used(ctx context.Context, q *used) error {
+	i, err := env.inventory(ctx, &q.sources)
+	if err != nil {
+		return err
+	}
+	var a *exposure.Analysis
+	switch {
+	case i.Cluster != nil:
+		p := env.progress(thinking)
+		a = analyse(i)
+		p.done()
+	case len(i.Hosts) == 0:
+		return fail(ExitUsage, "--from cluster", "used: %w", errNoCluster)
+	}
+	t, err := q.tally(ctx, env, i, a)
+	if err != nil || ctx.Err() != nil {
+		return incomplete(err)
+	}
+	r := t.Report()
+	switch {
+	case q.propose && q.asJSON:
+		err = env.planJSON(&r, t.Plan(&r))
+	case q.propose:
+		err = env.plan(&r, t.Plan(&r))
+	case q.asJSON:
+		err = env.usedJSON(&r, q.all)
+	default:
+		err = env.usedTable(&r, q.all)
+	}
+	if err != nil {
+		return err
+	}
+	return q.covered(i)
+}
+
+// tally counts the sessions of the time that is asked for. An error in their middle
+// leaves no result: what is missing would seem unused.
+func (q *used) tally(ctx context.Context, env *environment, i *inventory.Inventory, a *exposure.Analysis) (*usage.Tally, error) {
+	now := time.Now().UTC()
+	since, err := parseSince(q.since, now)
+	if err != nil {
+		return nil, err
+	}
+	w := usage.NewWitnesses()
+	if len(q.captures) > 0 {
+		return q.replayed(ctx, env, w, since, func(in usage.Window) *usage.Tally { return usage.New(i, a, w, in) })
+	}
+	if since.IsZero() {
+		since, _ = parseSince(usedSince, now) // which is a duration
+	}
+	if !since.Before(now) {
+		return nil, errFuture
+	}
+	r, err := openReader(q.state)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	if err := remembered(ctx, r, w); err != nil {
+		return nil, err
+	}
+	defer env.progress("Counting what was used").done()
+	t := usage.New(i, a, w, usage.Window{From: since, To: now})
+	for s, err := range r.Sessions(ctx, store.Query{Since: since, Until: now}) {
+		if err != nil {
+			return nil, err
+		}
+		t.Add(&s)
+	}
+	return t, nil
+}
+
+// errFuture is a time in which nothing can have been used yet.
+var errFuture = fail(ExitUsage, "an earlier --since", "used: nothing was seen after --since")
+
+// remembered tells w what the store has of the witnesses, and since when it has all.
+func remembered(ctx context.Context, r *store.Reader, w *usage.Witnesses) error {
+	for o, err := range r.Statements(ctx) {
+		if err != nil {
+			return err
+		}
+		w.Observe(o)
+	}
+	from, ok, err := r.Oldest(ctx)
+	if err != nil || !ok {
+		return err
+	}
+	to, _, err := r.Newest(ctx)
+	w.Kept(from, to)
+	return err
+}
+
+// replayed counts the sessions of captures and logs.
+func (q *used) replayed(ctx context.Context, env *environment, w *usage.Witnesses, since time.Time, begin func(usage.Window) *usage.Tally) (*usage.Tally, error) {
+	v := evidence{stderr: env.stderr}
+	input, err := v.read(ctx, q.captures)
+	if err != nil {
+		return nil, err
+	}
+	var first, last time.Time
+	heard := func(yield func(event.Observation, error) bool) {
+		for o, err := range input {
+			if err == nil {
+				w.Observe(o)
+				at := o.Head().Time
+				if first.IsZero() || at.Before(first) {
+					first = at
+				}
+				if at.After(last) {
+					last = at
+				}
+			}
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
+	result, err := replay.Play(iter.Seq2[event.Observation, error](heard), correlate.Options{}, nil)
+	switch {
+	case err != nil:
+		return nil, err
+	case v.faulty:
+		return nil, &failure{code: ExitIncomplete, err: errors.New("used: what was not understood may be what a grant was used for")}
+	}
+	end := last.Add(1) // that is, with what was seen last
+	w.Kept(first, end)
+	if since.IsZero() {
+		since = first
+	}
+	if !since.Before(end) {
+		return nil, errFuture
+	}
+	t := begin(usage.Window{From: since, To: end})
+	for n := range result.Sessions {
+		t.Add(&result.Sessions[n])
+	}
+	return t, nil
+}
+
+func (env *environment) usedJSON(r *usage.Report, all bool) error {
+	for n := range r.Rows {
+		if !all && r.Rows[n].Default() {
+			continue
+		}
+		if err := writeJSON(env.stdout, r.Rows[n]); err != nil {
+			return err
+		}
+	}
+	return writeJSON(env.stdout, map[string]any{"report": r})
+}
+
+func (env *environment) planJSON(r *usage.Report, p usage.Plan) error {
+	if err := env.complete(&p); err != nil {
+		return err
+	}
+	lines := make([]any, 0, len(p.Proposals)+len(p.Removals)+len(p.Kept)+1)
+	for n := range p.Proposals {
+		lines = append(lines, map[string]any{"proposal": p.Proposals[n]})
+	}
+	for n := range p.Removals {
+		lines = append(lines, map[string]any{"removal": p.Removals[n]})
+	}
+	for n := range p.Kept {
+		lines = append(lines, map[string]any{"kept": p.Kept[n]})
+	}
+	for _, line := range append(lines, map[string]any{"report": r}) {
+		if err := writeJSON(env.stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// complete is the error when more was used than can be proposed for.
+func (env *environment) complete(p *usage.Plan) error {
+	if p.Full {
+		return fail(ExitIncomplete, "a later --since, or fewer namespaces with --from", "used: more was used than is kept of it: nothing can be proposed")
+	}
+	return nil
+}
+
+var usedColumns = []column{
+	{title: "STATE"}, {title: "USES"}, {title: "LAST", drop: 2}, {title: "WHAT", least: 12}, {title: "GRANT", least: 20}, {title: "RULE", drop: 3}, {title: "BY", least: 12},
+	{title: "WHERE", least: 8, drop: 1},
+}
+
+var usedStyles = map[usage.State]style{usage.Used: styleBold, usage.Perhaps: styleWarn, usage.Unused: styleWarn, usage.Unknown: styleDim}
+
+func (env *environment) usedTable(r *usage.Report, all bool) error {
+	rend := env.renderer()
+	w := &writer{to: env.stdout}
+	for _, line := range watchedLines(r, rend) {
+		w.line("%s", line)
+	}
+	t, folded := table{columns: usedColumns}, 0
+	for _, rows := range together(r.Rows) {
+		if all || !rows[0].Default() {
+			t.rows = append(t.rows, usedRow(rows, rend))
+		} else {
+			folded += len(rows)
+		}
+	}
+	if w.err != nil {
+		return w.err
+	}
+	if len(t.rows) > 0 {
+		w.line("")
+		if err := t.write(env.stdout, rend.width, rend.palette); err != nil {
+			return err
+		}
+	}
+	w.line("")
+	for _, line := range doubts(r) {
+		w.line("%s", line)
+	}
+	if folded > 0 {
+		w.line("%d more by what every new cluster has: --all lists them.", folded)
+	}
+	return w.err
+}
+
+// together puts those rows side by side that say the same: what a binding allows and
+// nobody used.
+func together(rows []usage.Row) (out [][]*usage.Row) {
+	type key struct {
+		state  usage.State
+		object string
+	}
+	at := map[key]int{}
+	for n := range rows {
+		r := &rows[n]
+		if r.Grant == nil || r.Uses+r.Perhaps > 0 {
+			out = append(out, []*usage.Row{r})
+			continue
+		}
+		k := key{r.State, r.Grant.Binding}
+		if i, ok := at[k]; ok {
+			out[i] = append(out[i], r)
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, []*usage.Row{r})
+	}
+	return out
+}
+
+// usedRow is a line of the table, of rows that say the same.
+func usedRow(rows []*usage.Row, rend renderer) []cell {
+	r := rows[0]
+	var does, rules []string
+	for _, r := range rows {
+		if d := r.Edge.Does(); !slices.Contains(does, d) {
+			does = append(does, d)
+		}
+		if r.Grant == nil {
+			continue
+		}
+		if n := fmt.Sprint(r.Grant.Rule); !slices.Contains(rules, n) {
+			rules = append(rules, n)
+		}
+	}
+	last, what, where := "", r.Setting, ""
+	if r.Last != nil {
+		last = r.Last.In(rend.zone).Format(layoutTable)
+	}
+	if g := r.Grant; g != nil {
+		what = g.Binding
+		if g.Origin.Line > 0 {
+			where = placeOf(g.Origin)
+		}
+	}
+	return []cell{
+		{string(r.State), usedStyles[r.State]}, {text: times(r)}, {text: last}, {text: strings.Join(does, ", ")}, {text: printable.Text(what)},
+		{text: strings.Join(rules, ", ")}, {text: printable.Text(usedBy(r))}, {text: printable.Text(where)},
+	}
+}
+
+// times says how often a grant was used, and how often perhaps.
+func times(r *usage.Row) string {
+	switch {
+	case r.Perhaps == 0 && r.Uses == 0:
+		return ""
+	case r.Perhaps == 0:
+		return fmt.Sprint(r.Uses)
+	}
+	return fmt.Sprintf("%d+%d?", r.Uses, r.Perhaps)
+}
+
+// usedBy names who used a grant, and of several subjects who did not.
+func usedBy(r *usage.Row) string {
+	const most = 4
+	var out []string
+	for n := range r.By {
+		if n == most {
+			break
+		}
+		out = append(out, string(r.By[n].Actor))
+	}
+	by := strings.Join(out, ", ")
+	if more := len(r.By) - len(out) + r.More; more > 0 {
+		by += fmt.Sprintf(" and %d more", more)
+	}
+	if by == "" && r.Actor != "" {
+		return string(r.Actor)
+	}
+	var idle []string
+	for _, a := range r.Idle[:min(len(r.Idle), most)] {
+		idle = append(idle, string(a))
+	}
+	if len(idle) == 0 {
+		return by
+	}
+	by += "; not " + strings.Join(idle, ", ")
+	if more := len(r.Idle) - len(idle); more > 0 {
+		by += fmt.Sprintf(" and %d more", more)
+	}
+	return by
+}
+
+// gapShown is the shortest gap that is shown to a person, and gapsShown how many are:
+// states are repeated every ten minutes, so that the last is often a few minutes old.
+const (
+	gapShown  = 15 * time.Minute
+	gapsShown = 3
+)
+
+// watchedLines says for how long which witness watched.
+func watchedLines(r *usage.Report, rend renderer) (out []string) {
+	for n := range r.Watched {
+		w := &r.Watched[n]
+		line := fmt.Sprintf("%s watched for %s of %s asked, from %s to %s.", w.Witness, span(w.Seconds), span(w.Of), r.From.In(rend.zone).Format(layoutDay), r.To.In(rend.zone).Format(layoutDay))
+		if w.Node != "" {
+			line = printable.Text(w.Node) + ": " + line
+		}
+		out = append(out, line)
+		shown := 0
+		for _, g := range w.Gaps {
+			if g.To.Sub(g.From) < gapShown && w.Any() {
+				continue
+			}
+			if shown++; shown <= gapsShown {
+				out = append(out, fmt.Sprintf("  not from %s to %s: %s", g.From.In(rend.zone).Format(layoutDay), g.To.In(rend.zone).Format(layoutDay), printable.Text(g.Why)))
+			}
+		}
+		if more := w.GapsTotal - gapsShown; shown > gapsShown && more > 0 {
+			out = append(out, fmt.Sprintf("  and %s more", plural(more, "time")))
+		}
+	}
+	return out
+}
+
+// layoutDay shows a moment of a long time.
+const layoutDay = "2006-01-02 15:04"
+
+// span says for how long, in the unit that a person would use.
+func span(seconds int64) string {
+	d := time.Duration(seconds) * time.Second
+	in := func(unit time.Duration, name string) string {
+		text := strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()/unit.Seconds()), ".0")
+		if text == "1" {
+			return text + " " + name
+		}
+		return text + " " + name + "s"
+	}
+	switch {
+	case d >= 36*time.Hour:
+		return in(24*time.Hour, "day")
+	case d >= 90*time.Minute:
+		return in(time.Hour, "hour")
+	case d >= 90*time.Second:
+		return in(time.Minute, "minute")
+	}
+	return in(time.Second, "second")
+}
+
+// doubts says what may make a grant used that seems not to be, and what was not counted.
+func doubts(r *usage.Report) (out []string) {
+	t := &r.Totals
+	out = append(out, fmt.Sprintf("%s looked at.", plural(t.Sessions, "session")))
+	for _, d := range []usage.Door{usage.DoorKubernetes, usage.DoorDocker, usage.DoorRuntime, usage.DoorHost} {
+		if n := t.Unnamed[d]; n > 0 {
+			out = append(out, fmt.Sprintf("%s (%s) with nobody to name: a grant that seems unused may be theirs.", plural(n, "session"), d))
+		}
+	}
+	say := func(n int, format string) {
+		if n > 0 {
+			out = append(out, fmt.Sprintf(format, plural(n, "session")))
+		}
+	}
+	say(t.Groupless, "%s of users whose groups no witness told: grants of groups may be theirs.")
+	say(t.Masters, "%s of members of system:masters, whom no role is asked for.")
+	say(t.Elsewhere, "%s of hosts that are not in the inventory.")
+	if t.Beyond > 0 {
+		var who []string
+		for _, a := range t.BeyondBy {
+			who = append(who, string(a))
+		}
+		out = append(out, fmt.Sprintf("%s that nothing in the inventory allows, by %s: what did was taken away since, or is no role.", plural(t.Beyond, "session"), printable.Text(strings.Join(who, ", "))))
+	}
+	if t.Failed > 0 {
+		out = append(out, fmt.Sprintf("%s to the API server refused or failed, and not counted.", plural(t.Failed, "request")))
+	}
+	if !r.PolicyRead && slices.ContainsFunc(r.Watched, func(w usage.Watched) bool { return w.Witness == event.WitnessAudit && w.Any() }) {
+		out = append(out, "The API server's audit policy was not read: of what it leaves out nothing was seen (sallyport doctor checks it).")
+	}
+	if len(r.Silent) > 0 {
+		out = append(out, "The audit policy records nothing of: "+printable.Text(strings.Join(r.Silent, "; "))+". What is unused is therefore unknown.")
+	}
+	if r.Unwatched > 0 {
+		out = append(out, fmt.Sprintf("%s to others by tokens, secrets, roles or certificates: nobody watches their use (sallyport scan lists them).", plural(r.Unwatched, "way")))
+	}
+	return out
+}
+
+// plan prints proposals as a manifest, and the rest as comments in it.
+func (env *environment) plan(r *usage.Report, p usage.Plan) error {
+	if err := env.complete(&p); err != nil {
+		return err
+	}
+	rend := env.renderer()
+	w := &writer{to: env.stdout}
+	for _, line := range append(watchedLines(r, rend), doubts(r)...) {
+		w.line("# %s", line)
+	}
+	for n := range p.Proposals {
+		x := &p.Proposals[n]
+		text, err := objects.Manifest(&x.Role, &x.Binding)
+		if err != nil {
+			return err
+		}
+		in := "everywhere"
+		if x.Role.Namespace != "" {
+			in = "in namespace " + x.Role.Namespace
+		}
+		w.line("---")
+		w.line("# %s %s, last %s", printable.Text(string(x.Actor)), printable.Text(in), x.Last.In(rend.zone).Format(layoutDay))
+		w.line("%s", strings.TrimSuffix(string(text), "\n"))
+	}
+	if len(p.Proposals) == 0 {
+		w.line("# No role to propose.")
+	}
+	env.remainder(w, r, &p)
+	return w.err
+}
+
+// remainder prints what can go, and what stays.
+func (env *environment) remainder(w *writer, r *usage.Report, p *usage.Plan) {
+	if len(p.Removals) > 0 {
+		w.line("#")
+		w.line("# Then remove:")
+	}
+	for _, m := range p.Removals {
+		why := "not used"
+		if m.Replaced {
+			why = "used, and given otherwise"
+		}
+		if len(m.Loses) > 0 {
+			why += "; also allows, and nobody watches: " + strings.Join(m.Loses, "; ")
+			if m.LosesMore > 0 {
+				why += fmt.Sprintf(" and %d more", m.LosesMore)
+			}
+		}
+		w.line("#   %s  # %s", printable.Text(m.Patch), printable.Text(why))
+	}
+	if len(p.Kept) > 0 {
+		w.line("#")
+		w.line("# Stays:")
+	}
+	for _, k := range p.Kept {
+		w.line("#   %s: %s", printable.Text(k.Binding), printable.Text(k.Why))
+	}
+	said := false
+	for n := range r.Rows {
+		row := &r.Rows[n]
+		if row.Host == "" || row.State != usage.Unused {
+			continue
+		}
+		if !said {
+			said = true
+			w.line("#")
+			w.line("# Not used on hosts:")
+		}
+		w.line("#   %s: %s by %s", printable.Text(row.Host), printable.Text(string(row.Actor)), printable.Text(row.Setting))
+	}
+}

@@ -1,0 +1,321 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/core/posture/exposure"
+	"github.com/sallyport/sallyport/internal/core/posture/gain"
+	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/lib/printable"
+)
+
+// whoCanExec is one question.
+type whoCanExec struct {
+	sources
+	pod, container string
+	asJSON, all    bool
+}
+
+func newWhoCanExec(env *environment) *cobra.Command {
+	var q whoCanExec
+	cmd := &cobra.Command{
+		Use:   "who-can-exec POD|CONTAINER",
+		Short: "List who can get a command run in a pod or container, and by what",
+		Long: `List every actor that can get a command run in a pod: directly, through each
+channel, or by way of somebody else or a node, by a shortest path. Of manifests a
+pod has the name of its workload. "sallyport channels" explains the channels.
+
+What a command gets in each container is said, too: as whom it runs, with which
+rights, and with which tools where --images says what the image holds.
+
+With --from host it is asked about a container of the Docker engine, by its name
+or id, where the cluster has no such pod.
+
+Rights are for whole pods. With -c the containers are listed, too, from which
+whoever runs in them gets into that one: they share a process namespace.
+
+Who owes it only to what every new cluster has, such as Kubernetes' own
+controllers, is counted and not listed, unless --all is given. A default that was
+changed is none. With --json all are listed.
+
+` + sourcesHelp,
+		Args: cobra.ExactArgs(1),
+		Example: `  sallyport scan who-can-exec -n shop web-0
+  sallyport scan who-can-exec --from prod.scan -n shop web-0 -c app --json | jq -r .actor
+  helm template shop | sallyport scan who-can-exec --from - -n shop web
+  sudo sallyport scan who-can-exec --from host --images host my-container`,
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return env.podNames(cmd.Context(), &q, args), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			q.pod = args[0]
+			return env.whoCanExec(cmd.Context(), &q)
+		},
+	}
+	q.flags(cmd)
+	q.imageFlags(cmd)
+	f := cmd.Flags()
+	f.StringVarP(&q.namespace, "namespace", "n", "default", "the pod's `NAMESPACE`, and that of manifests' objects that name none")
+	f.StringVarP(&q.container, "container", "c", "", "the container `NAME` of the pod")
+	f.BoolVar(&q.all, "all", false, "list those, too, who owe it to what every new cluster has")
+	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per actor and channel")
+	return cmd
+}
+
+func (env *environment) whoCanExec(ctx context.Context, q *whoCanExec) error {
+	i, err := env.inventory(ctx, &q.sources)
+	if err != nil {
+		return err
+	}
+	p := env.progress(thinking)
+	all, gets, err := q.answer(i)
+	p.done()
+	if err != nil {
+		return err
+	}
+	if q.asJSON {
+		lines := make([]exposureLine, len(all))
+		for n := range all {
+			lines[n] = exposureLine{all[n], gets}
+		}
+		err = writeLines(env.stdout, lines)
+	} else if err = env.exposures(all, q.all); err == nil {
+		err = env.gains(gets)
+	}
+	return cmp.Or(err, q.covered(i))
+}
+
+// exposureLine is a line of the answer in JSON.
+type exposureLine struct {
+	exposure.Exposure
+	// Gets is what a command gets in each container of the target.
+	Gets []gain.Container `json:"gets"`
+}
+
+// answer lists who can, in the pod or else the container of a host that is asked about,
+// and what a command gets there.
+func (q *whoCanExec) answer(i *inventory.Inventory) ([]exposure.Exposure, []gain.Container, error) {
+	if i.Cluster == nil && len(i.Hosts) == 0 {
+		return nil, nil, fail(ExitUsage, "--from cluster", "who-can-exec: %w", errNoCluster)
+	}
+	if !q.isPod(i.Cluster) {
+		for n := range i.Hosts {
+			a := hostaccess.New(&i.Hosts[n])
+			if c := a.Find(q.pod); c != nil {
+				return a.WhoCanExec(c), []gain.Container{gain.OfEngine(&i.Hosts[n], c)}, nil
+			}
+		}
+	}
+	if i.Cluster == nil {
+		return nil, nil, q.noContainer(i)
+	}
+	a := analyse(i)
+	pod, err := q.find(a, i)
+	if err != nil {
+		return nil, nil, err
+	}
+	all := append(a.WhoCanExec(pod), a.Siblings(pod, q.container)...)
+	exposure.Sort(all)
+	for n := range all {
+		all[n].Target.Container = q.container
+	}
+	gets := gain.OfPod(i.Cluster, pod)
+	if q.container != "" {
+		gets = slices.DeleteFunc(gets, func(c gain.Container) bool { return c.Container != q.container })
+	}
+	return all, gets, nil
+}
+
+// isPod reports whether there is such a pod.
+func (q *whoCanExec) isPod(c *inventory.Cluster) bool {
+	for n := 0; c != nil && n < len(c.Pods); n++ {
+		if p := &c.Pods[n]; p.Namespace == q.namespace && p.Name == q.pod {
+			return true
+		}
+	}
+	return false
+}
+
+// noContainer says that no host runs the container, and which there are.
+func (q *whoCanExec) noContainer(i *inventory.Inventory) error {
+	var names []string
+	for n := range i.Hosts {
+		for _, c := range i.Hosts[n].Running {
+			names = append(names, c.Name)
+		}
+	}
+	hint := "one of " + strings.Join(names[:min(len(names), containersNamed)], ", ")
+	switch {
+	case len(names) == 0 && i.Is(inventory.PartContainers):
+		hint = "as root: the containers could not be listed"
+	case len(names) == 0:
+		hint = "docker ps: no container runs"
+	}
+	return fail(ExitUsage, printable.Text(hint), "no container %s runs, or several ids begin so", printable.Text(q.pod))
+}
+
+// containersNamed is how many containers are named where another was asked for.
+const containersNamed = 10
+
+// find returns the pod that is asked about, and says where else to look when it is
+// not there.
+func (q *whoCanExec) find(a *exposure.Analysis, i *inventory.Inventory) (*inventory.Pod, error) {
+	pod, err := podOf("who-can-exec", a, i, q.namespace, q.pod)
+	if err != nil || q.container == "" {
+		return pod, err
+	}
+	var names []string
+	for n := range pod.Containers {
+		names = append(names, pod.Containers[n].Name)
+	}
+	if !slices.Contains(names, q.container) {
+		return nil, fail(ExitUsage, "-c "+printable.Text(strings.Join(names, ", or -c ")), "who-can-exec: pod %s has no container %s", printable.Text(q.pod), printable.Text(q.container))
+	}
+	return pod, nil
+}
+
+// podOf finds a pod for a command, which is named in its error.
+func podOf(command string, a *exposure.Analysis, i *inventory.Inventory, namespace, name string) (*inventory.Pod, error) {
+	if pod := a.Pod(namespace, name); pod != nil {
+		return pod, nil
+	}
+	hint := ""
+	if i.Is(inventory.PartPods) {
+		hint = "the right to list pods: none could be read"
+	}
+	for n := range i.Cluster.Pods {
+		if p := &i.Cluster.Pods[n]; p.Name == name {
+			hint = "-n " + printable.Command([]string{p.Namespace})
+		}
+	}
+	return nil, fail(ExitUsage, hint, "%s: there is no pod %s in namespace %s", command, printable.Text(name), printable.Text(namespace))
+}
+
+// completionMax is how long a person waits for the shell to complete a name.
+const completionMax = 3 * time.Second
+
+// podNames lists the pods of the namespace, for a shell to complete.
+func (env *environment) podNames(ctx context.Context, q *whoCanExec, args []string) (out []string) {
+	if len(args) > 0 {
+		return nil
+	}
+	i := env.glance(ctx, q.sources)
+	if i == nil {
+		return nil
+	}
+	for n := range i.Hosts {
+		for _, c := range i.Hosts[n].Running {
+			out = append(out, c.Name)
+		}
+	}
+	if i.Cluster == nil {
+		return out
+	}
+	for n := range i.Cluster.Pods {
+		if p := &i.Cluster.Pods[n]; p.Namespace == q.namespace {
+			out = append(out, p.Name)
+		}
+	}
+	return out
+}
+
+// glance reads what there is for a shell to complete, and says nothing; nil when
+// nothing can be read.
+func (env *environment) glance(ctx context.Context, s sources) *inventory.Inventory {
+	ctx, cancel := context.WithTimeout(ctx, completionMax)
+	defer cancel()
+	quiet := *env
+	quiet.stderr = io.Discard
+	s.from = slices.Compact(slices.Sorted(slices.Values(s.from))) // cobra has parsed the flags twice
+	i, err := quiet.inventory(ctx, &s)
+	if err != nil {
+		return nil
+	}
+	return i
+}
+
+var exposureColumns = []column{
+	{title: "ACTOR", least: 16},
+	{title: "CHANNEL"},
+	{title: "SCOPE", drop: 1},
+	{title: "BY", least: 20},
+}
+
+// byDefault reports whether an exposure rests on nothing but what every new cluster
+// has.
+func byDefault(e *exposure.Exposure) bool {
+	for i := range e.Via {
+		s := &e.Via[i]
+		if s.Setting != "" || slices.ContainsFunc(s.Grants, func(g exposure.Grant) bool { return !g.Default }) {
+			return false
+		}
+	}
+	return len(e.Via) > 0
+}
+
+// exposures prints who can, one to a line.
+func (env *environment) exposures(list []exposure.Exposure, all bool) error {
+	shown := list
+	if !all {
+		shown = slices.DeleteFunc(slices.Clone(list), func(e exposure.Exposure) bool { return byDefault(&e) })
+	}
+	if n := len(list) - len(shown); n > 0 {
+		defer fmt.Fprintf(env.stderr, "%d more by what every new cluster has: --all lists them.\n", n)
+	}
+	if len(shown) == 0 {
+		fmt.Fprintln(env.stderr, "Nobody, as far as was read.")
+		return nil
+	}
+	r := env.renderer()
+	t := table{columns: exposureColumns}
+	for i := range shown {
+		e := &shown[i]
+		style := styleWarn
+		if e.Direct {
+			style = styleBold
+		}
+		t.rows = append(t.rows, []cell{
+			{printable.Text(string(e.Actor)), style}, {text: string(e.Channel)}, {text: e.Scope}, {text: path(e.Via)},
+		})
+	}
+	return t.write(env.stdout, r.width, r.palette)
+}
+
+// path writes the steps of an exposure: what allows each, and whom it leads to.
+func path(via []exposure.Step) string {
+	var out []string
+	for i := range via {
+		s := &via[i]
+		by := []string{}
+		for _, g := range s.Grants {
+			what := g.Binding
+			if at := placeOf(g.Origin); g.Origin.Line > 0 {
+				what += " (" + at + ")"
+			}
+			if !slices.Contains(by, what) {
+				by = append(by, what)
+			}
+		}
+		if s.Setting != "" {
+			by = append(by, s.Setting)
+		}
+		step := strings.Join(by, " and ")
+		if i < len(via)-1 {
+			step += " -> " + s.To
+		}
+		if s.Unless != "" {
+			step += " (unless " + s.Unless + ")"
+		}
+		out = append(out, step)
+	}
+	return printable.Text(strings.Join(out, ", "))
+}
