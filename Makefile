@@ -15,13 +15,12 @@ LDFLAGS := -s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSIO
 # What tests may not skip. On Linux as root this is everything; override with
 # `make test SALLYPORT_REQUIRE=` to let tests skip what the machine lacks.
 ifeq ($(OS)$(ROOT),Linuxyes)
-SALLYPORT_REQUIRE ?= root,docker,containerd,bpf,kube
+SALLYPORT_REQUIRE ?= root,docker,containerd,podman,bpf,kube
 endif
 export SALLYPORT_REQUIRE
 
-# Test packages that start daemons run one at a time: each has an engine of its
-# own, but they share two cores and one kernel.
-TESTFLAGS ?= -count=1 -timeout=15m
+# vet has its own step, and looks for more than go test does by itself.
+TESTFLAGS ?= -count=1 -timeout=25m -vet=off
 FUZZTIME  ?= 10s
 
 # The compiler that made the committed BPF objects. Another version gives
@@ -30,6 +29,9 @@ export BPF2GO_CC    ?= clang-14
 export BPF2GO_STRIP ?= llvm-strip-14
 
 export CGO_ENABLED = 0
+# What is compiled without the path of the tree need not be compiled again in the next
+# clone, nor in the copy that check-generated makes.
+export GOFLAGS := -trimpath $(filter-out -trimpath,$(GOFLAGS))
 # Debian keeps dockerd and runc where only root looks.
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
@@ -38,8 +40,8 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-16s %s\n", $$1, $$2}'
 
 .PHONY: build
-build: ## build bin/sallyport (static, no cgo)
-	$(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/sallyport ./cmd/sallyport
+build: ## build bin/sallyport and bin/sallyport-runtime (static, no cgo)
+	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
 .PHONY: install-deps
 install-deps: ## install what tests, demo and generation need (Debian, Ubuntu; as root)
@@ -60,12 +62,11 @@ demo: build ## watch three people enter a container, in two minutes
 	@build/bin/demo -sallyport bin/sallyport
 
 .PHONY: test
-test: install-deps build ## everything CI checks: format, vet, all tests, cross builds, drift
+test: install-deps build ## everything CI checks: format, vet, drift, cross builds, all tests
 	@tools/check-format
 	$(GO) vet ./...
-	@tools/test $(TESTFLAGS) -p 1
-	@$(MAKE) --no-print-directory cross
 	@$(MAKE) --no-print-directory check-generated
+	@tools/test $(TESTFLAGS)
 
 .PHONY: testbed-kube
 testbed-kube: ## build the Kubernetes of the tests into the cache: minutes once, then nothing
@@ -80,7 +81,7 @@ cross: ## compile for the other systems
 .PHONY: test-vm
 test-vm: ## prove the kernel sensor on other kernels, in QEMU (Debian archive)
 	@tools/install-deps vm
-	SALLYPORT_REQUIRE=vm $(GO) test -count=1 -timeout=5m -v ./testbed/vm
+	SALLYPORT_REQUIRE=vm $(GO) test -count=1 -timeout=10m -v ./testbed/vm
 
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
@@ -90,6 +91,7 @@ truth: install-deps build ## score attribution against known ground truth; write
 
 .PHONY: bench
 bench: install-deps build ## what Sallyport costs; writes build/bench.json
+	@tools/install-deps bench
 	@$(GO) build -o build/bin/bench ./testbed/bench
 	@build/bin/bench -sallyport bin/sallyport -o build/bench.json
 
