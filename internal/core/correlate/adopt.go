@@ -20,10 +20,8 @@ const orphanWait = 30 * time.Second
 // which nothing turns up any more ended while nobody watched, and is published
 // as such.
 func (e *Engine) Adopt(s session.Session, now time.Time) {
-	if now.After(e.now) {
-		e.now = now
-	}
-	o := e.take(s)
+	e.advance(now)
+	o := e.adopted.add(s, e.now)
 	wait := orphanWait
 	if !s.State.Open() {
 		wait = max(e.opt.Keep, e.opt.Late)
@@ -35,29 +33,37 @@ func (e *Engine) Adopt(s session.Session, now time.Time) {
 // there was no engine: nothing is over because it does not turn up. now is
 // their time.
 func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
-	if now.After(e.now) {
-		e.now = now
-	}
-	o := e.take(s)
+	e.advance(now)
+	o := e.adopted.add(s, e.now)
 	if !s.State.Open() {
 		e.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
 	}
 }
 
-// take makes an orphan of s.
-func (e *Engine) take(s session.Session) *orphan {
-	o := &orphan{old: s}
-	e.adopted[s.ID] = o
+// adopted are the sessions that an earlier engine left behind, each under its id
+// and, as long as it is there, under the root of its process tree.
+type adopted struct {
+	byID   map[session.ID]*orphan
+	byRoot map[event.ProcessID]*orphan
+}
+
+func newAdopted() adopted {
+	return adopted{byID: map[session.ID]*orphan{}, byRoot: map[event.ProcessID]*orphan{}}
+}
+
+// add makes an orphan of s.
+func (a *adopted) add(s session.Session, now time.Time) *orphan {
+	o := &orphan{old: s, st: state{firstSeen: now, lastSeen: now, index: -1}}
+	a.byID[s.ID] = o
 	if len(s.Processes) > 0 {
-		e.adoptedRoots[s.Processes[0].ID] = o
+		a.byRoot[s.Processes[0].ID] = o
 	}
-	o.st = state{firstSeen: e.now, lastSeen: e.now, index: -1}
 	return o
 }
 
 // endOrphan notes the end of the root of an adopted session.
 func (e *Engine) endOrphan(x event.ProcessExit) {
-	if o := e.adoptedRoots[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
+	if o := e.adopted.byRoot[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
 		o.exit = &x
 		e.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
 	}
@@ -66,7 +72,7 @@ func (e *Engine) endOrphan(x event.ProcessExit) {
 // seekOrphans gives the sessions that a node's earlier witnesses left running a
 // time to turn up again: the witnesses were started anew and find what runs.
 func (e *Engine) seekOrphans() {
-	for _, o := range e.adopted {
+	for _, o := range e.adopted.byID {
 		if o.st.index < 0 && !o.found && o.old.State.Open() {
 			e.schedule(o, e.now.Add(orphanWait))
 		}
@@ -104,25 +110,25 @@ func (o *orphan) derive(*Engine) (session.Session, bool) {
 
 func (o *orphan) forget(e *Engine) {
 	if !o.found {
-		e.disown(o.old.ID)
+		e.adopted.drop(o.old.ID)
 	}
 }
 
-// disown forgets an adopted session that is over.
-func (e *Engine) disown(id session.ID) {
-	o := e.adopted[id]
+// drop forgets an adopted session that is over.
+func (a *adopted) drop(id session.ID) {
+	o := a.byID[id]
 	if o == nil {
 		return
 	}
-	delete(e.adopted, id)
+	delete(a.byID, id)
 	if len(o.old.Processes) > 0 {
-		delete(e.adoptedRoots, o.old.Processes[0].ID)
+		delete(a.byRoot, o.old.Processes[0].ID)
 	}
 }
 
-// inherit completes s with what an earlier engine knew of it.
-func (e *Engine) inherit(s session.Session) session.Session {
-	o := e.adopted[s.ID]
+// complete returns s with what an earlier engine knew of it.
+func (a *adopted) complete(s session.Session) session.Session {
+	o := a.byID[s.ID]
 	if o == nil {
 		return s
 	}

@@ -286,7 +286,7 @@ func (e *Engine) silent(c *conn, x *exec) bool {
 func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	begins := s.Started
 	c := e.containers[r.key.container]
-	first := r.first(e, begins)
+	first := e.first(r, begins)
 	switch {
 	case first:
 		s.Channel = event.ChannelDockerRun
@@ -355,7 +355,7 @@ func (e *Engine) dockerKnows(r *run) bool {
 	if c.info != nil || len(c.events) > 0 {
 		return true
 	}
-	t := r.begins(e)
+	t := e.begins(r)
 	return !e.settled(t) || !e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
 }
 
@@ -448,21 +448,14 @@ func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
 	}
 	a.User, a.LoginUID = by.Cred.User, by.Cred.LoginUID
 	if uid := by.Cred.UID; !by.Cred.NoUID {
-		a.UID, a.User = &uid, e.users[uid]
+		a.UID, a.User = &uid, e.site.users[uid]
 	}
-	a.LoginUser = e.loginName(by.Cred.LoginUID, a.User)
+	a.LoginUser = e.site.loginName(by.Cred.LoginUID, a.User)
 	a.PID, a.Process, a.Exe = by.ID.PID, by.ID, string(by.Exe)
 	if !by.Argv.Joined {
 		a.Argv = by.Argv.Args
 	}
 	known(s, session.LevelExact, a, viaLineage)
-}
-
-func (e *Engine) loginName(uid *uint32, user string) string {
-	if uid == nil || e.users[*uid] == user {
-		return ""
-	}
-	return e.users[*uid]
 }
 
 func (e *Engine) actorsOf(rs []*request) []session.Actor {
@@ -494,10 +487,10 @@ func (e *Engine) peer(p event.Peer) session.Actor {
 	}
 	uid := p.Cred.UID
 	a := session.Actor{
-		Kind: session.ActorUnix, Address: p.Address, UID: &uid, User: e.users[uid], LoginUID: p.Cred.LoginUID,
+		Kind: session.ActorUnix, Address: p.Address, UID: &uid, User: e.site.users[uid], LoginUID: p.Cred.LoginUID,
 		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
 	}
-	a.LoginUser = e.loginName(p.Cred.LoginUID, a.User)
+	a.LoginUser = e.site.loginName(p.Cred.LoginUID, a.User)
 	if n := e.entries[p.Entry]; n != nil && !p.Entry.IsZero() {
 		a.Session = e.sessionOf(n)
 	}

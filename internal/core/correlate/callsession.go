@@ -14,7 +14,7 @@ import (
 // nobody saw.
 func (c *call) derive(e *Engine) (session.Session, bool) {
 	a := c.ask()
-	if !e.responsible(e.nodeOf(c)) || e.twin(c) || e.madeUp(c) {
+	if !e.site.responsible(e.nodeOf(c)) || e.twin(c) || e.madeUp(c) {
 		return session.Session{}, false
 	}
 	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {

@@ -278,13 +278,6 @@ func (e *Engine) nodeKeep() time.Duration {
 	return e.opt.Keep
 }
 
-// forgot notes that sessions that were first seen by t have lost facts.
-func (e *Engine) forgot(t time.Time) {
-	if t.After(e.forgotten) {
-		e.forgotten = t
-	}
-}
-
 // sweep forgets connections that closed and requests that were answered long
 // enough ago; when that is not enough, the oldest half.
 func (e *Engine) sweep() {
@@ -298,7 +291,7 @@ func (e *Engine) sweep() {
 	if len(e.conns) >= connsMax {
 		ids := sortedBy(e.conns, func(c *conn) time.Time { return c.seen })
 		for _, id := range ids[:len(ids)/2] {
-			e.forgot(e.conns[id].seen)
+			e.past.lost(e.conns[id].seen)
 			e.dropConn(e.conns[id])
 		}
 	}

@@ -164,7 +164,7 @@ func (c *container) isHealthcheck(argv []string, joined string) bool {
 
 // target describes the container for a session.
 func (e *Engine) target(id event.ContainerID) session.Target {
-	t := session.Target{ContainerID: id, Node: cmp.Or(e.node, e.host.Hostname)}
+	t := session.Target{ContainerID: id, Node: e.site.name()}
 	c := e.known(id)
 	if c == nil {
 		return t

@@ -56,26 +56,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// skew is how far two witnesses of one host may differ about the same moment:
-// their clocks are one, but each stamps at its own point of the way.
-const skew = 20 * time.Millisecond
-
-// grain is how far the clocks themselves of two witnesses of one host may
-// differ: what one stamps before it hands something on is no later than what the
-// other stamps after it has got it, but for this.
-const grain = time.Millisecond
-
 // Engine joins observations into sessions. It is not safe for concurrent use.
 type Engine struct {
-	opt Options
-	now time.Time
-	// node is whose observations these are, "" for the host itself and the
-	// cluster; elsewhere says which nodes have an engine of their own.
-	node      string
-	elsewhere func(node string) bool
+	clock
+	site    site
+	past    past
+	adopted adopted
 
-	host       event.Host
-	users      map[uint32]string
 	coverage   coverage
 	containers map[event.ContainerID]*container
 	byShort    map[string][]event.ContainerID // by the first 12 characters
@@ -99,49 +86,48 @@ type Engine struct {
 	claims      map[event.ExecID][]*request // start and create requests by the exec id they concern
 	asks        asks                        // requests to containerd and CRI
 
-	adopted      map[session.ID]*orphan
-	adoptedRoots map[event.ProcessID]*orphan // by the root of their process tree
-	queue        queue
-	awaiting     map[subject]time.Time // up to when the kernel sensor has to have told; see await
-	idle         []idle                // over, and open for late evidence only; oldest first
-	idleInPods   []idle
-	retired      retired
-	late         uint64
-	forgotten    time.Time       // sessions first seen by then may have lost facts before their time
-	swept        time.Time       // when closed connections were last forgotten
-	derived      session.Session // room for the one that is being derived
-	criEpoch     uint64          // see unsettleCRI
+	queue      queue
+	awaiting   map[subject]time.Time // up to when the kernel sensor has to have told; see await
+	idle       []idle                // over, and open for late evidence only; oldest first
+	idleInPods []idle
+	swept      time.Time       // when closed connections were last forgotten
+	derived    session.Session // room for the one that is being derived
+	criEpoch   uint64          // see unsettleCRI
 }
 
 // New returns an empty engine.
-func New(opt Options) *Engine {
+func New(opt Options) *Engine { return newEngine(opt, "", nil, newPods()) }
+
+// newEngine returns an empty engine for what happens on a node. The nodes that
+// are elsewhere have engines of their own, and pods are what all of them know of
+// the cluster's pods.
+func newEngine(opt Options, node string, elsewhere func(node string) bool, pods *pods) *Engine {
 	return &Engine{
-		opt:          opt.withDefaults(),
-		users:        map[uint32]string{},
-		containers:   map[event.ContainerID]*container{},
-		byShort:      map[string][]event.ContainerID{},
-		execs:        map[execKey]*exec{},
-		runs:         map[runKey]*run{},
-		entries:      map[event.ProcessID]*entry{},
-		streams:      map[event.RequestID]*stream{},
-		rebuffs:      map[rebuffKey]*rebuff{},
-		conns:        map[event.ConnID]*conn{},
-		clients:      map[event.Service][]*conn{},
-		pace:         pace{},
-		requests:     map[event.RequestID]*request{},
-		kube:         newKube(),
-		execsByID:    map[event.ExecID][]*exec{},
-		execsByPID:   map[uint32][]*exec{},
-		runsByPID:    map[uint32][]*run{},
-		rootsByPID:   map[uint32][]*entry{},
-		rootsByExec:  map[event.ExecID][]*entry{},
-		claims:       map[event.ExecID][]*request{},
-		asks:         asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
-		adopted:      map[session.ID]*orphan{},
-		adoptedRoots: map[event.ProcessID]*orphan{},
-		retired:      newRetired(retiredMax),
-		memo:         newMemo(),
-		awaiting:     map[subject]time.Time{},
+		clock:       clock{opt: opt.withDefaults()},
+		site:        newSite(node, elsewhere),
+		past:        newPast(),
+		adopted:     newAdopted(),
+		containers:  map[event.ContainerID]*container{},
+		byShort:     map[string][]event.ContainerID{},
+		execs:       map[execKey]*exec{},
+		runs:        map[runKey]*run{},
+		entries:     map[event.ProcessID]*entry{},
+		streams:     map[event.RequestID]*stream{},
+		rebuffs:     map[rebuffKey]*rebuff{},
+		conns:       map[event.ConnID]*conn{},
+		clients:     map[event.Service][]*conn{},
+		pace:        pace{},
+		requests:    map[event.RequestID]*request{},
+		kube:        newKube(pods),
+		execsByID:   map[event.ExecID][]*exec{},
+		execsByPID:  map[uint32][]*exec{},
+		runsByPID:   map[uint32][]*run{},
+		rootsByPID:  map[uint32][]*entry{},
+		rootsByExec: map[event.ExecID][]*entry{},
+		claims:      map[event.ExecID][]*request{},
+		asks:        asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
+		memo:        newMemo(),
+		awaiting:    map[subject]time.Time{},
 	}
 }
 
@@ -149,8 +135,8 @@ func New(opt Options) *Engine {
 // The returned sessions are the caller's to keep.
 func (e *Engine) Observe(o event.Observation) []session.Revision {
 	// A node's time is what its own stream says: it may lag behind the cluster's.
-	if h := o.Head(); h.Node == e.node && h.Time.After(e.now) {
-		e.now = h.Time
+	if h := o.Head(); h.Node == e.site.node {
+		e.advance(h.Time)
 	}
 	if e.now.Sub(e.swept) > e.opt.Keep/4 {
 		e.sweep()
@@ -185,7 +171,7 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	return Stats{
 		Execs: len(e.execs), Runs: len(e.runs), Entries: len(e.entries), Streams: len(e.streams),
-		Containers: len(e.containers), Connections: len(e.conns), Requests: len(e.requests), Late: e.late,
+		Containers: len(e.containers), Connections: len(e.conns), Requests: len(e.requests), Late: e.past.late,
 	}
 }
 
@@ -197,7 +183,7 @@ func (e *Engine) apply(o event.Observation) {
 	switch o := o.(type) {
 	case event.Tick:
 	case event.Host:
-		e.applyHost(o)
+		e.site.learn(o)
 	case event.WitnessState:
 		e.applyState(o)
 	case event.Loss:

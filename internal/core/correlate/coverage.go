@@ -32,15 +32,6 @@ const (
 	guardsMax   = 64
 )
 
-func (e *Engine) applyHost(h event.Host) {
-	if h.BootID != "" && (e.host.BootID == "" || !h.Time.Before(e.host.Time)) {
-		e.host.BootID, e.host.Hostname, e.host.Time = h.BootID, h.Hostname, h.Time
-	}
-	for uid, name := range h.Users {
-		e.users[uid] = name
-	}
-}
-
 func (e *Engine) applyState(s event.WitnessState) {
 	if e.coverage.states == nil {
 		e.coverage.states = map[event.Witness][]event.WitnessState{}
@@ -239,10 +230,6 @@ func (c *coverage) daemonPID(w event.Witness) uint32 {
 	}
 	return 0
 }
-
-// settled reports whether enough time has passed since t for absence to mean
-// something.
-func (e *Engine) settled(t time.Time) bool { return !e.now.Before(t.Add(e.opt.Window)) }
 
 // blind reports whether w, known at all, was down for a part of a to b.
 func (c *coverage) blind(w event.Witness, a, b time.Time) bool {

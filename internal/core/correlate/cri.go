@@ -184,7 +184,7 @@ func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
 	until := o.Time.Add(e.opt.Window)
 	k := e.containers[o.Container]
 	return e.isKubelet(o.Peer) && k != nil && !e.now.Before(until) && e.coverage.whole(event.WitnessContainerd, "", o.Time, until) &&
-		slices.ContainsFunc(k.runs, func(r *run) bool { return r.covers(e, o.Time) && r.covers(e, until) })
+		slices.ContainsFunc(k.runs, func(r *run) bool { return e.covers(r, o.Time) && e.covers(r, until) })
 }
 
 // criKnown reports whether every request by CRI that can have been made at t was

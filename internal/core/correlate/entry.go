@@ -40,10 +40,10 @@ func (e *Engine) sessionOf(n *entry) session.ID {
 }
 
 func (e *Engine) entryID(n *entry) session.ID {
-	if o := e.adoptedRoots[n.root]; o != nil {
+	if o := e.adopted.byRoot[n.root]; o != nil {
 		return o.old.ID
 	}
-	return sessionID("entry", string(e.host.BootID), n.root.String())
+	return sessionID("entry", string(e.site.boot), n.root.String())
 }
 
 // derive makes a session of an entry that no service request accounts for: it

@@ -165,11 +165,11 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 	for _, ev := range e.containers[r.key.container].events {
 		switch ev.Action {
 		case event.DockerCreate:
-			if r.first(e, r.begins(e)) {
+			if e.first(r, e.begins(r)) {
 				a.docker(ev)
 			}
 		case event.DockerStart, event.DockerRestart, event.DockerDie:
-			if r.covers(e, ev.Time) {
+			if e.covers(r, ev.Time) {
 				a.docker(ev)
 			}
 		default: // of the container, not of this run of it
@@ -179,7 +179,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 	if r.task != nil {
 		a.add(*r.task, "", "found with pid %d", r.task.PID)
 	}
-	begins := r.begins(e)
+	begins := e.begins(r)
 	for _, q := range e.starters(r, begins) {
 		a.request(q)
 	}

@@ -36,8 +36,8 @@ type member struct {
 
 // NewFleet returns an empty fleet, with engines for opt.Nodes.
 func NewFleet(opt Options) *Fleet {
-	f := &Fleet{opt: opt, local: New(opt), nodes: map[string]*member{}, cluster: newMemory(), pods: newPods()}
-	f.local.elsewhere, f.local.kube.pods = f.has, f.pods
+	f := &Fleet{opt: opt, nodes: map[string]*member{}, cluster: newMemory(), pods: newPods()}
+	f.local = newEngine(opt, "", f.has, f.pods)
 	for _, name := range opt.Nodes {
 		f.member(name)
 	}
@@ -46,22 +46,11 @@ func NewFleet(opt Options) *Fleet {
 
 func (f *Fleet) has(node string) bool { return f.nodes[node] != nil }
 
-// responsible reports whether this engine makes sessions of requests that
-// concern a node: a node's engine of its own, the engine "" of all that have no
-// engine and of those whose node is not known (node "").
-func (e *Engine) responsible(node string) bool {
-	if e.node != "" {
-		return e.node == node
-	}
-	return node == "" || e.elsewhere == nil || !e.elsewhere(node)
-}
-
 // member returns a node's engine.
 func (f *Fleet) member(node string) *member {
 	m := f.nodes[node]
 	if m == nil {
-		m = &member{Engine: New(f.opt)}
-		m.node, m.elsewhere, m.kube.pods = node, f.has, f.pods
+		m = &member{Engine: newEngine(f.opt, node, f.has, f.pods)}
 		f.nodes[node] = m
 		f.names = slices.Sorted(maps.Keys(f.nodes))
 	}
@@ -110,7 +99,8 @@ func (f *Fleet) pod(o event.KubePod) []session.Revision {
 // and it is told what the cluster said.
 func (f *Fleet) observe(m *member, o event.Observation) []session.Revision {
 	if !m.spoke {
-		m.spoke, m.now = true, o.Head().Time
+		m.spoke = true
+		m.advance(o.Head().Time)
 		for _, said := range f.cluster.all() {
 			m.apply(said)
 		}

@@ -18,12 +18,12 @@ func TestResponsible(t *testing.T) {
 		{f.nodes["alpha"].Engine, "", false},
 		{New(Options{}), "alpha", true},
 	} {
-		if got := c.engine.responsible(c.node); got != c.want {
-			t.Errorf("engine %q for node %q: %v", c.engine.node, c.node, got)
+		if got := c.engine.site.responsible(c.node); got != c.want {
+			t.Errorf("engine %q for node %q: %v", c.engine.site.node, c.node, got)
 		}
 	}
 	f.member("gamma")
-	if f.local.responsible("gamma") {
+	if f.local.site.responsible("gamma") {
 		t.Error("the local engine is responsible for a node that has spoken")
 	}
 }

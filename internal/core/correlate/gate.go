@@ -53,7 +53,7 @@ func (e *Engine) applyGate(o event.GateSighting) {
 func (r *rebuff) derive(e *Engine) (session.Session, bool) {
 	ended := r.last.Time
 	s := session.Session{
-		ID:   sessionID("gate", string(e.host.BootID), r.key.process.String(), string(r.key.socket)),
+		ID:   sessionID("gate", string(e.site.boot), r.key.process.String(), string(r.key.socket)),
 		Kind: session.KindRequest, Channel: event.ChannelUnknown, State: session.StateFailed, Started: r.first.Time, Ended: &ended,
 		Path: string(r.key.socket),
 		Decision: &session.Decision{

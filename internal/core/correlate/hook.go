@@ -92,7 +92,7 @@ func (e *Engine) onTime(a arrival, h *event.KubeHook) bool {
 		return false
 	}
 	if h.Kind == event.KubePostStart {
-		return slices.ContainsFunc(k.runs, func(r *run) bool { d := a.began().Sub(r.begins(e)); return d > -skew && d < time.Minute })
+		return slices.ContainsFunc(k.runs, func(r *run) bool { d := a.began().Sub(e.begins(r)); return d > -skew && d < time.Minute })
 	}
 	return true
 }

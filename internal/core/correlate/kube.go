@@ -30,9 +30,9 @@ type kube struct {
 	calm       int // requests that may still come before boundCalls looks again
 }
 
-func newKube() kube {
+func newKube(pods *pods) kube {
 	return kube{
-		pods: newPods(), calls: map[callKey]*call{}, byPod: map[podName][]*call{},
+		pods: pods, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
 		byNonce: map[string]*call{}, in: map[podName][]event.ContainerID{}, clocks: map[string]event.Clock{},
 	}
 }
@@ -46,7 +46,7 @@ const (
 )
 
 func (e *Engine) applyPod(o event.KubePod) {
-	if e.elsewhere == nil { // a Fleet has seen to that
+	if e.site.alone() { // else the Fleet has seen to that
 		e.kube.pods.apply(o)
 	}
 	for k := range o.Containers {
@@ -192,7 +192,7 @@ func (e *Engine) local(t time.Time) (time.Time, time.Duration) {
 	if c, ok := e.kube.clocks["apiserver"]; ok {
 		off, err = -time.Duration(c.Offset), time.Duration(c.Error)
 	}
-	if own, ok := e.kube.clocks[cmp.Or(e.node, e.host.Hostname)]; ok && own.Of != "apiserver" {
+	if own, ok := e.kube.clocks[e.site.name()]; ok && own.Of != "apiserver" {
 		off += time.Duration(own.Offset)
 		err += time.Duration(own.Error)
 	}

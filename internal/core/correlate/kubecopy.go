@@ -1,8 +1,6 @@
 package correlate
 
-import (
-	"time"
-)
+import "time"
 
 // partOfCopy returns the command that a is a preparation of: kubectl cp asks
 // "test -d DIR" before it lets tar write. nil when a stands for itself.

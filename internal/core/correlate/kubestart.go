@@ -130,8 +130,8 @@ func (e *Engine) startOf(c *call) *run {
 			continue
 		}
 		for _, r := range k.runs {
-			began := r.begins(e)
-			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(first.begins(e))) {
+			began := e.begins(r)
+			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(e.begins(first))) {
 				first = r
 			}
 		}

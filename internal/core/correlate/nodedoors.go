@@ -75,7 +75,7 @@ func (e *Engine) reviewed(t time.Time) []session.Actor {
 	for _, r := range e.kube.reviews {
 		at, err := e.local(r.Received)
 		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
-			!e.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
+			!e.site.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
 			continue
 		}
 		if at.Add(-err).After(t.Add(e.opt.Window)) || at.Add(err).Before(t.Add(-reviewCache)) {

@@ -211,10 +211,10 @@ func (e *Engine) concernsPod(c subject) bool {
 // waits.
 func (e *Engine) missed(c subject) {
 	if e.concernsPod(c) {
-		e.forgot(c.state().lastSeen.Add(streamWait))
+		e.past.lost(c.state().lastSeen.Add(streamWait))
 		return
 	}
-	e.forgot(c.state().firstSeen)
+	e.past.lost(c.state().firstSeen)
 }
 
 // expire forgets c for good.
@@ -223,8 +223,8 @@ func (e *Engine) expire(c subject) {
 	s.gone = true
 	delete(e.awaiting, c)
 	if s.published != nil {
-		e.retired.add(s.published.ID, s.lastSeen)
-		e.disown(s.published.ID)
+		e.past.retired.add(s.published.ID, s.lastSeen)
+		e.adopted.drop(s.published.ID)
 	}
 	c.forget(e)
 	e.changed()
@@ -233,6 +233,9 @@ func (e *Engine) expire(c subject) {
 // createdMax is how long an exec that was created and never started is kept:
 // somebody may still start it (channel DK-EXEC-SPLIT).
 const createdMax = 24 * time.Hour
+
+// execsMax is how many execs there may be for one to be kept for so long.
+const execsMax = 1 << 14
 
 func (e *Engine) keep(c subject) time.Duration {
 	if x, ok := c.(*exec); ok && !x.begun() && len(e.execs) < execsMax {
@@ -252,15 +255,15 @@ func (e *Engine) publish(c subject, out []session.Revision) []session.Revision {
 	if *now, ok = c.derive(e); !ok {
 		return e.withdraw(c, out)
 	}
-	*now = e.inherit(*now)
+	*now = e.adopted.complete(*now)
 	if was != nil && was.ID == now.ID && e.frozen(c) {
 		if was.SupersededBy != "" {
 			return out
 		}
 		*now = settle(*was, *now)
 	}
-	if e.retired.covers(now) {
-		e.late++
+	if e.past.retired.covers(now) {
+		e.past.late++
 		return out
 	}
 	changed := isNew
@@ -306,7 +309,7 @@ func (e *Engine) frozen(c subject) bool {
 	if x, ok := c.(*exec); ok && x.begun() && !x.created().IsZero() && x.asked().Sub(x.created()) > e.opt.Window {
 		first = x.asked()
 	}
-	return !first.After(e.forgotten) || e.now.Sub(first) > e.openFor(c)
+	return !first.After(e.past.forgotten) || e.now.Sub(first) > e.openFor(c)
 }
 
 // openFor is how long the facts that say who asked for c are remembered. Those
@@ -485,38 +488,6 @@ func (q *queue) Pop() any {
 	*q = old[:len(old)-1]
 	c.state().index = -1
 	return c
-}
-
-// retired remembers the ids of sessions that are closed for good and until when
-// facts came for them, so that a straggling fact does not open one of them
-// again with nothing but itself. What began later is no straggler: an exec may
-// be started long after its create.
-type retired struct {
-	until map[session.ID]time.Time
-	ring  []session.ID
-	next  int
-}
-
-const (
-	retiredMax = 1 << 15
-	execsMax   = 1 << 14
-)
-
-func newRetired(n int) retired {
-	return retired{until: make(map[session.ID]time.Time), ring: make([]session.ID, n)}
-}
-
-func (r *retired) add(id session.ID, until time.Time) {
-	delete(r.until, r.ring[r.next])
-	r.ring[r.next] = id
-	r.until[id] = until
-	r.next = (r.next + 1) % len(r.ring)
-}
-
-// covers reports whether s is of a closed session's time.
-func (r *retired) covers(s *session.Session) bool {
-	until, ok := r.until[s.ID]
-	return ok && !s.Started.After(until)
 }
 
 // unschedule takes c out of the queue.

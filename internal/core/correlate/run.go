@@ -123,7 +123,7 @@ func (r *run) reported() time.Time {
 }
 
 // begins is when the run began, by the best source.
-func (r *run) begins(e *Engine) time.Time {
+func (e *Engine) begins(r *run) time.Time {
 	if n := e.rootOf(r); n != nil && n.fact != nil && n.fact.Cause != event.EntryFound {
 		return n.born()
 	}
@@ -145,13 +145,13 @@ func (r *run) begins(e *Engine) time.Time {
 
 // covers reports whether Docker's start event at t belongs to r: the engine
 // writes it after the runtime started the task, and before it starts another.
-func (r *run) covers(e *Engine, t time.Time) bool {
-	begins := r.begins(e)
+func (e *Engine) covers(r *run, t time.Time) bool {
+	begins := e.begins(r)
 	if begins.IsZero() || begins.After(t.Add(skew)) {
 		return false
 	}
 	for _, o := range e.runsIn(r.key.container) {
-		if b := o.begins(e); o != r && o.key.pid != 0 && b.After(begins) && !b.After(t.Add(skew)) {
+		if b := e.begins(o); o != r && o.key.pid != 0 && b.After(begins) && !b.After(t.Add(skew)) {
 			return false
 		}
 	}
@@ -166,10 +166,10 @@ func (e *Engine) runsIn(id event.ContainerID) []*run {
 }
 
 // dockerEvent returns Docker's event of r, if one came.
-func (r *run) dockerEvent(e *Engine, a event.DockerAction) *event.DockerEvent {
+func (e *Engine) dockerEvent(r *run, a event.DockerAction) *event.DockerEvent {
 	c := e.containers[r.key.container]
 	for i := range c.events {
-		if ev := &c.events[i]; ev.Action == a && r.covers(e, ev.Time) {
+		if ev := &c.events[i]; ev.Action == a && e.covers(r, ev.Time) {
 			return ev
 		}
 	}
@@ -178,7 +178,7 @@ func (r *run) dockerEvent(e *Engine, a event.DockerAction) *event.DockerEvent {
 
 func (r *run) derive(e *Engine) (session.Session, bool) {
 	if r.key.pid == 0 && slices.ContainsFunc(e.runsIn(r.key.container), func(o *run) bool {
-		return o.key.pid != 0 && o.covers(e, r.reported())
+		return o.key.pid != 0 && e.covers(o, r.reported())
 	}) {
 		return session.Session{}, false
 	}
@@ -186,7 +186,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	s := session.Session{
 		ID:   r.sessionID(),
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
-		Target: e.target(r.key.container), Started: r.begins(e),
+		Target: e.target(r.key.container), Started: e.begins(r),
 	}
 	creates := e.creates(r.key.container)
 	if s.Target.HostAccess == nil {
@@ -246,16 +246,16 @@ func (r *run) command(e *Engine, s *session.Session) {
 }
 
 func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
-	if n != nil && n.ended() != nil && !e.ran(r) && r.dockerEvent(e, event.DockerStart) == nil {
+	if n != nil && n.ended() != nil && !e.ran(r) && e.dockerEvent(r, event.DockerStart) == nil {
 		s.State, s.Ended = session.StateFailed, &n.ended().Time
 		return
 	}
-	conclude(s, n, r.exited, r.dockerEvent(e, event.DockerDie))
+	conclude(s, n, r.exited, e.dockerEvent(r, event.DockerDie))
 }
 
 // first reports whether this is the container's first life: it was created for
 // it, as by docker run.
-func (r *run) first(e *Engine, begins time.Time) bool {
+func (e *Engine) first(r *run, begins time.Time) bool {
 	c := e.containers[r.key.container]
 	made := slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool {
 		return ev.Action == event.DockerCreate && !ev.Time.After(begins.Add(skew))
@@ -264,7 +264,7 @@ func (r *run) first(e *Engine, begins time.Time) bool {
 		return false
 	}
 	for _, o := range e.runsIn(r.key.container) {
-		if o != r && o.key.pid != 0 && o.begins(e).Before(begins) {
+		if o != r && o.key.pid != 0 && e.begins(o).Before(begins) {
 			return false
 		}
 	}

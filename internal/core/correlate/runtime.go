@@ -91,7 +91,7 @@ func (e *Engine) sweepAsks(old time.Time) {
 			return false
 		}
 		if o.Time.After(keep) {
-			e.forgot(o.Time.Add(streamLag))
+			e.past.lost(o.Time.Add(streamLag))
 			if c := e.conns[o.ID.Conn]; c != nil {
 				c.blurred = true
 				e.unsettleCRI()
@@ -108,15 +108,6 @@ func (e *Engine) sweepAsks(old time.Time) {
 		}
 	}
 	e.asks.short = slices.DeleteFunc(e.asks.short, gone)
-}
-
-// causes reports whether what happened at a can have led to what happened at b.
-func causes(a, b time.Time) bool { return !a.After(b.Add(grain)) }
-
-// between reports whether t lies between a and b, of which either may be
-// unknown.
-func between(t, a, b time.Time) bool {
-	return (a.IsZero() || !t.Before(a.Add(-skew))) && (b.IsZero() || !t.After(b.Add(skew)))
 }
 
 func timeOf(o *event.RuntimeEvent) time.Time {

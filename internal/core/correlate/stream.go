@@ -235,8 +235,8 @@ func (e *Engine) partOfRun(s *stream) bool {
 		return false
 	}
 	for _, r := range e.runsIn(s.container) {
-		b := r.begins(e)
-		if wait := b.Sub(s.time()); wait > -skew && wait < time.Minute && r.first(e, b) {
+		b := e.begins(r)
+		if wait := b.Sub(s.time()); wait > -skew && wait < time.Minute && e.first(r, b) {
 			return true
 		}
 	}
