@@ -93,7 +93,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 		if hook.Period == 0 {
 			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
 		}
-		if e.manner(a) == byProbe || e.nodeDoorsWatched(a.began()) {
+		if e.manner(a) == byProbe || e.coverage.nodeDoorsWatched(a.began()) {
 			known(s, session.LevelStrong, kubeletItself, viaSpec)
 			return
 		}
@@ -138,7 +138,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 		out = append(out, kubeletItself)
 	}
 	at := e.atKubelet(t)
-	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.portWatched(t)) {
+	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.coverage.portWatched(t)) {
 		for _, r := range e.reviewed(t) {
 			out = appendIdentity(out, r)
 		}

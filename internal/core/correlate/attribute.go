@@ -54,8 +54,8 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 	}
 	starters, creators := e.claimants(x)
 	s.Decision = decisionOf(slices.Concat(creators, starters)...)
-	starters, hidden := e.ownWord(starters)
-	creators, unborn := e.ownWord(creators)
+	starters, hidden := e.coverage.ownWord(starters)
+	creators, unborn := e.coverage.ownWord(creators)
 	switch {
 	case hidden || unborn && !x.begun():
 		none(s)
@@ -69,7 +69,7 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		known(s, session.LevelExact, e.actor(creators[0]), viaCreate)
 	case e.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
-	case len(creators) == 1 && e.doorsShut(x.asked()):
+	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
 		known(s, session.LevelStrong, e.actor(creators[0]), viaCreate)
 	default:
 		clients, complete := e.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
@@ -169,7 +169,7 @@ func (e *Engine) attributeHealthcheck(x *exec, s *session.Session) {
 	t := x.asked()
 	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
 	switch {
-	case len(clients) == 0 && e.clientsKnown(t):
+	case len(clients) == 0 && e.coverage.clientsKnown(t):
 		s.Kind, s.Channel = session.KindHealthcheck, event.ChannelDockerHealth
 		known(s, session.LevelStrong, dockerItself, viaSpec)
 	default:
@@ -188,19 +188,6 @@ func daemonOr(clients []session.Actor) []session.Actor {
 	return append([]session.Actor{dockerItself}, clients...)
 }
 
-// clientsKnown reports whether every client that can have asked the Docker
-// daemon at t is known.
-func (e *Engine) clientsKnown(t time.Time) bool {
-	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
-	return whole && len(doors) == 0
-}
-
-// doorsShut reports whether every request that can have reached the Docker daemon
-// at t came by a door that the kernel sensor reads, and has been read.
-func (e *Engine) doorsShut(t time.Time) bool {
-	return e.coverage.read(t.Add(skew)) && len(e.coverage.unwatched(t.Add(-skew), t.Add(skew))) == 0
-}
-
 // candidates lists the clients with a connection to the service open at t,
 // without those that excluded rules out. It is complete when every client is
 // known: the kernel saw all peers and their requests, nothing was lost, no door
@@ -213,9 +200,9 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	veiled := false // somebody came by a guard that has not told who
 	for _, c := range e.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
 		switch {
-		case c.guarded || !e.isGuard(c.peer):
+		case c.guarded || !e.coverage.isGuard(c.peer):
 			actors = appendActor(actors, e.peer(c.peer))
-		case !e.guardTells(t):
+		case !e.coverage.guardTells(t):
 			veiled = true
 		}
 	}
@@ -318,7 +305,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	}
 	asked := e.starters(r, begins)
 	s.Decision = decisionOf(asked...)
-	asked, hidden := e.ownWord(asked)
+	asked, hidden := e.coverage.ownWord(asked)
 	switch {
 	case hidden:
 		none(s)
@@ -356,7 +343,7 @@ func (e *Engine) dockerKnows(r *run) bool {
 		return true
 	}
 	t := e.begins(r)
-	return !e.settled(t) || !e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
+	return !e.coverage.wouldTell(event.WitnessDocker, "", t)
 }
 
 // starters returns the requests that started this run: sent before it began,
@@ -394,7 +381,7 @@ func (e *Engine) ran(r *run) bool {
 // itself.
 func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
 	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
-	if len(clients) == 0 && e.clientsKnown(t) {
+	if len(clients) == 0 && e.coverage.clientsKnown(t) {
 		known(s, session.LevelStrong, dockerItself, viaSpec)
 		return
 	}
@@ -418,7 +405,7 @@ func (e *Engine) silentRun(k *conn, r *run, begins time.Time) bool {
 func (e *Engine) attributeStream(s *stream, out *session.Session) {
 	if s.req != nil {
 		out.Decision = decisionOf(s.req)
-		if e.passedOn(s.req) {
+		if e.coverage.passedOn(s.req) {
 			none(out)
 			out.Gaps = append(out.Gaps, gapGuard)
 			return

@@ -51,7 +51,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		oneOf(&s, []session.Actor{e.kubeActor(c)}, false)
 	}
 	c.explain(e, &s)
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	s.Evidence = c.evidence()
 	return s, true
 }

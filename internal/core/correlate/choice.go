@@ -211,7 +211,7 @@ func (e *Engine) callsTo(pod podName) []*call {
 // been seen, and it is not what the kubelet runs by itself.
 func (e *Engine) mustBeAsked(a arrival) bool {
 	t := a.began()
-	return e.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
+	return e.coverage.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
 		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
 }
 
@@ -232,7 +232,5 @@ func (e *Engine) mustRun(c *call) bool {
 		return false
 	}
 	lo := e.lo(c)
-	until := lo.Add(e.opt.Window)
-	return e.settled(lo) && e.coverage.whole(event.WitnessKernel, "process", lo, until) &&
-		e.coverage.whole(event.WitnessContainerd, "", lo, until)
+	return e.coverage.wouldTell(event.WitnessKernel, "process", lo) && e.coverage.wouldTell(event.WitnessContainerd, "", lo)
 }

@@ -102,7 +102,7 @@ func New(opt Options) *Engine { return newEngine(opt, "", nil, newPods()) }
 // are elsewhere have engines of their own, and pods are what all of them know of
 // the cluster's pods.
 func newEngine(opt Options, node string, elsewhere func(node string) bool, pods *pods) *Engine {
-	return &Engine{
+	e := &Engine{
 		clock:       clock{opt: opt.withDefaults()},
 		site:        newSite(node, elsewhere),
 		past:        newPast(),
@@ -129,6 +129,8 @@ func newEngine(opt Options, node string, elsewhere func(node string) bool, pods 
 		memo:        newMemo(),
 		awaiting:    map[subject]time.Time{},
 	}
+	e.coverage = newCoverage(&e.clock)
+	return e
 }
 
 // Observe takes one observation and returns the revisions that are due by now.

@@ -5,11 +5,13 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // coverage remembers what the witnesses could see when. Absence of a fact is
 // evidence only where its witness was whole.
 type coverage struct {
+	*clock
 	states map[event.Witness][]event.WitnessState // by time
 	losses []event.Loss                           // by time
 	// through is up to when the kernel sensor has told everything; zero of one
@@ -32,26 +34,30 @@ const (
 	guardsMax   = 64
 )
 
+func newCoverage(now *clock) coverage {
+	return coverage{clock: now, states: map[event.Witness][]event.WitnessState{}}
+}
+
 func (e *Engine) applyState(s event.WitnessState) {
-	if e.coverage.states == nil {
-		e.coverage.states = map[event.Witness][]event.WitnessState{}
-	}
-	list := insert(e.coverage.states[s.Witness], s, statesMax)
-	e.coverage.states[s.Witness] = list
+	e.coverage.learn(s)
 	e.unsettleCRI()
-	for _, pid := range s.Kubelets {
-		if !slices.Contains(e.coverage.kubelets, pid) {
-			e.coverage.kubelets = append(e.coverage.kubelets, pid)
-		}
-	}
-	e.coverage.kubelets = e.coverage.kubelets[max(0, len(e.coverage.kubelets)-kubeletsMax):]
-	for _, id := range s.Guards {
-		if !slices.Contains(e.coverage.guards, id) {
-			e.coverage.guards = append(e.coverage.guards, id)
-		}
-	}
-	e.coverage.guards = e.coverage.guards[max(0, len(e.coverage.guards)-guardsMax):]
 	e.touchSince(s.Time)
+}
+
+func (c *coverage) learn(s event.WitnessState) {
+	c.states[s.Witness] = insert(c.states[s.Witness], s, statesMax)
+	c.kubelets = latest(c.kubelets, s.Kubelets, kubeletsMax)
+	c.guards = latest(c.guards, s.Guards, guardsMax)
+}
+
+// latest adds to list what is new of more, and keeps the last of it.
+func latest[T comparable](list, more []T, most int) []T {
+	for _, v := range more {
+		if !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list[max(0, len(list)-most):]
 }
 
 func (e *Engine) applyLoss(l event.Loss) {
@@ -129,6 +135,12 @@ func (c *coverage) whole(w event.Witness, what string, a, b time.Time) bool {
 		}
 	}
 	return c.lost(w, what, a, b) == 0 && (w != event.WitnessKernel || c.read(b))
+}
+
+// wouldTell reports whether w, had anything been for it to see at t, would have
+// told of it by now.
+func (c *coverage) wouldTell(w event.Witness, what string, t time.Time) bool {
+	return c.settled(t) && c.whole(w, what, t, t.Add(c.opt.Window))
 }
 
 // read reports whether the kernel sensor has told everything up to t. On a busy
@@ -246,4 +258,32 @@ func (c *coverage) blind(w event.Witness, a, b time.Time) bool {
 		}
 	}
 	return false
+}
+
+// clientsKnown reports whether every client that can have asked the Docker
+// daemon at t is known.
+func (c *coverage) clientsKnown(t time.Time) bool {
+	whole, doors := c.peersWhole(t.Add(-skew), t.Add(skew))
+	return whole && len(doors) == 0
+}
+
+// doorsShut reports whether every request that can have reached the Docker daemon
+// at t came by a door that the kernel sensor reads, and has been read.
+func (c *coverage) doorsShut(t time.Time) bool {
+	return c.read(t.Add(skew)) && len(c.unwatched(t.Add(-skew), t.Add(skew))) == 0
+}
+
+// stamp notes what could not be seen while the session ran.
+func (c *coverage) stamp(s *session.Session) {
+	until := c.now
+	if s.Ended != nil {
+		until = *s.Ended
+	}
+	s.LostRecords = c.lost(event.WitnessKernel, "", s.Started, until)
+	for _, w := range []event.Witness{event.WitnessKernel, event.WitnessDocker, event.WitnessContainerd} {
+		if c.blind(w, s.Started, until) {
+			s.Gaps = append(s.Gaps, "the "+string(w)+" witness was not watching all the time")
+		}
+	}
+	slices.Sort(s.Gaps)
 }

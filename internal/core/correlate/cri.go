@@ -183,7 +183,7 @@ func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
 func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
 	until := o.Time.Add(e.opt.Window)
 	k := e.containers[o.Container]
-	return e.isKubelet(o.Peer) && k != nil && !e.now.Before(until) && e.coverage.whole(event.WitnessContainerd, "", o.Time, until) &&
+	return e.coverage.isKubelet(o.Peer) && k != nil && e.coverage.wouldTell(event.WitnessContainerd, "", o.Time) &&
 		slices.ContainsFunc(k.runs, func(r *run) bool { return e.covers(r, o.Time) && e.covers(r, until) })
 }
 
@@ -214,7 +214,7 @@ func (e *Engine) criKnown(t time.Time) bool {
 func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
 	asked, alone := e.criChoice(a)
 	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return e.isKubelet(o.Peer) || !o.Certain || o.Cut
+		return e.coverage.isKubelet(o.Peer) || !o.Certain || o.Cut
 	}) {
 		return false
 	}
@@ -246,11 +246,11 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 	var out []session.Actor
 	asked, alone := e.criChoice(a)
 	for _, o := range asked {
-		if !e.isKubelet(o.Peer) {
+		if !e.coverage.isKubelet(o.Peer) {
 			out = appendActor(out, e.asker(o))
 		}
 	}
-	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.isKubelet(o.Peer) })) {
+	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.coverage.isKubelet(o.Peer) })) {
 		out = append(out, kubeletItself)
 	}
 	return out
@@ -264,7 +264,7 @@ var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO
 // for images on another, which shows nothing. Such requests are not certain to
 // anybody who would be named for them, and nobody is: the kubelet asks for others.
 func (e *Engine) followed(c *conn, t time.Time) bool {
-	if !e.isKubelet(c.peer) {
+	if !e.coverage.isKubelet(c.peer) {
 		return false
 	}
 	for _, o := range e.clients[c.service] {

@@ -63,14 +63,14 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 		ID: e.entryID(n), Kind: session.KindEnter, Channel: event.ChannelHostNsenter,
 		State: session.StateRunning, Started: n.born(), Target: e.target(where),
 	}
-	e.showTree(&s, n)
+	n.showTree(&s, &e.coverage)
 	argvOfRoot(&s)
 	if x := n.ended(); x != nil {
 		endOf(&s, x)
 	}
-	e.unsure(&s, n, nil)
+	e.coverage.unsure(&s, n, nil)
 	n.classify(e, &s)
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	s.Evidence = n.evidence(e)
 	return s, true
 }
@@ -186,7 +186,7 @@ const (
 )
 
 // showTree fills in the process tree and what follows from it.
-func (e *Engine) showTree(s *session.Session, n *entry) {
+func (n *entry) showTree(s *session.Session, c *coverage) {
 	s.Processes, s.ProcessesTotal = n.tree(), n.total
 	if born := n.born(); !born.IsZero() && n.fact != nil && n.fact.Cause != event.EntryFound {
 		s.Started = born
@@ -195,7 +195,7 @@ func (e *Engine) showTree(s *session.Session, n *entry) {
 		s.Gaps = append(s.Gaps, gapFound)
 	}
 	if n.reported() {
-		s.Gaps = append(s.Gaps, e.told(n))
+		s.Gaps = append(s.Gaps, c.told(n))
 	}
 	if n.total > len(s.Processes) {
 		s.Gaps = append(s.Gaps, "more processes ran than are listed here")
@@ -223,19 +223,4 @@ func shellOnly(ps []session.Process) bool {
 		ran = true
 	}
 	return ran
-}
-
-// stamp notes what could not be seen while the session ran.
-func (e *Engine) stamp(s *session.Session) {
-	until := e.now
-	if s.Ended != nil {
-		until = *s.Ended
-	}
-	s.LostRecords = e.coverage.lost(event.WitnessKernel, "", s.Started, until)
-	for _, w := range []event.Witness{event.WitnessKernel, event.WitnessDocker, event.WitnessContainerd} {
-		if e.coverage.blind(w, s.Started, until) {
-			s.Gaps = append(s.Gaps, "the "+string(w)+" witness was not watching all the time")
-		}
-	}
-	slices.Sort(s.Gaps)
 }

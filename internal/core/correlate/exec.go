@@ -319,7 +319,7 @@ func (e *Engine) beside(x *exec) bool {
 	if c.forgedStart(t, e.opt.Window) {
 		return false
 	}
-	return e.settled(t) && e.coverage.whole(event.WitnessDocker, "", t, t.Add(e.opt.Window))
+	return e.coverage.wouldTell(event.WitnessDocker, "", t)
 }
 
 func (x *exec) derive(e *Engine) (session.Session, bool) {
@@ -333,11 +333,11 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	}
 	n := e.entryOf(x)
 	if n != nil {
-		e.showTree(&s, n)
+		n.showTree(&s, &e.coverage)
 	}
 	x.command(e, &s)
 	x.outcome(e, &s, n)
-	e.unsure(&s, n, x.docker)
+	e.coverage.unsure(&s, n, x.docker)
 	if a := (arrival{x, n}); e.ofPod(a) {
 		if e.partOfCopy(a) != nil {
 			return session.Session{}, false
@@ -357,7 +357,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 		s.Decision = asDecided(x.decision)
 	}
 	x.explain(e, &s, n)
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	s.Evidence = x.evidence(e, n)
 	return s, true
 }
@@ -445,12 +445,8 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 		return true
 	}
 	t := x.asked()
-	if !e.settled(t) {
-		return false
-	}
-	end := t.Add(e.opt.Window)
-	return x.added != nil && e.coverage.whole(event.WitnessContainerd, "", t, end) ||
-		x.event(event.DockerExecStart) != nil && e.coverage.whole(event.WitnessKernel, "process", t, end)
+	return x.added != nil && e.coverage.wouldTell(event.WitnessContainerd, "", t) ||
+		x.event(event.DockerExecStart) != nil && e.coverage.wouldTell(event.WitnessKernel, "process", t)
 }
 
 // explain says whether the exec lacks its other half.
@@ -471,10 +467,10 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	case e.inPod(x.container): // Docker has no part in it
 	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
-	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed && e.settled(t) &&
-		x.task == nil && e.coverage.whole(event.WitnessContainerd, "", t, t.Add(e.opt.Window)):
+	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed &&
+		x.task == nil && e.coverage.wouldTell(event.WitnessContainerd, "", t):
 		unexplained("Docker reported an exec, the runtime none")
-	case s.Attribution.Level == session.LevelNone && s.Kind == session.KindExec && e.settled(t) && e.clientsKnown(t):
+	case s.Attribution.Level == session.LevelNone && s.Kind == session.KindExec && e.settled(t) && e.coverage.clientsKnown(t):
 		unexplained("no client of the Docker daemon can have asked for this")
 	}
 }

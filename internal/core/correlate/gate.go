@@ -62,7 +62,7 @@ func (r *rebuff) derive(e *Engine) (session.Session, bool) {
 		},
 	}
 	known(&s, session.LevelExact, e.peer(r.first.Peer), viaGate)
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	var a account
 	a.gate(&r.first)
 	if r.tries > 1 {

@@ -121,11 +121,11 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	s.Decision = decisionOf(q)
 	if !q.decision.Stopped {
 		s.State, s.Ended = session.StateWaiting, nil
-		if q.decision.Waiting && !e.guardHeard(q.decision.Time) {
+		if q.decision.Waiting && !e.coverage.guardHeard(q.decision.Time) {
 			s.State, s.Gaps = session.StateUnknown, []string{gapHeld}
 		}
 	}
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	var a account
 	a.request(q)
 	s.Evidence = a.sorted()
@@ -156,29 +156,29 @@ const procTick = uint64(10 * time.Millisecond)
 
 // isGuard reports whether a client of a service is a guard's process, which asks
 // for others.
-func (e *Engine) isGuard(p event.Peer) bool {
-	return slices.ContainsFunc(e.coverage.guards, func(g event.ProcessID) bool {
+func (c *coverage) isGuard(p event.Peer) bool {
+	return slices.ContainsFunc(c.guards, func(g event.ProcessID) bool {
 		return g.PID == p.ID.PID && (g.Start == 0 || p.ID.Start == 0 || g.Start/procTick == p.ID.Start/procTick)
 	})
 }
 
 // passedOn reports whether r is what a guard asked for somebody else.
-func (e *Engine) passedOn(r *request) bool {
-	return r.Witness != event.WitnessGuard && e.isGuard(r.Peer)
+func (c *coverage) passedOn(r *request) bool {
+	return r.Witness != event.WitnessGuard && c.isGuard(r.Peer)
 }
 
 // guardTells reports whether the guards told of all that they let pass at t.
-func (e *Engine) guardTells(t time.Time) bool { return e.coverage.whole(event.WitnessGuard, "", t, t) }
+func (c *coverage) guardTells(t time.Time) bool { return c.whole(event.WitnessGuard, "", t, t) }
 
 // guardHeard reports whether no guard fell silent since t.
-func (e *Engine) guardHeard(t time.Time) bool {
-	return e.coverage.whole(event.WitnessGuard, "", t, e.now)
+func (c *coverage) guardHeard(t time.Time) bool {
+	return c.whole(event.WitnessGuard, "", t, c.now)
 }
 
 // ownWord returns the requests that have somebody behind them. hidden says that
 // there are none, though a guard passed one on.
-func (e *Engine) ownWord(all []*request) (own []*request, hidden bool) {
-	own = slices.DeleteFunc(slices.Clone(all), e.passedOn)
+func (c *coverage) ownWord(all []*request) (own []*request, hidden bool) {
+	own = slices.DeleteFunc(slices.Clone(all), c.passedOn)
 	return own, len(own) == 0 && len(all) > 0
 }
 

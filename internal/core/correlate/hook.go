@@ -44,7 +44,7 @@ func (e *Engine) mayBeHook(a arrival) bool {
 	}
 	argv, _ := a.argv()
 	t := a.began()
-	return argv == nil && (!e.settled(t) || !e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window)))
+	return argv == nil && !e.coverage.wouldTell(event.WitnessKernel, "process", t)
 }
 
 // firstOf reports whether a is the first in its container to run argv. Of a hook
@@ -63,7 +63,7 @@ func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
 	if e.manner(a) == byProbe {
 		return true // the kubelet asks that way for probes only
 	}
-	return nobodyElse && (e.nodeDoorsWatched(a.began()) || e.onTime(a, h))
+	return nobodyElse && (e.coverage.nodeDoorsWatched(a.began()) || e.onTime(a, h))
 }
 
 // onTime reports whether a came when the kubelet itself runs h: a probe no

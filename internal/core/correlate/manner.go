@@ -32,7 +32,7 @@ func (e *Engine) manner(a arrival) manner {
 		switch {
 		case o.Cut:
 			return byAny
-		case !e.isKubelet(o.Peer):
+		case !e.coverage.isKubelet(o.Peer):
 			m |= byClient
 		case o.Op == event.RuntimeOpExecStream:
 			m |= byStream
@@ -75,5 +75,5 @@ func (e *Engine) streamed(a arrival, c *call) bool {
 // seen, and no other can have.
 func (e *Engine) followedThrough(a arrival) bool {
 	asked, alone := e.criChoice(a)
-	return !alone && len(asked) == 1 && e.isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
+	return !alone && len(asked) == 1 && e.coverage.isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
 }

@@ -11,16 +11,16 @@ import (
 
 // nodeDoorsWatched reports whether every client of the kubelet's port and of
 // the runtime's socket is known at t.
-func (e *Engine) nodeDoorsWatched(t time.Time) bool {
-	k := e.coverage.at(event.WitnessKernel, t)
-	return k != nil && k.Peers && e.portWatched(t)
+func (c *coverage) nodeDoorsWatched(t time.Time) bool {
+	k := c.at(event.WitnessKernel, t)
+	return k != nil && k.Peers && c.portWatched(t)
 }
 
 // portWatched reports whether every client of the kubelet's port is known at t.
-func (e *Engine) portWatched(t time.Time) bool {
-	k := e.coverage.at(event.WitnessKernel, t)
+func (c *coverage) portWatched(t time.Time) bool {
+	k := c.at(event.WitnessKernel, t)
 	return k != nil && k.Up && slices.Contains(k.Ports, event.ServiceKubelet) &&
-		e.coverage.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
+		c.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
 // atKubelet lists the connections to the kubelet's port that were open at t and
@@ -42,7 +42,7 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 	var out []*conn
 	for _, service := range runtimeServices {
 		out = append(out, e.openTo(t, service, func(c *conn) bool {
-			return !e.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
+			return !e.coverage.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
 		})...)
 	}
 	return out
@@ -52,8 +52,8 @@ func (e *Engine) atRuntime(a arrival) []*conn {
 // its name, or its first argument, as of a program that is several in one. Where
 // the kernel sensor knows which processes serve the kubelet's port, no other is
 // a kubelet.
-func (e *Engine) isKubelet(p event.Peer) bool {
-	return called(p, "kubelet") && (len(e.coverage.kubelets) == 0 || slices.Contains(e.coverage.kubelets, p.ID.PID))
+func (c *coverage) isKubelet(p event.Peer) bool {
+	return called(p, "kubelet") && (len(c.kubelets) == 0 || slices.Contains(c.kubelets, p.ID.PID))
 }
 
 // isAPIServer says nothing of a process that is elsewhere.

@@ -17,8 +17,8 @@ import (
 func (n *entry) reported() bool { return n.fact != nil && n.fact.Witness.Log() }
 
 // teller returns what is known of the witness that told of n.
-func (e *Engine) teller(n *entry) event.WitnessState {
-	if s := e.coverage.at(n.fact.Witness, n.born()); s != nil {
+func (c *coverage) teller(n *entry) event.WitnessState {
+	if s := c.at(n.fact.Witness, n.born()); s != nil {
 		return *s
 	}
 	return event.WitnessState{Header: event.Header{Witness: n.fact.Witness}}
@@ -26,12 +26,12 @@ func (e *Engine) teller(n *entry) event.WitnessState {
 
 // unsure says of a session that seems to run that nobody knows, when only logs
 // tell of it that need not tell of ends.
-func (e *Engine) unsure(s *session.Session, n *entry, docker []event.DockerEvent) {
+func (c *coverage) unsure(s *session.Session, n *entry, docker []event.DockerEvent) {
 	if s.State != session.StateRunning {
 		return
 	}
 	silent := func(w event.Witness, t time.Time) bool {
-		at := e.coverage.at(w, t)
+		at := c.at(w, t)
 		return w.Log() && at != nil && at.NoExits
 	}
 	switch {
@@ -48,8 +48,8 @@ func (e *Engine) unsure(s *session.Session, n *entry, docker []event.DockerEvent
 }
 
 // told says in words what rests on a log only.
-func (e *Engine) told(n *entry) string {
-	w := e.teller(n)
+func (c *coverage) told(n *entry) string {
+	w := c.teller(n)
 	out := "the processes are those that the log of " + string(w.Witness) + " has, and perhaps not all"
 	if len(w.Lacks) > 0 {
 		out += "; it does not tell " + strings.Join(w.Lacks, ", ")
@@ -72,7 +72,7 @@ func (n *entry) classifyReported(e *Engine, s *session.Session, runtime int, byS
 		e.attributeLineage(n, runtime, s)
 	case runtime < 0 && !startedByShim(n):
 		s.Gaps = append(s.Gaps, "how it came in is not known: the log does not show what started it from outside")
-	case !e.doorWatched(n.born()):
+	case !e.coverage.doorWatched(n.born()):
 		s.Gaps = append(s.Gaps, "a runtime started it; no service was watched, so who asked is not known")
 	case !e.settled(n.born()):
 	default:
@@ -82,9 +82,9 @@ func (n *entry) classifyReported(e *Engine, s *session.Session, runtime int, byS
 
 // doorWatched reports whether a service that can have asked for what began at t
 // was watched without a gap: only then its silence says something.
-func (e *Engine) doorWatched(t time.Time) bool {
+func (c *coverage) doorWatched(t time.Time) bool {
 	for _, w := range []event.Witness{event.WitnessDocker, event.WitnessContainerd, event.WitnessAudit, event.WitnessAdmission} {
-		if e.coverage.whole(w, "", t, t.Add(e.opt.Window)) {
+		if c.whole(w, "", t, t.Add(c.opt.Window)) {
 			return true
 		}
 	}

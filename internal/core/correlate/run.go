@@ -193,14 +193,14 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 		s.Target.HostAccess = askedAccess(creates)
 	}
 	if n != nil {
-		e.showTree(&s, n)
+		n.showTree(&s, &e.coverage)
 	}
 	s.Carried = e.containers[r.key.container].carried()
 	r.command(e, &s)
 	r.outcome(e, &s, n)
-	e.unsure(&s, n, nil)
+	e.coverage.unsure(&s, n, nil)
 	e.attributeRun(r, n, &s)
-	e.stamp(&s)
+	e.coverage.stamp(&s)
 	s.Evidence = r.evidence(e, n, creates)
 	return s, true
 }

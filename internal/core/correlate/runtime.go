@@ -229,7 +229,7 @@ func (e *Engine) runAsks(r *run, begins time.Time) []*event.RuntimeRequest {
 		}
 	}
 	for _, o := range e.asksFor(r.key.container) {
-		if o.API == event.APICRI && o.Op == event.RuntimeOpStart && o.Certain && !e.isKubelet(o.Peer) &&
+		if o.API == event.APICRI && o.Op == event.RuntimeOpStart && o.Certain && !e.coverage.isKubelet(o.Peer) &&
 			between(o.Time, begins.Add(-syncLag), started) {
 			out = append(out, o)
 		}
@@ -245,7 +245,7 @@ func (e *Engine) attributeBesideRun(r *run, s *session.Session, begins time.Time
 	}
 	e.attributeBeside(s, begins, func(c *conn) bool {
 		return slices.ContainsFunc(e.asksFor(r.key.container), func(o *event.RuntimeRequest) bool {
-			return o.ID.Conn == c.id && o.Op == event.RuntimeOpStart && (e.isKubelet(o.Peer) || !o.Certain)
+			return o.ID.Conn == c.id && o.Op == event.RuntimeOpStart && (e.coverage.isKubelet(o.Peer) || !o.Certain)
 		})
 	})
 }

@@ -140,7 +140,7 @@ func (e *Engine) pairing(id event.ContainerID, op event.DockerOp) map[*stream]*s
 // toldByGuard reports whether s is a guard's own request, of which it told as its
 // client's.
 func (e *Engine) toldByGuard(s *stream) bool {
-	return s.req != nil && e.passedOn(s.req) && e.guardTells(s.req.Time)
+	return s.req != nil && e.coverage.passedOn(s.req) && e.coverage.guardTells(s.req.Time)
 }
 
 func (s *stream) time() time.Time {
@@ -179,7 +179,7 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 	}
 	s.outcome(e, &out)
 	e.attributeStream(s, &out)
-	e.stamp(&out)
+	e.coverage.stamp(&out)
 	out.Evidence = s.evidence(e, pair)
 	return out, true
 }
