@@ -115,15 +115,15 @@ func (a arrival) tty() (has, known bool) {
 // the runtime choose their exec ids; it draws random ones.
 func (e *Engine) ofPod(a arrival) bool {
 	if a.x != nil {
-		return e.inPod(a.x.container) && randomID(string(a.x.key.id)) && a.x.begun()
+		return e.inside.inPod(a.x.container) && randomID(string(a.x.key.id)) && a.x.begun()
 	}
-	if a.n == nil || a.n.fact == nil || !e.inPod(a.n.where) {
+	if a.n == nil || a.n.fact == nil || !e.inside.inPod(a.n.where) {
 		return false
 	}
 	if a.n.reported() {
 		return a.n.fact.Cause != event.EntryStart
 	}
-	return a.n.fact.Cause == event.EntryInjected && e.byShim(a.n)
+	return a.n.fact.Cause == event.EntryInjected && e.inside.byShim(a.n)
 }
 
 // arrivalsIn lists the commands that came into a container, those of the
@@ -131,28 +131,22 @@ func (e *Engine) ofPod(a arrival) bool {
 // the caller's to change.
 func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
 	out, ok := e.memo.arrivals[id]
-	c := e.containers[id]
+	c := e.inside.container(id)
 	if ok || c == nil {
 		return out
 	}
 	for _, x := range c.execs {
-		if a := (arrival{x, e.entryOf(x)}); e.ofPod(a) {
+		if a := (arrival{x, e.inside.entryOf(x)}); e.ofPod(a) {
 			out = append(out, a)
 		}
 	}
 	for _, n := range c.entries {
-		if a := (arrival{nil, n}); e.ofPod(a) && e.execOf(n) == nil {
+		if a := (arrival{nil, n}); e.ofPod(a) && e.inside.execOf(n) == nil {
 			out = append(out, a)
 		}
 	}
 	e.memo.arrivals[id] = out
 	return out
-}
-
-// byShim reports whether a container's shim let n in.
-func (e *Engine) byShim(n *entry) bool {
-	i := n.runtimeParent() + 1
-	return i < len(n.fact.Lineage) && e.isShimOf(n.where, n.fact.Lineage[i])
 }
 
 // fits reports whether c can be the request behind a: nothing that is known
@@ -162,7 +156,7 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if !commands(k.op) || c.refused() || e.twin(c) || e.madeUp(c) {
 		return false
 	}
-	p := e.containers[a.container()]
+	p := e.inside.container(a.container())
 	if p == nil || p.pod == nil || p.pod.pod != k.pod || k.container != "" && k.container != p.pod.container {
 		return false
 	}
@@ -235,7 +229,7 @@ func isScript(asked, ran []string) bool {
 // arrivalsOf lists the commands that c may stand behind.
 func (e *Engine) arrivalsOf(c *call) []arrival {
 	var out []arrival
-	for _, k := range e.containersOf(c.pod()) {
+	for _, k := range e.inside.ofPod(c.pod()) {
 		for _, a := range e.arrivalsIn(k.id) {
 			if e.fits(a, c) && slices.Contains(e.choose(a).calls, c) {
 				out = append(out, a)

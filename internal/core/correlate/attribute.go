@@ -67,7 +67,7 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		oneOf(s, e.actorsOf(starters), false)
 	case !x.begun() && len(creators) == 1:
 		known(s, session.LevelExact, e.actor(creators[0]), viaCreate)
-	case e.isHealthcheck(x):
+	case e.inside.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
 	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
 		known(s, session.LevelStrong, e.actor(creators[0]), viaCreate)
@@ -140,26 +140,6 @@ func hostOf(addr string) string {
 		}
 	}
 	return addr
-}
-
-// isHealthcheck reports whether x runs what the daemon runs in that container
-// by itself. Whether the daemon did, another question, is attributeHealthcheck's.
-func (e *Engine) isHealthcheck(x *exec) bool {
-	c := e.containers[x.container]
-	if x.inspect != nil && x.inspect.Argv != nil {
-		return c.isHealthcheck(x.inspect.Argv, "")
-	}
-	if n := e.entryOf(x); n != nil {
-		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 && p.execs[0].Argv.Joined {
-			return c.isHealthcheck(nil, p.execs[0].Argv.String())
-		} else if p != nil && len(p.execs) > 0 && !p.execs[0].Argv.Truncated {
-			return c.isHealthcheck(p.execs[0].Argv.Args, "")
-		}
-	}
-	if ev := x.event(event.DockerExecCreate); ev != nil {
-		return c.isHealthcheck(nil, ev.Command)
-	}
-	return false
 }
 
 // attributeHealthcheck decides whether the daemon ran x by itself: only if no
@@ -272,8 +252,8 @@ func (e *Engine) silent(c *conn, x *exec) bool {
 // attributeRun finds who started a container.
 func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	begins := s.Started
-	c := e.containers[r.key.container]
-	first := e.first(r, begins)
+	c := e.inside.container(r.key.container)
+	first := e.inside.first(r, begins)
 	switch {
 	case first:
 		s.Channel = event.ChannelDockerRun
@@ -291,7 +271,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		e.attributePodRun(r, s)
 		return
 	}
-	if c.namespace != "" && c.namespace != "moby" || !e.dockerKnows(r) {
+	if c.namespace != "" && c.namespace != "moby" || !e.inside.dockerKnows(r) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeRun
 		if n != nil && n.fact != nil && r.reported().IsZero() {
 			n.classify(e, s)
@@ -335,26 +315,15 @@ func (e *Engine) attributeStarter(s *session.Session, r *request, begins time.Ti
 	known(s, session.LevelExact, e.actor(r), viaRequest)
 }
 
-// dockerKnows reports whether Docker told of the container; while it still may,
-// it is assumed to.
-func (e *Engine) dockerKnows(r *run) bool {
-	c := e.containers[r.key.container]
-	if c.info != nil || len(c.events) > 0 {
-		return true
-	}
-	t := e.begins(r)
-	return !e.coverage.wouldTell(event.WitnessDocker, "", t)
-}
-
 // starters returns the requests that started this run: sent before it began,
 // and not answered before.
 func (e *Engine) starters(r *run, begins time.Time) []*request {
 	var out []*request
 	for _, q := range e.requests {
-		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || q.stopped() || !e.refersTo(q, r.key.container) {
+		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || q.stopped() || !e.inside.refersTo(q, r.key.container) {
 			continue
 		}
-		if !q.succeeded() && (q.answer.Status < 400 || e.ran(r)) {
+		if !q.succeeded() && (q.answer.Status < 400 || e.inside.ran(r)) {
 			continue
 		}
 		if q.Time.After(begins.Add(skew)) || q.answer != nil && q.answer.Time.Before(begins.Add(-skew)) {
@@ -369,12 +338,6 @@ func (e *Engine) starters(r *run, begins time.Time) []*request {
 		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn))
 	})
 	return out
-}
-
-// ran reports whether the run came so far that its command was executed.
-func (e *Engine) ran(r *run) bool {
-	n := e.rootOf(r)
-	return r.started != nil || n == nil || n.ran()
 }
 
 // attributeRestart decides whether the daemon started a container again by
@@ -478,7 +441,7 @@ func (e *Engine) peer(p event.Peer) session.Actor {
 		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
 	}
 	a.LoginUser = e.site.loginName(p.Cred.LoginUID, a.User)
-	if n := e.entries[p.Entry]; n != nil && !p.Entry.IsZero() {
+	if n := e.inside.entries.byRoot[p.Entry]; n != nil && !p.Entry.IsZero() {
 		a.Session = e.sessionOf(n)
 	}
 	return a

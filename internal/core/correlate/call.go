@@ -205,7 +205,7 @@ func (e *Engine) applyAdmission(o event.KubeAdmission) {
 func (e *Engine) touchCall(c *call) {
 	e.touch(c, true)
 	pod := c.pod()
-	for _, k := range e.containersOf(pod) {
+	for _, k := range e.inside.ofPod(pod) {
 		e.touchIn(k)
 	}
 }

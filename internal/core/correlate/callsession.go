@@ -164,7 +164,7 @@ func (c *call) explain(e *Engine, s *session.Session) {
 // watched reports whether the processes of c's pod are seen.
 func (e *Engine) watched(c *call) bool {
 	t := e.lo(c)
-	for _, k := range e.containersOf(c.pod()) {
+	for _, k := range e.inside.ofPod(c.pod()) {
 		if len(k.runs) > 0 {
 			return e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window))
 		}
@@ -212,7 +212,7 @@ func (e *Engine) nodeOf(c *call) string {
 func (e *Engine) targetOfCall(c *call) session.Target {
 	a := c.ask()
 	t := session.Target{Pod: a.pod.name, Namespace: a.pod.namespace, ContainerName: a.container, Node: a.node}
-	for _, k := range e.containersOf(a.pod) {
+	for _, k := range e.inside.ofPod(a.pod) {
 		if k.pod.container == a.container && a.container != "" && len(k.runs) > 0 {
 			t = e.target(k.id)
 		}

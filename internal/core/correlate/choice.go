@@ -87,7 +87,7 @@ type group struct {
 // group collects the requests that fit a, the arrivals that fit those, and so
 // on. a comes first.
 func (e *Engine) group(a arrival) group {
-	k := e.containers[a.container()]
+	k := e.inside.container(a.container())
 	if k == nil || k.pod == nil {
 		return group{arrivals: []arrival{a}}
 	}
@@ -218,7 +218,7 @@ func (e *Engine) mustBeAsked(a arrival) bool {
 // specKnown reports whether it is known what the kubelet runs by itself in a's
 // container, and what a ran.
 func (e *Engine) specKnown(a arrival) bool {
-	k := e.containers[a.container()]
+	k := e.inside.container(a.container())
 	_, whole := a.argv()
 	return whole && k != nil && k.pod != nil && k.pod.spec != nil
 }

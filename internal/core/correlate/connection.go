@@ -205,17 +205,17 @@ func (e *Engine) applyAnswer(o event.DockerAnswer) {
 func (e *Engine) relate(r *request) {
 	switch r.Op {
 	case event.OpExecStart, event.OpExecCreate:
-		for _, x := range e.execsByID[r.ExecID] {
+		for _, x := range e.inside.execs.byID[r.ExecID] {
 			e.touch(x, true)
 		}
 		if r.answer != nil {
-			for _, x := range e.execsByID[event.ExecID(r.answer.Created)] {
+			for _, x := range e.inside.execs.byID[event.ExecID(r.answer.Created)] {
 				e.touch(x, true)
 			}
 		}
 	case event.OpContainerCreate, event.OpContainerStart, event.OpAttach, event.OpCopyIn, event.OpCopyOut:
-		for _, u := range e.runs {
-			if e.refersTo(r, u.key.container) {
+		for _, u := range e.inside.runs.byKey {
+			if e.inside.refersTo(r, u.key.container) {
 				e.touch(u, true)
 			}
 		}
@@ -231,36 +231,9 @@ func (e *Engine) claim(id event.ExecID, r *request) {
 	if !slices.Contains(e.claims[id], r) {
 		e.claims[id] = append(e.claims[id], r)
 	}
-	for _, x := range e.execsByID[id] {
+	for _, x := range e.inside.execs.byID[id] {
 		e.touch(x, true)
 	}
-}
-
-// refersTo reports whether a request names the container: by full id, by the
-// id its create was answered with, by name or by a prefix of the id.
-func (e *Engine) refersTo(r *request, id event.ContainerID) bool {
-	if r.Op == event.OpContainerCreate {
-		return r.answer != nil && r.answer.Created == string(id)
-	}
-	if r.Ref == "" {
-		return false
-	}
-	if r.Ref == string(id) {
-		return true
-	}
-	if c := e.containers[id]; c != nil && c.called(r.Ref, r.Time) {
-		return true
-	}
-	return len(r.Ref) >= 4 && len(r.Ref) < len(id) && string(id[:len(r.Ref)]) == r.Ref && !e.isName(r.Ref)
-}
-
-func (e *Engine) isName(ref string) bool {
-	for _, c := range e.containers {
-		if c.name() == ref {
-			return true
-		}
-	}
-	return false
 }
 
 // succeeded reports whether the daemon did what the request asked; a request
@@ -272,7 +245,7 @@ func (r *request) succeeded() bool {
 // nodeKeep is how long it is remembered who was at a node's doors: as long as
 // commands in pods wait for the audit log.
 func (e *Engine) nodeKeep() time.Duration {
-	if len(e.kube.in) > 0 {
+	if len(e.inside.containers.byPod) > 0 {
 		return max(e.opt.Late, e.opt.Keep)
 	}
 	return e.opt.Keep

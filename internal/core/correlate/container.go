@@ -3,7 +3,6 @@ package correlate
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -40,27 +39,32 @@ func (c *container) forgedStart(t time.Time, d time.Duration) bool {
 // eventsMax bounds the events remembered of one container.
 const eventsMax = 256
 
+// container returns a container, from now on a known one.
 func (e *Engine) container(id event.ContainerID) *container {
-	c := e.containers[id]
+	c := e.inside.container(id)
 	if c == nil {
-		c = &container{id: id}
-		e.containers[id] = c
-		e.placeAsTold(c)
-		e.learnID(id)
+		c = e.inside.containers.add(id)
+		for _, short := range e.inside.abbreviations(c) {
+			e.merge(short, c)
+		}
 	}
 	return c
 }
 
-// known returns a container that something happened in, else what the API server
-// says of it, else nil. It is not to be changed.
-func (e *Engine) known(id event.ContainerID) *container {
-	if c := e.containers[id]; c != nil {
-		return c
+// merge gives the container to what is known of the container from, which is the
+// same one under the beginning of its id.
+func (e *Engine) merge(from, to *container) {
+	e.inside.merge(from, to)
+	for _, n := range from.entries {
+		e.touchEntry(n, true)
 	}
-	if p, ok := e.kube.pods.containers[id]; ok {
-		return &container{id: id, pod: &p}
+	if to.cri == nil {
+		to.cri = from.cri
 	}
-	return nil
+	if from.pod != nil {
+		e.inside.placeInPod(to, *from.pod, from.pod.time)
+	}
+	e.inside.containers.drop(from)
 }
 
 func (e *Engine) applyContainer(o event.DockerContainer) {
@@ -76,7 +80,7 @@ func (e *Engine) applyContainer(o event.DockerContainer) {
 
 // touchContainer looks again at the sessions of a container that began lately.
 func (e *Engine) touchContainer(id event.ContainerID) {
-	if c := e.containers[id]; c != nil {
+	if c := e.inside.container(id); c != nil {
 		e.touchIn(c)
 	}
 	for _, s := range e.streams {
@@ -95,7 +99,7 @@ func (e *Engine) touchIn(c *container) {
 		e.touchWaiting(r)
 	}
 	for _, n := range c.entries {
-		if !e.owned(n) {
+		if !e.inside.owned(n) {
 			e.touchWaiting(n)
 		}
 	}
@@ -165,7 +169,7 @@ func (c *container) isHealthcheck(argv []string, joined string) bool {
 // target describes the container for a session.
 func (e *Engine) target(id event.ContainerID) session.Target {
 	t := session.Target{ContainerID: id, Node: e.site.name()}
-	c := e.known(id)
+	c := e.inside.known(id)
 	if c == nil {
 		return t
 	}
@@ -227,18 +231,4 @@ func (e *Engine) applyDockerEvent(o event.DockerEvent) {
 		e.touch(e.run(runKey{container: o.Container, event: o.Time.UnixNano()}), true)
 	}
 	e.touchContainer(o.Container)
-}
-
-// runKey names one run of a container: by the host pid of its first process or,
-// when nobody told the pid, by the time of Docker's start event.
-type runKey struct {
-	container event.ContainerID
-	pid       uint32
-	event     int64
-}
-
-func newRunKey(c event.ContainerID, pid uint32) runKey { return runKey{container: c, pid: pid} }
-
-func (k runKey) String() string {
-	return string(k.container) + " " + strconv.FormatUint(uint64(k.pid), 10) + " " + strconv.FormatInt(k.event, 10)
 }

@@ -63,28 +63,19 @@ type Engine struct {
 	past    past
 	adopted adopted
 
-	coverage   coverage
-	containers map[event.ContainerID]*container
-	byShort    map[string][]event.ContainerID // by the first 12 characters
-	execs      map[execKey]*exec
-	runs       map[runKey]*run
-	entries    map[event.ProcessID]*entry
-	streams    map[event.RequestID]*stream
-	rebuffs    map[rebuffKey]*rebuff
-	conns      map[event.ConnID]*conn
-	pace       pace
-	clients    map[event.Service][]*conn // those whose client is known, by id
-	requests   map[event.RequestID]*request
-	kube       kube
-	memo       memo
+	coverage coverage
+	inside   inside
+	streams  map[event.RequestID]*stream
+	rebuffs  map[rebuffKey]*rebuff
+	conns    map[event.ConnID]*conn
+	pace     pace
+	clients  map[event.Service][]*conn // those whose client is known, by id
+	requests map[event.RequestID]*request
+	kube     kube
+	memo     memo
 
-	execsByID   map[event.ExecID][]*exec // exec ids chosen by ctr need not be unique
-	execsByPID  map[uint32][]*exec
-	runsByPID   map[uint32][]*run
-	rootsByPID  map[uint32][]*entry
-	rootsByExec map[event.ExecID][]*entry   // by the exec id in their runtime's arguments
-	claims      map[event.ExecID][]*request // start and create requests by the exec id they concern
-	asks        asks                        // requests to containerd and CRI
+	claims map[event.ExecID][]*request // start and create requests by the exec id they concern
+	asks   asks                        // requests to containerd and CRI
 
 	queue      queue
 	awaiting   map[subject]time.Time // up to when the kernel sensor has to have told; see await
@@ -103,33 +94,24 @@ func New(opt Options) *Engine { return newEngine(opt, "", nil, newPods()) }
 // the cluster's pods.
 func newEngine(opt Options, node string, elsewhere func(node string) bool, pods *pods) *Engine {
 	e := &Engine{
-		clock:       clock{opt: opt.withDefaults()},
-		site:        newSite(node, elsewhere),
-		past:        newPast(),
-		adopted:     newAdopted(),
-		containers:  map[event.ContainerID]*container{},
-		byShort:     map[string][]event.ContainerID{},
-		execs:       map[execKey]*exec{},
-		runs:        map[runKey]*run{},
-		entries:     map[event.ProcessID]*entry{},
-		streams:     map[event.RequestID]*stream{},
-		rebuffs:     map[rebuffKey]*rebuff{},
-		conns:       map[event.ConnID]*conn{},
-		clients:     map[event.Service][]*conn{},
-		pace:        pace{},
-		requests:    map[event.RequestID]*request{},
-		kube:        newKube(pods),
-		execsByID:   map[event.ExecID][]*exec{},
-		execsByPID:  map[uint32][]*exec{},
-		runsByPID:   map[uint32][]*run{},
-		rootsByPID:  map[uint32][]*entry{},
-		rootsByExec: map[event.ExecID][]*entry{},
-		claims:      map[event.ExecID][]*request{},
-		asks:        asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
-		memo:        newMemo(),
-		awaiting:    map[subject]time.Time{},
+		clock:    clock{opt: opt.withDefaults()},
+		site:     newSite(node, elsewhere),
+		past:     newPast(),
+		adopted:  newAdopted(),
+		streams:  map[event.RequestID]*stream{},
+		rebuffs:  map[rebuffKey]*rebuff{},
+		conns:    map[event.ConnID]*conn{},
+		clients:  map[event.Service][]*conn{},
+		pace:     pace{},
+		requests: map[event.RequestID]*request{},
+		kube:     newKube(pods),
+		claims:   map[event.ExecID][]*request{},
+		asks:     asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
+		memo:     newMemo(),
+		awaiting: map[subject]time.Time{},
 	}
 	e.coverage = newCoverage(&e.clock)
+	e.inside = newInside(&e.coverage, pods)
 	return e
 }
 
@@ -172,8 +154,8 @@ type Stats struct {
 // Stats returns the engine's current sizes.
 func (e *Engine) Stats() Stats {
 	return Stats{
-		Execs: len(e.execs), Runs: len(e.runs), Entries: len(e.entries), Streams: len(e.streams),
-		Containers: len(e.containers), Connections: len(e.conns), Requests: len(e.requests), Late: e.past.late,
+		Execs: len(e.inside.execs.byKey), Runs: len(e.inside.runs.byKey), Entries: len(e.inside.entries.byRoot), Streams: len(e.streams),
+		Containers: len(e.inside.containers.byID), Connections: len(e.conns), Requests: len(e.requests), Late: e.past.late,
 	}
 }
 

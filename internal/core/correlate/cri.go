@@ -182,9 +182,9 @@ func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
 // requests being one too many.
 func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
 	until := o.Time.Add(e.opt.Window)
-	k := e.containers[o.Container]
+	k := e.inside.container(o.Container)
 	return e.coverage.isKubelet(o.Peer) && k != nil && e.coverage.wouldTell(event.WitnessContainerd, "", o.Time) &&
-		slices.ContainsFunc(k.runs, func(r *run) bool { return e.covers(r, o.Time) && e.covers(r, until) })
+		slices.ContainsFunc(k.runs, func(r *run) bool { return e.inside.covers(r, o.Time) && e.inside.covers(r, until) })
 }
 
 // criKnown reports whether every request by CRI that can have been made at t was

@@ -15,22 +15,15 @@ func (n *entry) forget(e *Engine) {
 	if n.st.index >= 0 {
 		e.unschedule(n)
 	}
-	delete(e.entries, n.root)
-	unlist(e.rootsByPID, n.root.PID, n)
-	if c := e.containers[n.where]; c != nil {
-		c.entries = slices.DeleteFunc(c.entries, func(o *entry) bool { return o == n })
-	}
-	if n.fact != nil {
-		unlist(e.rootsByExec, n.named, n)
-	}
+	e.inside.dropEntry(n)
 }
 
 // sessionOf returns the id of the session that accounts for n.
 func (e *Engine) sessionOf(n *entry) session.ID {
-	if x := e.execOf(n); x != nil {
+	if x := e.inside.execOf(n); x != nil {
 		return x.sessionID()
 	}
-	if r := e.runOf(n); r != nil {
+	if r := e.inside.runOf(n); r != nil {
 		return r.sessionID()
 	}
 	if n.fact == nil {
@@ -49,7 +42,7 @@ func (e *Engine) entryID(n *entry) session.ID {
 // derive makes a session of an entry that no service request accounts for: it
 // went in beside every service door, or through a runtime by hand.
 func (n *entry) derive(e *Engine) (session.Session, bool) {
-	if n.fact == nil || e.execOf(n) != nil || e.runOf(n) != nil {
+	if n.fact == nil || e.inside.execOf(n) != nil || e.inside.runOf(n) != nil {
 		return session.Session{}, false
 	}
 	where := n.where
@@ -79,7 +72,7 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 // cgroup and lineage.
 func (n *entry) classify(e *Engine, s *session.Session) {
 	runtime := n.runtimeParent()
-	byShim := runtime+1 < len(n.fact.Lineage) && e.isShimOf(n.where, n.fact.Lineage[runtime+1])
+	byShim := runtime+1 < len(n.fact.Lineage) && e.inside.isShimOf(n.where, n.fact.Lineage[runtime+1])
 	reason := beside
 	switch {
 	case n.fact.Cause == event.EntryFound:
@@ -140,27 +133,6 @@ var runtimes = []string{"runc", "crun", "youki", "runsc"}
 func isRuntime(a event.Ancestor) bool {
 	return slices.Contains(runtimes, base(string(a.Exe))) ||
 		slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(string(a.Comm), r) })
-}
-
-// isShimOf reports whether a is the shim of that container. A name is easily
-// taken: where the parent of the container's own first process is known, it is
-// that process and no other.
-func (e *Engine) isShimOf(id event.ContainerID, a event.Ancestor) bool {
-	if !isShim(a) {
-		return false
-	}
-	for _, r := range e.runsIn(id) {
-		n := e.rootOf(r)
-		if n == nil || n.fact == nil {
-			continue
-		}
-		for _, p := range n.fact.Lineage {
-			if isShim(p) && p.ID.Logged() == a.ID.Logged() {
-				return p.ID == a.ID
-			}
-		}
-	}
-	return true
 }
 
 // isShim reports whether a is what a service has start processes in containers:

@@ -162,14 +162,14 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 
 func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Evidence {
 	var a account
-	for _, ev := range e.containers[r.key.container].events {
+	for _, ev := range e.inside.container(r.key.container).events {
 		switch ev.Action {
 		case event.DockerCreate:
-			if e.first(r, e.begins(r)) {
+			if e.inside.first(r, e.inside.begins(r)) {
 				a.docker(ev)
 			}
 		case event.DockerStart, event.DockerRestart, event.DockerDie:
-			if e.covers(r, ev.Time) {
+			if e.inside.covers(r, ev.Time) {
 				a.docker(ev)
 			}
 		default: // of the container, not of this run of it
@@ -179,14 +179,14 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 	if r.task != nil {
 		a.add(*r.task, "", "found with pid %d", r.task.PID)
 	}
-	begins := e.begins(r)
+	begins := e.inside.begins(r)
 	for _, q := range e.starters(r, begins) {
 		a.request(q)
 	}
 	for _, q := range creates {
 		a.request(q)
 	}
-	if c := e.containers[r.key.container]; c.pod != nil {
+	if c := e.inside.container(r.key.container); c.pod != nil {
 		for _, m := range e.makers(c.pod, begins) {
 			a.call(m)
 		}

@@ -17,6 +17,13 @@ type execKey struct {
 	id        event.ExecID
 }
 
+func newExecKey(id event.ExecID, in event.ContainerID) execKey {
+	if randomID(string(id)) {
+		return execKey{id: id}
+	}
+	return execKey{in, id}
+}
+
 // exec is one exec through a runtime: everything that carries its exec id.
 type exec struct {
 	st        state
@@ -50,19 +57,50 @@ func randomID(id string) bool {
 	return true
 }
 
-func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
-	key := execKey{in, id}
-	if randomID(string(id)) {
-		key.container = ""
+// execs are the execs that are known: each is in byKey under its key, in byID under
+// its exec id, and in byPID under every host pid that its root is said to have.
+type execs struct {
+	byKey map[execKey]*exec
+	byID  map[event.ExecID][]*exec // exec ids chosen by ctr need not be unique
+	byPID map[uint32][]*exec
+}
+
+func newExecs() execs {
+	return execs{byKey: map[execKey]*exec{}, byID: map[event.ExecID][]*exec{}, byPID: map[uint32][]*exec{}}
+}
+
+func (xs *execs) add(key execKey, in *container) *exec {
+	x := &exec{key: key, container: in.id}
+	xs.byKey[key] = x
+	xs.byID[key.id] = append(xs.byID[key.id], x)
+	in.execs = append(in.execs, x)
+	return x
+}
+
+// at notes that x's root has this host pid, and reports whether that is news.
+func (xs *execs) at(pid uint32, x *exec) bool {
+	if pid == 0 || slices.Contains(xs.byPID[pid], x) {
+		return false
 	}
-	x := e.execs[key]
+	xs.byPID[pid] = append(xs.byPID[pid], x)
+	return true
+}
+
+func (xs *execs) drop(x *exec) {
+	delete(xs.byKey, x.key)
+	unlist(xs.byID, x.key.id, x)
+	for _, pid := range x.pids() {
+		unlist(xs.byPID, pid, x)
+	}
+}
+
+// exec returns an exec, from now on a known one.
+func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
+	key := newExecKey(id, in)
+	x := e.inside.execs.byKey[key]
 	if x == nil {
-		x = &exec{key: key, container: in}
-		e.execs[key] = x
-		e.execsByID[id] = append(e.execsByID[id], x)
-		c := e.container(in)
-		c.execs = append(c.execs, x)
-		for _, n := range e.rootsByExec[id] {
+		x = e.inside.execs.add(key, e.container(in))
+		for _, n := range e.inside.entries.byExec[id] {
 			e.touch(n, true)
 		}
 	}
@@ -70,16 +108,11 @@ func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
 }
 
 func (x *exec) forget(e *Engine) {
-	if n := e.entryOf(x); n != nil {
+	if n := e.inside.entryOf(x); n != nil {
 		n.forget(e)
 	}
-	delete(e.execs, x.key)
-	unlist(e.execsByID, x.key.id, x)
-	c := e.container(x.container)
-	c.execs = slices.DeleteFunc(c.execs, func(o *exec) bool { return o == x })
-	for _, pid := range x.pids() {
-		unlist(e.execsByPID, pid, x)
-	}
+	e.container(x.container)
+	e.inside.dropExec(x)
 }
 
 func unlist[K comparable, V comparable](m map[K][]V, k K, v V) {
@@ -113,12 +146,10 @@ func knows(o event.DockerExec) int {
 
 // pidOf notes that x's root has this host pid.
 func (e *Engine) pidOf(x *exec, pid uint32) {
-	if pid == 0 || slices.Contains(e.execsByPID[pid], x) {
-		return
-	}
-	e.execsByPID[pid] = append(e.execsByPID[pid], x)
-	for _, n := range e.rootsByPID[pid] {
-		e.touch(n, true)
+	if e.inside.execs.at(pid, x) {
+		for _, n := range e.inside.entries.byPID[pid] {
+			e.touch(n, true)
+		}
 	}
 }
 
@@ -251,56 +282,6 @@ func (x *exec) asked() time.Time {
 	return t
 }
 
-// entryOf returns the process tree that the runtime's pid points to.
-func (e *Engine) entryOf(x *exec) *entry {
-	if x.started != nil {
-		if n := e.rootAt(x.started.PID, x.started.Time); n != nil {
-			return n
-		}
-	}
-	if x.task != nil && x.task.PID != 0 {
-		if n := e.rootAt(x.task.PID, x.task.Time); n != nil {
-			return n
-		}
-	}
-	if x.inspect != nil && x.inspect.PID != 0 {
-		if n := e.rootAt(x.inspect.PID, x.inspect.Time); n != nil {
-			return n
-		}
-	}
-	for _, n := range e.rootsByExec[x.key.id] {
-		if n.ran() && e.namedBy(n) == x {
-			return n
-		}
-	}
-	return nil
-}
-
-// namedBy returns the exec that the arguments of n's runtime name. A process
-// can say what it likes about itself, so this counts only where nobody knows
-// better: containerd was not heard, or nothing ran in n anyway.
-func (e *Engine) namedBy(n *entry) *exec {
-	if n.fact == nil || n.ran() && e.coverage.whole(event.WitnessContainerd, "", n.born(), n.born()) {
-		return nil
-	}
-	for _, x := range e.execsByID[n.named] {
-		if x.container == n.where && len(x.pids()) == 0 {
-			return x
-		}
-	}
-	return nil
-}
-
-// execOf returns the exec that accounts for n.
-func (e *Engine) execOf(n *entry) *exec {
-	for _, x := range e.execsByPID[n.root.PID] {
-		if e.entryOf(x) == n {
-			return x
-		}
-	}
-	return e.namedBy(n)
-}
-
 // beside reports whether the exec came to the runtime without Docker: there is
 // a Docker that would have told of it, and it did not.
 func (e *Engine) beside(x *exec) bool {
@@ -331,7 +312,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateRunning,
 		Target: e.target(x.container), Started: x.asked(),
 	}
-	n := e.entryOf(x)
+	n := e.inside.entryOf(x)
 	if n != nil {
 		n.showTree(&s, &e.coverage)
 	}
@@ -460,12 +441,12 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	case !x.begun():
 		unexplained("created and never started")
 	case s.Kind == session.KindRuntime:
-		unexplained("%s", directly(e.containers[x.container]))
+		unexplained("%s", directly(e.inside.container(x.container)))
 	case x.started != nil && n == nil && e.settled(x.started.Time) &&
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
-	case e.inPod(x.container): // Docker has no part in it
-	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.containers[x.container].forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
+	case e.inside.inPod(x.container): // Docker has no part in it
+	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.inside.container(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed &&
 		x.task == nil && e.coverage.wouldTell(event.WitnessContainerd, "", t):

@@ -67,12 +67,12 @@ func (e *Engine) setOff(r *request) session.ID {
 		if r.answer != nil && r.answer.Created != "" {
 			id = event.ExecID(r.answer.Created)
 		}
-		if list := e.execsByID[id]; len(list) > 0 {
+		if list := e.inside.execs.byID[id]; len(list) > 0 {
 			return list[0].sessionID()
 		}
 	case event.OpContainerCreate, event.OpContainerStart:
-		for _, u := range e.runs {
-			if e.refersTo(r, u.key.container) {
+		for _, u := range e.inside.runs.byKey {
+			if e.inside.refersTo(r, u.key.container) {
 				return u.sessionID()
 			}
 		}
@@ -91,7 +91,7 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	if !q.asked || !q.stopped() && (e.setOff(q) != "" || e.settled(q.decision.Time)) {
 		return session.Session{}, false
 	}
-	r.container = e.resolve(q)
+	r.container = e.inside.resolve(q)
 	s := session.Session{
 		ID:   sessionID("refused", r.key(), strconv.FormatInt(q.Time.UnixNano(), 10)),
 		Kind: session.Kind(q.decision.Kind), Channel: q.decision.Channel, State: session.StateFailed, Started: q.Time, Ended: &q.decision.Time,
@@ -143,7 +143,7 @@ func (e *Engine) argvAsked(q *request) []string {
 			return c.Argv
 		}
 	}
-	for _, x := range e.execsByID[q.ExecID] {
+	for _, x := range e.inside.execs.byID[q.ExecID] {
 		if x.inspect != nil {
 			return x.inspect.Argv
 		}

@@ -9,7 +9,7 @@ import (
 
 // hookOf returns the command of the pod's specification that a ran, or nil.
 func (e *Engine) hookOf(a arrival) *event.KubeHook {
-	k := e.containers[a.container()]
+	k := e.inside.container(a.container())
 	argv, whole := a.argv()
 	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
 		return nil
@@ -38,7 +38,7 @@ func (e *Engine) hookOf(a arrival) *event.KubeHook {
 // long after the runtime told of it; that it never is says something only where
 // the sensor watches.
 func (e *Engine) mayBeHook(a arrival) bool {
-	k := e.containers[a.container()]
+	k := e.inside.container(a.container())
 	if k == nil || k.pod == nil || k.pod.spec == nil || len(k.pod.spec.Hooks) == 0 {
 		return false
 	}
@@ -70,7 +70,7 @@ func (e *Engine) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
 // sooner after the one before than its period, with room for jitter; a hook
 // once, when its container starts or stops.
 func (e *Engine) onTime(a arrival, h *event.KubeHook) bool {
-	k := e.containers[a.container()]
+	k := e.inside.container(a.container())
 	argv, _ := a.argv()
 	same := 0
 	for _, o := range k.pod.spec.Hooks {
@@ -92,7 +92,7 @@ func (e *Engine) onTime(a arrival, h *event.KubeHook) bool {
 		return false
 	}
 	if h.Kind == event.KubePostStart {
-		return slices.ContainsFunc(k.runs, func(r *run) bool { d := a.began().Sub(e.begins(r)); return d > -skew && d < time.Minute })
+		return slices.ContainsFunc(k.runs, func(r *run) bool { d := a.began().Sub(e.inside.begins(r)); return d > -skew && d < time.Minute })
 	}
 	return true
 }

@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"cmp"
-	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -16,8 +15,6 @@ type kube struct {
 	calls   map[callKey]*call
 	byPod   map[podName][]*call
 	byNonce map[string]*call
-	// in lists the containers that are, or were, of a pod of that name.
-	in      map[podName][]event.ContainerID
 	reviews []*event.KubeRequest // access reviews by nodes, by time
 	// through is up to when the audit log has told everything, where its
 	// witness says so; newest is the time of its youngest entry; lag is the
@@ -33,7 +30,7 @@ type kube struct {
 func newKube(pods *pods) kube {
 	return kube{
 		pods: pods, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
-		byNonce: map[string]*call{}, in: map[podName][]event.ContainerID{}, clocks: map[string]event.Clock{},
+		byNonce: map[string]*call{}, clocks: map[string]event.Clock{},
 	}
 }
 
@@ -51,8 +48,8 @@ func (e *Engine) applyPod(o event.KubePod) {
 	}
 	for k := range o.Containers {
 		id := o.Containers[k].ID
-		if c := e.containers[id]; c != nil {
-			e.placeAsTold(c)
+		if c := e.inside.container(id); c != nil {
+			e.inside.placeAsTold(c)
 		}
 		if id != "" {
 			e.touchContainer(id)
@@ -60,21 +57,14 @@ func (e *Engine) applyPod(o event.KubePod) {
 	}
 }
 
-// placeAsTold notes the place that the API server gives a container.
-func (e *Engine) placeAsTold(c *container) {
-	if p, ok := e.kube.pods.containers[c.id]; ok {
-		e.placeInPod(c, p, p.time)
-	}
-}
-
 func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
-	c := e.container(e.wholeID(o.ID))
+	c := e.container(e.inside.wholeID(o.ID))
 	c.namespace = cmp.Or(o.Namespace, c.namespace)
 	if c.cri == nil || o.Witness == event.WitnessContainerd {
 		c.cri = &o
 	}
 	if o.Pod != "" {
-		e.placeInPod(c, podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
+		e.inside.placeInPod(c, podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
 	}
 	e.touchContainer(c.id)
 }
@@ -91,25 +81,6 @@ type podPlace struct {
 	owner     string
 	static    bool
 	time      time.Time
-}
-
-// placeInPod notes a container's place in a pod.
-func (e *Engine) placeInPod(c *container, p podPlace, at time.Time) {
-	c.place(p, at)
-	if list := e.kube.in[p.pod]; !slices.Contains(list, c.id) {
-		e.kube.in[p.pod] = append(list, c.id)
-	}
-}
-
-// containersOf lists the containers of a pod that are remembered.
-func (e *Engine) containersOf(pod podName) []*container {
-	var out []*container
-	for _, id := range e.kube.in[pod] {
-		if k := e.containers[id]; k != nil && k.pod != nil && k.pod.pod == pod {
-			out = append(out, k)
-		}
-	}
-	return out
 }
 
 // place notes c's place in a pod. What only the API server knows stays when the
@@ -133,13 +104,6 @@ func (c *container) place(p podPlace, at time.Time) {
 		p.time = was.time
 	}
 	c.pod = &p
-}
-
-// inPod reports whether id is a container of a pod, or may well be: containerd
-// keeps those in a namespace of their own.
-func (e *Engine) inPod(id event.ContainerID) bool {
-	c := e.known(id)
-	return c != nil && (c.pod != nil || c.namespace == "k8s.io")
 }
 
 // podAt returns the life of a pod's name around t, or nil.
@@ -167,7 +131,7 @@ func (e *Engine) applyClock(o event.Clock) {
 // touchUnnamed looks again at sessions in pods that are without a name: what
 // comes late may tell.
 func (e *Engine) touchUnnamed() {
-	if len(e.containers) == 0 && !e.kube.admissions {
+	if len(e.inside.containers.byID) == 0 && !e.kube.admissions {
 		return // there is none
 	}
 	e.touchIf(func(c subject) bool {
@@ -175,7 +139,7 @@ func (e *Engine) touchUnnamed() {
 			return !k.vouched()
 		}
 		p := c.state().published
-		return e.now.Before(c.state().lookAt) || p != nil && !named(p.Attribution.Level) && e.inPod(targetOf(c))
+		return e.now.Before(c.state().lookAt) || p != nil && !named(p.Attribution.Level) && e.inside.inPod(targetOf(c))
 	})
 }
 

@@ -15,7 +15,7 @@ import (
 // it, so the request that made the pod, or put the container into it, is tied
 // by an id.
 func (e *Engine) attributePodRun(r *run, s *session.Session) {
-	place := e.containers[r.key.container].pod
+	place := e.inside.container(r.key.container).pod
 	none(s)
 	made := e.makers(place, s.Started)
 	switch {
@@ -125,13 +125,13 @@ func (e *Engine) startOf(c *call) *run {
 		return nil
 	}
 	var first *run
-	for _, k := range e.containersOf(a.pod) {
+	for _, k := range e.inside.ofPod(a.pod) {
 		if k.pod.sandbox {
 			continue
 		}
 		for _, r := range k.runs {
-			began := e.begins(r)
-			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(e.begins(first))) {
+			began := e.inside.begins(r)
+			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(e.inside.begins(first))) {
 				first = r
 			}
 		}

@@ -38,16 +38,60 @@ type process struct {
 	exit  *event.ProcessExit
 }
 
-func (e *Engine) entry(root event.ProcessID) *entry {
-	n := e.entries[root]
+// entries are the process trees that are known: each is in byRoot, in byPID under
+// its root's host pid when that is known, and in byExec under the exec id that the
+// arguments of its runtime name.
+type entries struct {
+	byRoot map[event.ProcessID]*entry
+	byPID  map[uint32][]*entry
+	byExec map[event.ExecID][]*entry
+}
+
+func newEntries() entries {
+	return entries{byRoot: map[event.ProcessID]*entry{}, byPID: map[uint32][]*entry{}, byExec: map[event.ExecID][]*entry{}}
+}
+
+// of returns the entry of a root, from now on a known one.
+func (ns *entries) of(root event.ProcessID) *entry {
+	n := ns.byRoot[root]
 	if n == nil {
 		n = &entry{root: root, procs: map[event.ProcessID]*process{}}
-		e.entries[root] = n
+		ns.byRoot[root] = n
 		if root.PID != 0 {
-			e.rootsByPID[root.PID] = append(e.rootsByPID[root.PID], n)
+			ns.byPID[root.PID] = append(ns.byPID[root.PID], n)
 		}
 	}
 	return n
+}
+
+// learn notes how n came in.
+func (ns *entries) learn(n *entry, o *event.SessionEntry) {
+	if n.fact == nil || o.Cause != event.EntryFound {
+		n.fact = o
+		n.named = n.execID()
+	}
+	if id := n.named; id != "" && !slices.Contains(ns.byExec[id], n) {
+		ns.byExec[id] = append(ns.byExec[id], n)
+	}
+}
+
+// rootAt returns the entry whose root had pid at t: of several, the youngest.
+func (ns *entries) rootAt(pid uint32, t time.Time) *entry {
+	var best *entry
+	for _, n := range ns.byPID[pid] {
+		if n.alive(t) && (best == nil || n.root.Compare(best.root) > 0) {
+			best = n
+		}
+	}
+	return best
+}
+
+func (ns *entries) drop(n *entry) {
+	delete(ns.byRoot, n.root)
+	unlist(ns.byPID, n.root.PID, n)
+	if n.fact != nil {
+		unlist(ns.byExec, n.named, n)
+	}
 }
 
 // process returns what is known of a process; nil when it is one too many to be
@@ -63,15 +107,9 @@ func (n *entry) process(id event.ProcessID) *process {
 }
 
 func (e *Engine) applyEntry(o event.SessionEntry) {
-	n := e.entry(o.Root)
-	if n.fact == nil || o.Cause != event.EntryFound {
-		n.fact = &o
-		n.named = n.execID()
-	}
+	n := e.inside.of(o.Root)
+	e.inside.learn(n, &o)
 	n.process(o.Root)
-	if id := n.named; id != "" && !slices.Contains(e.rootsByExec[id], n) {
-		e.rootsByExec[id] = append(e.rootsByExec[id], n)
-	}
 	e.place(n, o.Container)
 	e.touchEntry(n, true)
 }
@@ -80,7 +118,7 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 	if o.Entry.IsZero() {
 		return // a runtime's own process on the host: the entry's lineage has it
 	}
-	n := e.entry(o.Entry)
+	n := e.inside.of(o.Entry)
 	if p := n.process(o.ID); p != nil {
 		p.execs = insert(p.execs, o, execsOfProcess)
 	}
@@ -91,7 +129,7 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 }
 
 func (e *Engine) applyFork(o event.ProcessFork) {
-	n := e.entry(o.Entry)
+	n := e.inside.of(o.Entry)
 	if p := n.process(o.ID); p != nil {
 		fork := o // only what is kept may cost memory: a storm's processes are not
 		p.fork = &fork
@@ -102,12 +140,12 @@ func (e *Engine) applyFork(o event.ProcessFork) {
 }
 
 func (e *Engine) applyExit(o event.ProcessExit) {
-	n := e.entries[o.Entry]
+	n := e.inside.entries.byRoot[o.Entry]
 	if n == nil {
 		if o.Entry.IsZero() {
 			return
 		}
-		n = e.entry(o.Entry)
+		n = e.inside.of(o.Entry)
 	}
 	if p := n.process(o.ID); p != nil {
 		exit := o
@@ -123,7 +161,7 @@ func (e *Engine) place(n *entry, id event.ContainerID) {
 	if id == "" || n.where != "" {
 		return
 	}
-	n.where = e.wholeID(id)
+	n.where = e.inside.wholeID(id)
 	c := e.container(n.where)
 	c.entries = append(c.entries, n)
 	e.placeRun(n)
@@ -144,10 +182,10 @@ func (e *Engine) touchEntry(n *entry, urgent bool) {
 		e.touch(c, urgent)
 	}
 	touch(n)
-	if x := e.execOf(n); x != nil {
+	if x := e.inside.execOf(n); x != nil {
 		touch(x)
 	}
-	if r := e.runOf(n); r != nil {
+	if r := e.inside.runOf(n); r != nil {
 		touch(r)
 	}
 }
@@ -181,17 +219,6 @@ func (n *entry) alive(t time.Time) bool {
 	// A short command's end may precede the runtime's report of its start.
 	exit := n.ended()
 	return exit == nil || !exit.Time.Before(t.Add(-5*time.Second))
-}
-
-// rootAt returns the entry whose root had pid at t: of several, the youngest.
-func (e *Engine) rootAt(pid uint32, t time.Time) *entry {
-	var best *entry
-	for _, n := range e.rootsByPID[pid] {
-		if n.alive(t) && (best == nil || n.root.Compare(best.root) > 0) {
-			best = n
-		}
-	}
-	return best
 }
 
 // ran reports whether the root executed a program: a runtime's child that did

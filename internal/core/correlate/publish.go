@@ -55,7 +55,7 @@ const podCoalesce = time.Second
 func (e *Engine) wake(c subject) time.Time {
 	p := c.state().published
 	switch {
-	case !e.inPod(targetOf(c)):
+	case !e.inside.inPod(targetOf(c)):
 		return e.now.Add(coalesce)
 	case p == nil || p.Attribution.Level == session.LevelNone:
 		return e.now.Truncate(coalesce).Add(2 * coalesce)
@@ -144,18 +144,12 @@ func (e *Engine) reschedule(c subject) {
 		e.schedule(c, quiet)
 	case e.now.Before(s.lookAt):
 		e.schedule(c, s.lookAt)
-	case e.owned(c): // goes with its owner
+	case e.inside.owned(c): // goes with its owner
 	case s.published == nil || !s.published.State.Open() || s.published.SupersededBy != "":
 		s.expires = true
 		e.schedule(c, s.lastSeen.Add(e.keep(c)))
 		e.rest(c)
 	}
-}
-
-// owned reports whether c is a process tree that an exec or a run accounts for.
-func (e *Engine) owned(c subject) bool {
-	n, ok := c.(*entry)
-	return ok && (e.execOf(n) != nil || e.runOf(n) != nil)
 }
 
 // What is over stays open for late evidence only. Of more than so many the oldest
@@ -203,7 +197,7 @@ func (e *Engine) rest(c subject) {
 // concernsPod reports whether c is weighed with what else happens in a pod.
 func (e *Engine) concernsPod(c subject) bool {
 	_, call := c.(*call)
-	return call || e.inPod(targetOf(c))
+	return call || e.inside.inPod(targetOf(c))
 }
 
 // missed notes that c is forgotten early, to make room. In pods, those that it
@@ -238,7 +232,7 @@ const createdMax = 24 * time.Hour
 const execsMax = 1 << 14
 
 func (e *Engine) keep(c subject) time.Duration {
-	if x, ok := c.(*exec); ok && !x.begun() && len(e.execs) < execsMax {
+	if x, ok := c.(*exec); ok && !x.begun() && len(e.inside.execs.byKey) < execsMax {
 		return createdMax
 	}
 	return e.openFor(c)
@@ -315,7 +309,7 @@ func (e *Engine) frozen(c subject) bool {
 // openFor is how long the facts that say who asked for c are remembered. Those
 // of pods wait for audit logs that come late.
 func (e *Engine) openFor(c subject) time.Duration {
-	if _, ok := c.(*call); ok || e.inPod(targetOf(c)) {
+	if _, ok := c.(*call); ok || e.inside.inPod(targetOf(c)) {
 		return max(e.opt.Late, e.opt.Keep)
 	}
 	return e.opt.Keep
@@ -347,7 +341,7 @@ func (e *Engine) successor(c subject) session.ID {
 			return id
 		}
 	case *exec:
-		if by := e.partOfCopy(arrival{c, e.entryOf(c)}); by != nil {
+		if by := e.partOfCopy(arrival{c, e.inside.entryOf(c)}); by != nil {
 			return e.arrivalID(*by)
 		}
 	case *refusal:
@@ -401,13 +395,13 @@ var sessionFields = func() (out []struct {
 // open returns every subject, in no order.
 func (e *Engine) open() []subject {
 	var out []subject
-	for _, x := range e.execs {
+	for _, x := range e.inside.execs.byKey {
 		out = append(out, x)
 	}
-	for _, r := range e.runs {
+	for _, r := range e.inside.runs.byKey {
 		out = append(out, r)
 	}
-	for _, n := range e.entries {
+	for _, n := range e.inside.entries.byRoot {
 		out = append(out, n)
 	}
 	for _, s := range e.streams {

@@ -1,7 +1,6 @@
 package correlate
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -121,74 +120,4 @@ func squeeze(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// isShort reports whether id is the beginning of a container's id (Falco gives
-// 12 digits, Tetragon 31) and neither a whole one nor a name.
-func isShort(id event.ContainerID) bool {
-	return len(id) >= 12 && len(id) < 64 && strings.Trim(string(id), "0123456789abcdef") == ""
-}
-
-// wholeID returns the whole id of a container of which a log gives the beginning,
-// if exactly one known container has it, and else id.
-func (e *Engine) wholeID(id event.ContainerID) event.ContainerID {
-	if !isShort(id) {
-		return id
-	}
-	found := id
-	for _, whole := range e.byShort[id.Short()] {
-		switch {
-		case len(whole) != 64 || !strings.HasPrefix(string(whole), string(id)):
-		case found != id:
-			return id // two fit
-		default:
-			found = whole
-		}
-	}
-	return found
-}
-
-// learnID notes a container's id. To a whole one it moves what a log told of the
-// container by the beginning of its id.
-func (e *Engine) learnID(id event.ContainerID) {
-	e.byShort[id.Short()] = append(e.byShort[id.Short()], id)
-	if len(id) != 64 {
-		return
-	}
-	for _, other := range slices.Clone(e.byShort[id.Short()]) {
-		if other != id && isShort(other) && e.wholeID(other) == id {
-			e.move(e.containers[other], e.containers[id])
-		}
-	}
-}
-
-// move gives the container to what is known of the container from, which is the
-// same one under the beginning of its id.
-func (e *Engine) move(from, to *container) {
-	for _, r := range from.runs {
-		delete(e.runs, r.key)
-		r.key.container = to.id
-		if e.runs[r.key] == nil {
-			e.runs[r.key] = r
-			to.runs = append(to.runs, r)
-		}
-	}
-	for _, n := range from.entries {
-		n.where = to.id
-		to.entries = append(to.entries, n)
-		e.touchEntry(n, true)
-	}
-	if to.cri == nil {
-		to.cri = from.cri
-	}
-	if from.pod != nil {
-		unlist(e.kube.in, from.pod.pod, from.id)
-		e.placeInPod(to, *from.pod, from.pod.time)
-	}
-	e.dropContainer(from.id)
-}
-
-func (e *Engine) dropContainer(id event.ContainerID) {
-	delete(e.containers, id)
-	unlist(e.byShort, id.Short(), id)
 }

@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -25,16 +26,51 @@ func (r *run) sessionID() session.ID {
 	return sessionID("start", string(r.key.container), r.key.String())
 }
 
+// runKey names one run of a container: by the host pid of its first process or,
+// when nobody told the pid, by the time of Docker's start event.
+type runKey struct {
+	container event.ContainerID
+	pid       uint32
+	event     int64
+}
+
+func newRunKey(c event.ContainerID, pid uint32) runKey { return runKey{container: c, pid: pid} }
+
+func (k runKey) String() string {
+	return string(k.container) + " " + strconv.FormatUint(uint64(k.pid), 10) + " " + strconv.FormatInt(k.event, 10)
+}
+
+// runs are the runs that are known: each is in byKey under its key, and in byPID
+// under the host pid of its first process when that is known.
+type runs struct {
+	byKey map[runKey]*run
+	byPID map[uint32][]*run
+}
+
+func newRuns() runs { return runs{byKey: map[runKey]*run{}, byPID: map[uint32][]*run{}} }
+
+func (rs *runs) add(key runKey, in *container) *run {
+	r := &run{key: key}
+	in.runs = append(in.runs, r)
+	rs.byKey[key] = r
+	if key.pid != 0 {
+		rs.byPID[key.pid] = append(rs.byPID[key.pid], r)
+	}
+	return r
+}
+
+func (rs *runs) drop(r *run) {
+	delete(rs.byKey, r.key)
+	unlist(rs.byPID, r.key.pid, r)
+}
+
+// run returns a run, from now on a known one.
 func (e *Engine) run(key runKey) *run {
-	r := e.runs[key]
+	r := e.inside.runs.byKey[key]
 	if r == nil {
-		r = &run{key: key}
-		c := e.container(key.container)
-		c.runs = append(c.runs, r)
-		e.runs[key] = r
+		r = e.inside.runs.add(key, e.container(key.container))
 		if key.pid != 0 {
-			e.runsByPID[key.pid] = append(e.runsByPID[key.pid], r)
-			for _, n := range e.rootsByPID[key.pid] {
+			for _, n := range e.inside.entries.byPID[key.pid] {
 				e.touch(n, true)
 			}
 		}
@@ -43,19 +79,10 @@ func (e *Engine) run(key runKey) *run {
 }
 
 func (r *run) forget(e *Engine) {
-	if n := e.rootOf(r); n != nil {
+	if n := e.inside.rootOf(r); n != nil {
 		n.forget(e)
 	}
-	delete(e.runs, r.key)
-	unlist(e.runsByPID, r.key.pid, r)
-	c := e.containers[r.key.container]
-	c.runs = slices.DeleteFunc(c.runs, func(o *run) bool { return o == r })
-	if len(c.runs) == 0 && (c.info == nil || c.destroyed()) {
-		e.dropContainer(r.key.container)
-		if c.pod != nil {
-			unlist(e.kube.in, c.pod.pod, c.id)
-		}
-	}
+	e.inside.dropRun(r)
 }
 
 func (c *container) destroyed() bool {
@@ -67,7 +94,7 @@ func (e *Engine) applyRunEvent(o event.RuntimeEvent) {
 		return
 	}
 	key := newRunKey(o.Container, o.PID)
-	if o.Action == event.RuntimeExit && e.runs[key] == nil && len(e.execsByPID[o.PID]) > 0 {
+	if o.Action == event.RuntimeExit && e.inside.runs.byKey[key] == nil && len(e.inside.execs.byPID[o.PID]) > 0 {
 		return
 	}
 	r := e.run(key)
@@ -81,28 +108,6 @@ func (e *Engine) applyRunEvent(o event.RuntimeEvent) {
 	case event.RuntimeDelete, event.RuntimeExecAdded, event.RuntimeExecStarted:
 	}
 	e.touch(r, true)
-}
-
-// rootOf returns the process tree of a run.
-func (e *Engine) rootOf(r *run) *entry {
-	var best *entry
-	for _, n := range e.rootsByPID[r.key.pid] {
-		fits := n.where == r.key.container || n.where == "" && n.alive(r.reported())
-		if fits && (best == nil || n.root.Compare(best.root) > 0) {
-			best = n
-		}
-	}
-	return best
-}
-
-// runOf returns the run that accounts for n.
-func (e *Engine) runOf(n *entry) *run {
-	for _, r := range e.runsByPID[n.root.PID] {
-		if e.rootOf(r) == n {
-			return r
-		}
-	}
-	return nil
 }
 
 // reported is when a service door first told of the run.
@@ -122,71 +127,17 @@ func (r *run) reported() time.Time {
 	return time.Time{}
 }
 
-// begins is when the run began, by the best source.
-func (e *Engine) begins(r *run) time.Time {
-	if n := e.rootOf(r); n != nil && n.fact != nil && n.fact.Cause != event.EntryFound {
-		return n.born()
-	}
-	if t := r.reported(); !t.IsZero() && r.task == nil {
-		return t
-	}
-	if c := e.containers[r.key.container]; c != nil {
-		for _, in := range c.infos {
-			if in.InitPID == r.key.pid && !in.StartedAt.IsZero() {
-				return in.StartedAt
-			}
-		}
-	}
-	if n := e.rootOf(r); n != nil {
-		return n.born()
-	}
-	return r.reported()
-}
-
-// covers reports whether Docker's start event at t belongs to r: the engine
-// writes it after the runtime started the task, and before it starts another.
-func (e *Engine) covers(r *run, t time.Time) bool {
-	begins := e.begins(r)
-	if begins.IsZero() || begins.After(t.Add(skew)) {
-		return false
-	}
-	for _, o := range e.runsIn(r.key.container) {
-		if b := e.begins(o); o != r && o.key.pid != 0 && b.After(begins) && !b.After(t.Add(skew)) {
-			return false
-		}
-	}
-	return true
-}
-
-func (e *Engine) runsIn(id event.ContainerID) []*run {
-	if c := e.containers[id]; c != nil {
-		return c.runs
-	}
-	return nil
-}
-
-// dockerEvent returns Docker's event of r, if one came.
-func (e *Engine) dockerEvent(r *run, a event.DockerAction) *event.DockerEvent {
-	c := e.containers[r.key.container]
-	for i := range c.events {
-		if ev := &c.events[i]; ev.Action == a && e.covers(r, ev.Time) {
-			return ev
-		}
-	}
-	return nil
-}
-
 func (r *run) derive(e *Engine) (session.Session, bool) {
-	if r.key.pid == 0 && slices.ContainsFunc(e.runsIn(r.key.container), func(o *run) bool {
-		return o.key.pid != 0 && e.covers(o, r.reported())
+	if r.key.pid == 0 && slices.ContainsFunc(e.inside.runsIn(r.key.container), func(o *run) bool {
+		return o.key.pid != 0 && e.inside.covers(o, r.reported())
 	}) {
 		return session.Session{}, false
 	}
-	n := e.rootOf(r)
+	n := e.inside.rootOf(r)
 	s := session.Session{
 		ID:   r.sessionID(),
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
-		Target: e.target(r.key.container), Started: e.begins(r),
+		Target: e.target(r.key.container), Started: e.inside.begins(r),
 	}
 	creates := e.creates(r.key.container)
 	if s.Target.HostAccess == nil {
@@ -195,7 +146,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	if n != nil {
 		n.showTree(&s, &e.coverage)
 	}
-	s.Carried = e.containers[r.key.container].carried()
+	s.Carried = e.inside.container(r.key.container).carried()
 	r.command(e, &s)
 	r.outcome(e, &s, n)
 	e.coverage.unsure(&s, n, nil)
@@ -209,7 +160,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 func (e *Engine) creates(id event.ContainerID) []*request {
 	var out []*request
 	for _, r := range e.requests {
-		if r.Op == event.OpContainerCreate && e.refersTo(r, id) {
+		if r.Op == event.OpContainerCreate && e.inside.refersTo(r, id) {
 			out = append(out, r)
 		}
 	}
@@ -228,7 +179,7 @@ func askedAccess(creates []*request) *event.HostAccess {
 }
 
 func (r *run) command(e *Engine, s *session.Session) {
-	c := e.containers[r.key.container]
+	c := e.inside.container(r.key.container)
 	if c.info != nil {
 		s.Stdin = c.info.Stdin
 	} else if c.pod != nil && c.pod.spec != nil {
@@ -246,27 +197,9 @@ func (r *run) command(e *Engine, s *session.Session) {
 }
 
 func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
-	if n != nil && n.ended() != nil && !e.ran(r) && e.dockerEvent(r, event.DockerStart) == nil {
+	if n != nil && n.ended() != nil && !e.inside.ran(r) && e.inside.dockerEvent(r, event.DockerStart) == nil {
 		s.State, s.Ended = session.StateFailed, &n.ended().Time
 		return
 	}
-	conclude(s, n, r.exited, e.dockerEvent(r, event.DockerDie))
-}
-
-// first reports whether this is the container's first life: it was created for
-// it, as by docker run.
-func (e *Engine) first(r *run, begins time.Time) bool {
-	c := e.containers[r.key.container]
-	made := slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool {
-		return ev.Action == event.DockerCreate && !ev.Time.After(begins.Add(skew))
-	}) || c.info != nil && !c.info.Created.IsZero() && begins.Sub(c.info.Created) < 10*time.Second
-	if !made {
-		return false
-	}
-	for _, o := range e.runsIn(r.key.container) {
-		if o != r && o.key.pid != 0 && e.begins(o).Before(begins) {
-			return false
-		}
-	}
-	return true
+	conclude(s, n, r.exited, e.inside.dockerEvent(r, event.DockerDie))
 }

@@ -71,7 +71,7 @@ func (e *Engine) applyStreamRequest(r *request) {
 		s = &stream{id: r.ID, op: r.Op, req: r}
 		e.streams[r.ID] = s
 	}
-	s.container = e.resolve(r)
+	s.container = e.inside.resolve(r)
 	e.touch(s, true)
 	e.touchStreams(s.container)
 }
@@ -82,24 +82,6 @@ func (e *Engine) touchStreams(id event.ContainerID) {
 			e.touch(s, true)
 		}
 	}
-}
-
-// resolve finds the container that a request names; absent when none or more
-// than one fits.
-func (e *Engine) resolve(r *request) event.ContainerID {
-	var found event.ContainerID
-	for id := range e.containers {
-		if e.refersTo(r, id) {
-			if found != "" {
-				return ""
-			}
-			found = id
-		}
-	}
-	if found == "" && randomID(r.Ref) {
-		return event.ContainerID(r.Ref)
-	}
-	return found
 }
 
 // eventOf returns the event-only stream that is Docker's account of s: the
@@ -152,7 +134,7 @@ func (s *stream) time() time.Time {
 
 func (s *stream) derive(e *Engine) (session.Session, bool) {
 	if s.req != nil {
-		s.container = e.resolve(s.req)
+		s.container = e.inside.resolve(s.req)
 	}
 	if s.req != nil && (s.req.stopped() || e.toldByGuard(s)) {
 		return session.Session{}, false
@@ -187,7 +169,7 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 // input says whether what the client of an attach types reaches anybody: it asked
 // for that, and the container's first process has a standard input.
 func (e *Engine) input(s *stream) *bool {
-	if c := e.containers[s.container]; c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
+	if c := e.inside.container(s.container); c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
 		return c.info.Stdin
 	}
 	if s.req != nil {
@@ -216,7 +198,7 @@ func (s *stream) outcome(e *Engine, out *session.Session) {
 			return
 		}
 	}
-	if c := e.containers[s.container]; c != nil {
+	if c := e.inside.container(s.container); c != nil {
 		for _, ev := range c.events {
 			if (ev.Action == event.DockerDetach || ev.Action == event.DockerDie) && ev.Time.After(s.time()) {
 				at := ev.Time
@@ -230,13 +212,13 @@ func (s *stream) outcome(e *Engine, out *session.Session) {
 // partOfRun reports whether an attach is the streams of a docker run: it came
 // between the container's create and its start.
 func (e *Engine) partOfRun(s *stream) bool {
-	c := e.containers[s.container]
+	c := e.inside.container(s.container)
 	if c == nil {
 		return false
 	}
-	for _, r := range e.runsIn(s.container) {
-		b := e.begins(r)
-		if wait := b.Sub(s.time()); wait > -skew && wait < time.Minute && e.first(r, b) {
+	for _, r := range e.inside.runsIn(s.container) {
+		b := e.inside.begins(r)
+		if wait := b.Sub(s.time()); wait > -skew && wait < time.Minute && e.inside.first(r, b) {
 			return true
 		}
 	}

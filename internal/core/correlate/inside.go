@@ -1,0 +1,279 @@
+package correlate
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// inside is what is, or was, in the containers of a site: the containers, what the
+// service doors say of execs and starts, and the process trees that the process
+// door saw come in. A container lists the execs, runs and entries that are in it,
+// and each of those is in the index of its kind.
+//
+// What belongs together is not kept but found anew, by exec id, by host pid and
+// time, and by container: either half may come late, or turn out to be another's.
+type inside struct {
+	coverage *coverage
+	containers
+	execs
+	runs
+	entries
+}
+
+func newInside(c *coverage, pods *pods) inside {
+	return inside{coverage: c, containers: newContainers(pods), execs: newExecs(), runs: newRuns(), entries: newEntries()}
+}
+
+func (in *inside) dropExec(x *exec) {
+	in.execs.drop(x)
+	if c := in.container(x.container); c != nil {
+		c.execs = without(c.execs, x)
+	}
+}
+
+// dropRun takes a run away, and its container with the last one, unless Docker
+// still has it.
+func (in *inside) dropRun(r *run) {
+	in.runs.drop(r)
+	c := in.container(r.key.container)
+	c.runs = without(c.runs, r)
+	if len(c.runs) == 0 && (c.info == nil || c.destroyed()) {
+		in.containers.drop(c)
+	}
+}
+
+func (in *inside) dropEntry(n *entry) {
+	in.entries.drop(n)
+	if c := in.container(n.where); c != nil {
+		c.entries = without(c.entries, n)
+	}
+}
+
+// merge gives the container to the runs and entries of from.
+func (in *inside) merge(from, to *container) {
+	for _, r := range from.runs {
+		delete(in.runs.byKey, r.key)
+		r.key.container = to.id
+		if in.runs.byKey[r.key] == nil {
+			in.runs.byKey[r.key] = r
+			to.runs = append(to.runs, r)
+		}
+	}
+	for _, n := range from.entries {
+		n.where = to.id
+		to.entries = append(to.entries, n)
+	}
+}
+
+func without[T comparable](list []T, v T) []T {
+	return slices.DeleteFunc(list, func(w T) bool { return w == v })
+}
+
+// entryOf returns the process tree that the runtime's pid points to.
+func (in *inside) entryOf(x *exec) *entry {
+	if x.started != nil {
+		if n := in.rootAt(x.started.PID, x.started.Time); n != nil {
+			return n
+		}
+	}
+	if x.task != nil && x.task.PID != 0 {
+		if n := in.rootAt(x.task.PID, x.task.Time); n != nil {
+			return n
+		}
+	}
+	if x.inspect != nil && x.inspect.PID != 0 {
+		if n := in.rootAt(x.inspect.PID, x.inspect.Time); n != nil {
+			return n
+		}
+	}
+	for _, n := range in.entries.byExec[x.key.id] {
+		if n.ran() && in.namedBy(n) == x {
+			return n
+		}
+	}
+	return nil
+}
+
+// namedBy returns the exec that the arguments of n's runtime name. A process
+// can say what it likes about itself, so this counts only where nobody knows
+// better: containerd was not heard, or nothing ran in n anyway.
+func (in *inside) namedBy(n *entry) *exec {
+	if n.fact == nil || n.ran() && in.coverage.whole(event.WitnessContainerd, "", n.born(), n.born()) {
+		return nil
+	}
+	for _, x := range in.execs.byID[n.named] {
+		if x.container == n.where && len(x.pids()) == 0 {
+			return x
+		}
+	}
+	return nil
+}
+
+// execOf returns the exec that accounts for n.
+func (in *inside) execOf(n *entry) *exec {
+	for _, x := range in.execs.byPID[n.root.PID] {
+		if in.entryOf(x) == n {
+			return x
+		}
+	}
+	return in.namedBy(n)
+}
+
+// rootOf returns the process tree of a run.
+func (in *inside) rootOf(r *run) *entry {
+	var best *entry
+	for _, n := range in.entries.byPID[r.key.pid] {
+		fits := n.where == r.key.container || n.where == "" && n.alive(r.reported())
+		if fits && (best == nil || n.root.Compare(best.root) > 0) {
+			best = n
+		}
+	}
+	return best
+}
+
+// runOf returns the run that accounts for n.
+func (in *inside) runOf(n *entry) *run {
+	for _, r := range in.runs.byPID[n.root.PID] {
+		if in.rootOf(r) == n {
+			return r
+		}
+	}
+	return nil
+}
+
+// owned reports whether c is a process tree that an exec or a run accounts for.
+func (in *inside) owned(c subject) bool {
+	n, ok := c.(*entry)
+	return ok && (in.execOf(n) != nil || in.runOf(n) != nil)
+}
+
+// begins is when the run began, by the best source.
+func (in *inside) begins(r *run) time.Time {
+	if n := in.rootOf(r); n != nil && n.fact != nil && n.fact.Cause != event.EntryFound {
+		return n.born()
+	}
+	if t := r.reported(); !t.IsZero() && r.task == nil {
+		return t
+	}
+	if c := in.container(r.key.container); c != nil {
+		for _, info := range c.infos {
+			if info.InitPID == r.key.pid && !info.StartedAt.IsZero() {
+				return info.StartedAt
+			}
+		}
+	}
+	if n := in.rootOf(r); n != nil {
+		return n.born()
+	}
+	return r.reported()
+}
+
+// covers reports whether Docker's start event at t belongs to r: the engine
+// writes it after the runtime started the task, and before it starts another.
+func (in *inside) covers(r *run, t time.Time) bool {
+	begins := in.begins(r)
+	if begins.IsZero() || begins.After(t.Add(skew)) {
+		return false
+	}
+	for _, o := range in.runsIn(r.key.container) {
+		if b := in.begins(o); o != r && o.key.pid != 0 && b.After(begins) && !b.After(t.Add(skew)) {
+			return false
+		}
+	}
+	return true
+}
+
+// first reports whether this is the container's first life: it was created for
+// it, as by docker run.
+func (in *inside) first(r *run, begins time.Time) bool {
+	c := in.container(r.key.container)
+	made := slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool {
+		return ev.Action == event.DockerCreate && !ev.Time.After(begins.Add(skew))
+	}) || c.info != nil && !c.info.Created.IsZero() && begins.Sub(c.info.Created) < 10*time.Second
+	if !made {
+		return false
+	}
+	for _, o := range in.runsIn(r.key.container) {
+		if o != r && o.key.pid != 0 && in.begins(o).Before(begins) {
+			return false
+		}
+	}
+	return true
+}
+
+// dockerEvent returns Docker's event of r, if one came.
+func (in *inside) dockerEvent(r *run, a event.DockerAction) *event.DockerEvent {
+	c := in.container(r.key.container)
+	for i := range c.events {
+		if ev := &c.events[i]; ev.Action == a && in.covers(r, ev.Time) {
+			return ev
+		}
+	}
+	return nil
+}
+
+// ran reports whether the run came so far that its command was executed.
+func (in *inside) ran(r *run) bool {
+	n := in.rootOf(r)
+	return r.started != nil || n == nil || n.ran()
+}
+
+// dockerKnows reports whether Docker told of the container; while it still may,
+// it is assumed to.
+func (in *inside) dockerKnows(r *run) bool {
+	c := in.container(r.key.container)
+	if c.info != nil || len(c.events) > 0 {
+		return true
+	}
+	t := in.begins(r)
+	return !in.coverage.wouldTell(event.WitnessDocker, "", t)
+}
+
+// isHealthcheck reports whether x runs what the daemon runs in that container
+// by itself. Whether the daemon did, another question, is attributeHealthcheck's.
+func (in *inside) isHealthcheck(x *exec) bool {
+	c := in.container(x.container)
+	if x.inspect != nil && x.inspect.Argv != nil {
+		return c.isHealthcheck(x.inspect.Argv, "")
+	}
+	if n := in.entryOf(x); n != nil {
+		if p := n.procs[n.root]; p != nil && len(p.execs) > 0 && p.execs[0].Argv.Joined {
+			return c.isHealthcheck(nil, p.execs[0].Argv.String())
+		} else if p != nil && len(p.execs) > 0 && !p.execs[0].Argv.Truncated {
+			return c.isHealthcheck(p.execs[0].Argv.Args, "")
+		}
+	}
+	if ev := x.event(event.DockerExecCreate); ev != nil {
+		return c.isHealthcheck(nil, ev.Command)
+	}
+	return false
+}
+
+// byShim reports whether a container's shim let n in.
+func (in *inside) byShim(n *entry) bool {
+	i := n.runtimeParent() + 1
+	return i < len(n.fact.Lineage) && in.isShimOf(n.where, n.fact.Lineage[i])
+}
+
+// isShimOf reports whether a is the shim of that container. A name is easily
+// taken: where the parent of the container's own first process is known, it is
+// that process and no other.
+func (in *inside) isShimOf(id event.ContainerID, a event.Ancestor) bool {
+	if !isShim(a) {
+		return false
+	}
+	for _, r := range in.runsIn(id) {
+		n := in.rootOf(r)
+		if n == nil || n.fact == nil {
+			continue
+		}
+		for _, p := range n.fact.Lineage {
+			if isShim(p) && p.ID.Logged() == a.ID.Logged() {
+				return p.ID == a.ID
+			}
+		}
+	}
+	return true
+}
