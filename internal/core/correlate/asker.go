@@ -104,7 +104,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	if len(candidates) > 0 {
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaOpen}, Candidates: candidates}
 	}
-	if e.atKubelet(a.began()) != nil {
+	if e.doors.atKubelet(a.began()) != nil {
 		s.Channel = event.ChannelKubeletExec
 		if e.manner(a) == byRun {
 			s.Channel = event.ChannelKubeletRun
@@ -137,7 +137,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	if e.hookOf(a) != nil {
 		out = append(out, kubeletItself)
 	}
-	at := e.atKubelet(t)
+	at := e.doors.atKubelet(t)
 	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.coverage.portWatched(t)) {
 		for _, r := range e.reviewed(t) {
 			out = appendIdentity(out, r)

@@ -1,7 +1,6 @@
 package correlate
 
 import (
-	"cmp"
 	"reflect"
 	"slices"
 	"time"
@@ -48,11 +47,11 @@ func oneOf(s *session.Session, candidates []session.Actor, complete bool) {
 
 // attributeExec finds who asked Docker for x.
 func (e *Engine) attributeExec(x *exec, s *session.Session) {
-	if !x.seenStarting() && len(e.claims[x.key.id]) == 0 {
+	if !x.seenStarting() && len(e.doors.claims(x.key.id)) == 0 {
 		none(s) // found running: who asked, asked before we looked
 		return
 	}
-	starters, creators := e.claimants(x)
+	starters, creators := e.doors.claimants(x)
 	s.Decision = decisionOf(slices.Concat(creators, starters)...)
 	starters, hidden := e.coverage.ownWord(starters)
 	creators, unborn := e.coverage.ownWord(creators)
@@ -72,32 +71,9 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
 		known(s, session.LevelStrong, e.actor(creators[0]), viaCreate)
 	default:
-		clients, complete := e.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
+		clients, complete := e.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
 		oneOf(s, clients, complete)
 	}
-}
-
-// claimants returns the requests that name x: those that started it and those
-// that created it.
-func (e *Engine) claimants(x *exec) (starters, creators []*request) {
-	for _, r := range e.claims[x.key.id] {
-		switch {
-		case !r.asked || !r.Certain || r.stopped() || !r.succeeded() && r.Op == event.OpExecCreate:
-		case r.Op == event.OpExecStart && (r.succeeded() || !x.ran()):
-			starters = append(starters, r)
-		case r.Op == event.OpExecCreate:
-			creators = append(creators, r)
-		}
-	}
-	byTime := func(a, b *request) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn), cmp.Compare(a.ID.N, b.ID.N))
-	}
-	slices.SortFunc(starters, byTime)
-	slices.SortFunc(creators, byTime)
-	if len(starters) > 1 && !x.ran() { // every attempt at a command that never ran: the first tells
-		starters = starters[:1]
-	}
-	return starters, creators
 }
 
 // ran reports whether a process is known to have run.
@@ -147,7 +123,7 @@ func hostOf(addr string) string {
 // check is no disguise.
 func (e *Engine) attributeHealthcheck(x *exec, s *session.Session) {
 	t := x.asked()
-	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.silent(c, x) })
+	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
 	switch {
 	case len(clients) == 0 && e.coverage.clientsKnown(t):
 		s.Kind, s.Channel = session.KindHealthcheck, event.ChannelDockerHealth
@@ -178,7 +154,7 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 		return nil, false // nobody was watching: whoever is known now says nothing
 	}
 	veiled := false // somebody came by a guard that has not told who
-	for _, c := range e.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
+	for _, c := range e.doors.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
 		switch {
 		case c.guarded || !e.coverage.isGuard(c.peer):
 			actors = appendActor(actors, e.peer(c.peer))
@@ -201,17 +177,6 @@ func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*c
 	return actors, whole
 }
 
-// openTo lists the connections to a service that were open at t and match.
-func (e *Engine) openTo(t time.Time, service event.Service, match func(*conn) bool) []*conn {
-	var open []*conn
-	for _, c := range e.clients[service] {
-		if c.openAt(t) && match(c) {
-			open = append(open, c)
-		}
-	}
-	return open
-}
-
 // appendActor adds a unless the same process is listed already: a client often
 // has several connections.
 func appendActor(list []session.Actor, a session.Actor) []session.Actor {
@@ -221,32 +186,6 @@ func appendActor(list []session.Actor, a session.Actor) []session.Actor {
 		}
 	}
 	return append(list, a)
-}
-
-// heard reports whether all requests on c up to t were seen.
-func (e *Engine) heard(c *conn, t time.Time) bool {
-	if !c.tapped || c.blurred {
-		return false
-	}
-	if c.guarded {
-		return e.coverage.lost(event.WitnessGuard, "requests", c.opened, t.Add(skew)) == 0
-	}
-	return e.coverage.lost(event.WitnessKernel, "requests", c.opened, t.Add(skew)) == 0 && e.coverage.read(t.Add(skew))
-}
-
-// silent reports whether c is known not to have started x: all of its requests
-// were seen, and none of them starts x.
-func (e *Engine) silent(c *conn, x *exec) bool {
-	t := x.asked()
-	if !e.heard(c, t) {
-		return false
-	}
-	for _, r := range e.claims[x.key.id] {
-		if r.ID.Conn == c.id {
-			return false
-		}
-	}
-	return true
 }
 
 // attributeRun finds who started a container.
@@ -283,7 +222,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		}
 		return
 	}
-	asked := e.starters(r, begins)
+	asked := e.doors.starters(r, begins)
 	s.Decision = decisionOf(asked...)
 	asked, hidden := e.coverage.ownWord(asked)
 	switch {
@@ -297,7 +236,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	case !first && c.info != nil && c.info.AutoRestart:
 		e.attributeRestart(s, begins)
 	default:
-		clients, complete := e.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.silentRun(k, r, begins) })
+		clients, complete := e.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.doors.silentRun(k, begins) })
 		oneOf(s, clients, complete)
 		if len(clients) == 0 && complete && e.settled(begins) {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no client of the Docker daemon can have asked for this"}
@@ -315,53 +254,15 @@ func (e *Engine) attributeStarter(s *session.Session, r *request, begins time.Ti
 	known(s, session.LevelExact, e.actor(r), viaRequest)
 }
 
-// starters returns the requests that started this run: sent before it began,
-// and not answered before.
-func (e *Engine) starters(r *run, begins time.Time) []*request {
-	var out []*request
-	for _, q := range e.requests {
-		if q.Op != event.OpContainerStart || !q.asked || !q.Certain || q.stopped() || !e.inside.refersTo(q, r.key.container) {
-			continue
-		}
-		if !q.succeeded() && (q.answer.Status < 400 || e.inside.ran(r)) {
-			continue
-		}
-		if q.Time.After(begins.Add(skew)) || q.answer != nil && q.answer.Time.Before(begins.Add(-skew)) {
-			continue
-		}
-		if q.answer == nil && begins.Sub(q.Time) > time.Minute {
-			continue
-		}
-		out = append(out, q)
-	}
-	slices.SortFunc(out, func(a, b *request) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn))
-	})
-	return out
-}
-
 // attributeRestart decides whether the daemon started a container again by
 // itself.
 func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
-	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
+	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
 	if len(clients) == 0 && e.coverage.clientsKnown(t) {
 		known(s, session.LevelStrong, dockerItself, viaSpec)
 		return
 	}
 	oneOf(s, daemonOr(clients), false)
-}
-
-// silentRun reports whether k is known not to have started r.
-func (e *Engine) silentRun(k *conn, r *run, begins time.Time) bool {
-	if !e.heard(k, begins) {
-		return false
-	}
-	for _, q := range e.requests {
-		if q.ID.Conn == k.id && q.Op == event.OpContainerStart {
-			return false // started something whose name could not be resolved
-		}
-	}
-	return true
 }
 
 // attributeStream finds who attached or copied.
@@ -377,7 +278,7 @@ func (e *Engine) attributeStream(s *stream, out *session.Session) {
 		return
 	}
 	t := s.time()
-	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.heard(c, t) })
+	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
 	oneOf(out, clients, complete)
 }
 
@@ -418,11 +319,7 @@ func (e *Engine) actorsOf(rs []*request) []session.Actor {
 
 // actor describes the client of a request.
 func (e *Engine) actor(r *request) session.Actor {
-	p := r.Peer
-	if c := e.conns[r.ID.Conn]; c != nil {
-		p = richer(p, c.peer)
-	}
-	a := e.peer(p)
+	a := e.peer(e.doors.peerOf(r.ID.Conn, r.Peer))
 	a.UserAgent = r.UserAgent
 	return a
 }

@@ -211,7 +211,7 @@ func (e *Engine) callsTo(pod podName) []*call {
 // been seen, and it is not what the kubelet runs by itself.
 func (e *Engine) mustBeAsked(a arrival) bool {
 	t := a.began()
-	return e.coverage.nodeDoorsWatched(t) && len(e.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
+	return e.coverage.nodeDoorsWatched(t) && len(e.doors.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
 		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
 }
 

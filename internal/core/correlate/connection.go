@@ -53,70 +53,91 @@ func (c *conn) lives(t time.Time) {
 	}
 }
 
-// request is one request of a client with its answer.
-type request struct {
-	event.DockerRequest
-	answer *event.DockerAnswer
-	asked  bool // the request itself was seen, not only its answer
-	// decision is a guard's, where one stood in the way; refused is the session of
-	// a request that it stopped.
-	decision *event.Decision
-	refused  *refusal
+// connsMax bounds the connections that are remembered.
+const connsMax = 1 << 13
+
+// conns are the connections that are known: each is in byID under its id and, once
+// its client is known, in byService in the list of its service, which is in order
+// of ids.
+type conns struct {
+	byID      map[event.ConnID]*conn
+	byService map[event.Service][]*conn
 }
 
-// connsMax and requestsMax bound what is remembered of clients.
-const (
-	connsMax    = 1 << 13
-	requestsMax = 1 << 13
-)
+func newConns() conns {
+	return conns{byID: map[event.ConnID]*conn{}, byService: map[event.Service][]*conn{}}
+}
 
-func (e *Engine) conn(id event.ConnID) *conn {
-	c := e.conns[id]
+// conn returns a connection, from now on a known one.
+func (cs *conns) conn(id event.ConnID, now time.Time) *conn {
+	c := cs.byID[id]
 	if c == nil {
-		if len(e.conns) >= connsMax {
-			e.sweep()
-		}
 		c = &conn{id: id, service: event.ServiceDocker}
-		e.conns[id] = c
+		cs.byID[id] = c
 	}
-	c.seen = e.now
+	c.seen = now
 	return c
 }
 
 // introduce notes whose connection it is, and to which service.
-func (e *Engine) introduce(c *conn, service event.Service, peer event.Peer) {
+func (cs *conns) introduce(c *conn, service event.Service, peer event.Peer) {
 	c.peer = richer(c.peer, peer)
 	if c.known && c.service == service {
 		return
 	}
-	e.unlist(c)
+	cs.unlist(c)
 	c.service, c.known = service, true
-	at, _ := e.placeOf(c)
-	e.clients[service] = slices.Insert(e.clients[service], at, c)
+	at, _ := cs.placeOf(c)
+	cs.byService[service] = slices.Insert(cs.byService[service], at, c)
 }
 
 // unlist takes a connection out of the list of its service's clients.
-func (e *Engine) unlist(c *conn) {
-	if at, ok := e.placeOf(c); ok {
-		e.clients[c.service] = slices.Delete(e.clients[c.service], at, at+1)
+func (cs *conns) unlist(c *conn) {
+	if at, ok := cs.placeOf(c); ok {
+		cs.byService[c.service] = slices.Delete(cs.byService[c.service], at, at+1)
 	}
 }
 
 // placeOf returns where among the clients of its service a connection stands.
-func (e *Engine) placeOf(c *conn) (int, bool) {
-	return slices.BinarySearchFunc(e.clients[c.service], c.id, func(o *conn, id event.ConnID) int { return cmp.Compare(o.id, id) })
+func (cs *conns) placeOf(c *conn) (int, bool) {
+	return slices.BinarySearchFunc(cs.byService[c.service], c.id, func(o *conn, id event.ConnID) int { return cmp.Compare(o.id, id) })
+}
+
+func (cs *conns) drop(c *conn) {
+	delete(cs.byID, c.id)
+	cs.unlist(c)
+}
+
+// openTo lists the connections to a service that were open at t and match.
+func (cs *conns) openTo(t time.Time, service event.Service, match func(*conn) bool) []*conn {
+	var open []*conn
+	for _, c := range cs.byService[service] {
+		if c.openAt(t) && match(c) {
+			open = append(open, c)
+		}
+	}
+	return open
+}
+
+// peerOf returns what is known of the client of a connection, of which somebody
+// else told p.
+func (cs *conns) peerOf(id event.ConnID, p event.Peer) event.Peer {
+	if c := cs.byID[id]; c != nil {
+		return richer(p, c.peer)
+	}
+	return p
 }
 
 func (e *Engine) applyConnect(o event.ClientConnect) {
-	c := e.conn(o.Conn)
-	e.introduce(c, o.Service, o.Peer)
+	c := e.doors.conn(o.Conn)
+	e.doors.introduce(c, o.Service, o.Peer)
 	c.tapped = c.tapped || o.Tapped
 	c.guarded = c.guarded || o.Witness == event.WitnessGuard
 	c.lives(o.Time)
 	since := o.Time
 	if o.Found {
 		since = time.Time{} // it was there before
-		e.unsettleCRI()
+		e.doors.unsettle()
 	} else {
 		c.opened = o.Time
 	}
@@ -124,7 +145,7 @@ func (e *Engine) applyConnect(o event.ClientConnect) {
 }
 
 func (e *Engine) applyClose(o event.ClientClose) {
-	c := e.conn(o.Conn)
+	c := e.doors.conn(o.Conn)
 	if o.Time.After(c.gone) {
 		c.gone = o.Time
 	}
@@ -161,154 +182,4 @@ func richer(a, b event.Peer) event.Peer {
 		return b
 	}
 	return a
-}
-
-func (e *Engine) request(id event.RequestID) *request {
-	r := e.requests[id]
-	if r == nil {
-		if len(e.requests) >= requestsMax {
-			e.sweep()
-		}
-		r = &request{}
-		r.ID = id
-		e.requests[id] = r
-	}
-	return r
-}
-
-func (e *Engine) applyRequest(o event.DockerRequest) {
-	r := e.request(o.ID)
-	r.DockerRequest, r.asked = o, true
-	c := e.conn(o.ID.Conn)
-	e.introduce(c, c.service, o.Peer)
-	c.lives(o.Time)
-	if !o.Certain {
-		c.blurred = true
-	}
-	if o.Op == event.OpExecStart && o.ExecID != "" {
-		e.claim(o.ExecID, r)
-	}
-	e.relate(r)
-}
-
-func (e *Engine) applyAnswer(o event.DockerAnswer) {
-	r := e.request(o.ID)
-	r.answer = &o
-	e.conn(o.ID.Conn).lives(o.Time)
-	if o.Op == event.OpExecCreate && o.Created != "" {
-		e.claim(event.ExecID(o.Created), r)
-	}
-	e.relate(r)
-}
-
-// relate tells the sessions that a request may concern.
-func (e *Engine) relate(r *request) {
-	switch r.Op {
-	case event.OpExecStart, event.OpExecCreate:
-		for _, x := range e.inside.execs.byID[r.ExecID] {
-			e.touch(x, true)
-		}
-		if r.answer != nil {
-			for _, x := range e.inside.execs.byID[event.ExecID(r.answer.Created)] {
-				e.touch(x, true)
-			}
-		}
-	case event.OpContainerCreate, event.OpContainerStart, event.OpAttach, event.OpCopyIn, event.OpCopyOut:
-		for _, u := range e.inside.runs.byKey {
-			if e.inside.refersTo(r, u.key.container) {
-				e.touch(u, true)
-			}
-		}
-		e.applyStreamRequest(r)
-	case event.OpOther:
-	}
-	if r.refused != nil {
-		e.touch(r.refused, true)
-	}
-}
-
-func (e *Engine) claim(id event.ExecID, r *request) {
-	if !slices.Contains(e.claims[id], r) {
-		e.claims[id] = append(e.claims[id], r)
-	}
-	for _, x := range e.inside.execs.byID[id] {
-		e.touch(x, true)
-	}
-}
-
-// succeeded reports whether the daemon did what the request asked; a request
-// whose answer was not seen may have. 304 says that there was nothing to do.
-func (r *request) succeeded() bool {
-	return !r.stopped() && (r.answer == nil || r.answer.Status < 300)
-}
-
-// nodeKeep is how long it is remembered who was at a node's doors: as long as
-// commands in pods wait for the audit log.
-func (e *Engine) nodeKeep() time.Duration {
-	if len(e.inside.containers.byPod) > 0 {
-		return max(e.opt.Late, e.opt.Keep)
-	}
-	return e.opt.Keep
-}
-
-// sweep forgets connections that closed and requests that were answered long
-// enough ago; when that is not enough, the oldest half.
-func (e *Engine) sweep() {
-	e.swept = e.now
-	old, node := e.now.Add(-e.opt.Keep), e.now.Add(-e.nodeKeep())
-	for _, c := range e.conns {
-		if !c.closed().IsZero() && (c.seen.Before(node) || c.service == event.ServiceDocker && c.seen.Before(old)) {
-			e.dropConn(c)
-		}
-	}
-	if len(e.conns) >= connsMax {
-		ids := sortedBy(e.conns, func(c *conn) time.Time { return c.seen })
-		for _, id := range ids[:len(ids)/2] {
-			e.past.lost(e.conns[id].seen)
-			e.dropConn(e.conns[id])
-		}
-	}
-	e.sweepAsks(node)
-	e.pace.forget(node)
-	for id, r := range e.requests {
-		if r.Time.Before(old) {
-			e.dropRequest(id, r)
-		}
-	}
-	if len(e.requests) >= requestsMax {
-		ids := sortedBy(e.requests, func(r *request) time.Time { return r.Time })
-		for _, id := range ids[:len(ids)/2] {
-			e.dropRequest(id, e.requests[id])
-		}
-	}
-}
-
-func (e *Engine) dropConn(c *conn) {
-	delete(e.conns, c.id)
-	e.unlist(c)
-}
-
-func (e *Engine) dropRequest(id event.RequestID, r *request) {
-	delete(e.requests, id)
-	drop := func(key event.ExecID) {
-		list := slices.DeleteFunc(e.claims[key], func(q *request) bool { return q == r })
-		if len(list) == 0 {
-			delete(e.claims, key)
-		} else {
-			e.claims[key] = list
-		}
-	}
-	drop(r.ExecID)
-	if r.answer != nil {
-		drop(event.ExecID(r.answer.Created))
-	}
-}
-
-func sortedBy[K comparable, V any](m map[K]V, at func(V) time.Time) []K {
-	keys := make([]K, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b K) int { return at(m[a]).Compare(at(m[b])) })
-	return keys
 }

@@ -65,25 +65,17 @@ type Engine struct {
 
 	coverage coverage
 	inside   inside
+	doors    doors
 	streams  map[event.RequestID]*stream
 	rebuffs  map[rebuffKey]*rebuff
-	conns    map[event.ConnID]*conn
-	pace     pace
-	clients  map[event.Service][]*conn // those whose client is known, by id
-	requests map[event.RequestID]*request
 	kube     kube
 	memo     memo
-
-	claims map[event.ExecID][]*request // start and create requests by the exec id they concern
-	asks   asks                        // requests to containerd and CRI
 
 	queue      queue
 	awaiting   map[subject]time.Time // up to when the kernel sensor has to have told; see await
 	idle       []idle                // over, and open for late evidence only; oldest first
 	idleInPods []idle
-	swept      time.Time       // when closed connections were last forgotten
 	derived    session.Session // room for the one that is being derived
-	criEpoch   uint64          // see unsettleCRI
 }
 
 // New returns an empty engine.
@@ -100,18 +92,13 @@ func newEngine(opt Options, node string, elsewhere func(node string) bool, pods 
 		adopted:  newAdopted(),
 		streams:  map[event.RequestID]*stream{},
 		rebuffs:  map[rebuffKey]*rebuff{},
-		conns:    map[event.ConnID]*conn{},
-		clients:  map[event.Service][]*conn{},
-		pace:     pace{},
-		requests: map[event.RequestID]*request{},
 		kube:     newKube(pods),
-		claims:   map[event.ExecID][]*request{},
-		asks:     asks{by: map[event.ContainerID][]*event.RuntimeRequest{}},
 		memo:     newMemo(),
 		awaiting: map[subject]time.Time{},
 	}
 	e.coverage = newCoverage(&e.clock)
 	e.inside = newInside(&e.coverage, pods)
+	e.doors = newDoors(&e.clock, &e.coverage, &e.inside, &e.past)
 	return e
 }
 
@@ -122,11 +109,9 @@ func (e *Engine) Observe(o event.Observation) []session.Revision {
 	if h := o.Head(); h.Node == e.site.node {
 		e.advance(h.Time)
 	}
-	if e.now.Sub(e.swept) > e.opt.Keep/4 {
-		e.sweep()
-	}
+	e.doors.tidy()
 	if h := o.Head(); (h.Witness == event.WitnessKernel || h.Witness == event.WitnessContainerd) && e.now.Sub(h.Time) > criSettles/2 {
-		e.unsettleCRI()
+		e.doors.unsettle()
 	}
 	e.apply(o)
 	e.changed()
@@ -155,7 +140,7 @@ type Stats struct {
 func (e *Engine) Stats() Stats {
 	return Stats{
 		Execs: len(e.inside.execs.byKey), Runs: len(e.inside.runs.byKey), Entries: len(e.inside.entries.byRoot), Streams: len(e.streams),
-		Containers: len(e.inside.containers.byID), Connections: len(e.conns), Requests: len(e.requests), Late: e.past.late,
+		Containers: len(e.inside.containers.byID), Connections: len(e.doors.conns.byID), Requests: len(e.doors.requests.byID), Late: e.past.late,
 	}
 }
 

@@ -40,7 +40,7 @@ func newCoverage(now *clock) coverage {
 
 func (e *Engine) applyState(s event.WitnessState) {
 	e.coverage.learn(s)
-	e.unsettleCRI()
+	e.doors.unsettle()
 	e.touchSince(s.Time)
 }
 
@@ -62,7 +62,7 @@ func latest[T comparable](list, more []T, most int) []T {
 
 func (e *Engine) applyLoss(l event.Loss) {
 	e.coverage.losses = insert(e.coverage.losses, l, lossesMax)
-	e.unsettleCRI()
+	e.doors.unsettle()
 	e.touchSince(l.From)
 }
 

@@ -96,19 +96,16 @@ const criSettles = 20 * time.Second
 
 func (e *Engine) settleCRI(a arrival, asked criAsked) {
 	if _, whole := a.argv(); whole && !asked.alone && len(asked.requests) == 1 && e.now.Sub(a.began()) > criSettles {
-		a.subject().state().cri = criSettled{asked.requests[0], e.criEpoch}
+		a.subject().state().cri = criSettled{asked.requests[0], e.doors.epoch}
 	}
 }
 
 func (e *Engine) settledCRI(a arrival) *event.RuntimeRequest {
-	if s := a.subject().state().cri; s.epoch == e.criEpoch {
+	if s := a.subject().state().cri; s.epoch == e.doors.epoch {
 		return s.request
 	}
 	return nil
 }
-
-// unsettleCRI has everything looked for anew: a fact about long ago has come.
-func (e *Engine) unsettleCRI() { e.criEpoch++ }
 
 // criGroup is what could be mistaken for each other: commands, the requests
 // by CRI that fit any of them, and by the index of each command those of the
@@ -136,7 +133,7 @@ func (e *Engine) criGroup(a arrival) criGroup {
 	}
 	lag := make([]lags, len(all))
 	for i := range all {
-		lag[i] = e.pace.lags(all[i].beganAt)
+		lag[i] = e.doors.pace.lags(all[i].beganAt)
 	}
 	part := pairing.Graph{
 		Left: len(all), Right: len(asks),
@@ -164,7 +161,7 @@ func (e *Engine) criGroup(a arrival) criGroup {
 func (e *Engine) criAsks(id event.ContainerID) []*event.RuntimeRequest {
 	out, ok := e.memo.asks[id]
 	if !ok {
-		out = slices.DeleteFunc(e.asksFor(id), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
+		out = slices.DeleteFunc(e.doors.asksFor(id), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
 		e.memo.asks[id] = out
 	}
 	return out
@@ -199,8 +196,8 @@ func (e *Engine) criKnown(t time.Time) bool {
 	}
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
 	for _, service := range runtimeServices {
-		for _, c := range e.clients[service] {
-			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) || e.followed(c, t)) {
+		for _, c := range e.doors.byService[service] {
+			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || e.doors.heard(c, t) || e.doors.followed(c, t)) {
 				return false
 			}
 		}
@@ -254,24 +251,4 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 		out = append(out, kubeletItself)
 	}
 	return out
-}
-
-var runtimeServices = []event.Service{event.ServiceContainerd, event.ServiceCRIO}
-
-// followed reports whether a kubelet's connections, found in the middle of their
-// life, have been followed since before t: the frames of one were found, and
-// every request since then was seen. It asks for commands on one connection and
-// for images on another, which shows nothing. Such requests are not certain to
-// anybody who would be named for them, and nobody is: the kubelet asks for others.
-func (e *Engine) followed(c *conn, t time.Time) bool {
-	if !e.coverage.isKubelet(c.peer) {
-		return false
-	}
-	for _, o := range e.clients[c.service] {
-		if o.peer.ID == c.peer.ID && !o.followed.IsZero() && o.followed.Before(t) &&
-			e.coverage.lost(event.WitnessKernel, "requests", o.followed, t.Add(skew)) == 0 && e.coverage.read(t.Add(skew)) {
-			return true
-		}
-	}
-	return false
 }

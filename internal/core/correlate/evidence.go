@@ -147,7 +147,7 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	if x.inspect != nil {
 		a.add(*x.inspect, "", "pid %d, command %s", x.inspect.PID, quote(event.Argv{Args: x.inspect.Argv}.String()))
 	}
-	for _, r := range e.claims[x.key.id] {
+	for _, r := range e.doors.claims(x.key.id) {
 		a.request(r)
 	}
 	a.entry(n)
@@ -180,7 +180,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 		a.add(*r.task, "", "found with pid %d", r.task.PID)
 	}
 	begins := e.inside.begins(r)
-	for _, q := range e.starters(r, begins) {
+	for _, q := range e.doors.starters(r, begins) {
 		a.request(q)
 	}
 	for _, q := range creates {

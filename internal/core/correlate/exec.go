@@ -190,7 +190,7 @@ func (e *Engine) applyRuntime(o event.RuntimeEvent) {
 		x.exited = &o
 	case event.RuntimeCreate, event.RuntimeStart, event.RuntimeDelete:
 	}
-	e.pace.note(x)
+	e.doors.pace.note(x)
 	e.touch(x, true)
 }
 
@@ -286,7 +286,7 @@ func (x *exec) asked() time.Time {
 // a Docker that would have told of it, and it did not.
 func (e *Engine) beside(x *exec) bool {
 	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil ||
-		len(e.claims[x.key.id]) > 0 {
+		len(e.doors.claims(x.key.id)) > 0 {
 		return false
 	}
 	if !randomID(string(x.key.id)) {
@@ -346,7 +346,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 // command fills in what was asked for, and when Docker was asked to create the
 // exec, from the best source.
 func (x *exec) command(e *Engine, s *session.Session) {
-	for _, r := range e.claims[x.key.id] {
+	for _, r := range e.doors.claims(x.key.id) {
 		if r.Op != event.OpExecCreate || !r.asked || !r.Certain {
 			continue
 		}
@@ -417,7 +417,7 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 	if !x.begun() || x.stopped() {
 		return true
 	}
-	for _, r := range e.claims[x.key.id] {
+	for _, r := range e.doors.claims(x.key.id) {
 		if r.Op == event.OpExecStart && !r.succeeded() {
 			return true
 		}
@@ -446,7 +446,7 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
 	case e.inside.inPod(x.container): // Docker has no part in it
-	case x.docker == nil && x.inspect == nil && len(e.claims[x.key.id]) == 0 && !e.inside.container(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
+	case x.docker == nil && x.inspect == nil && len(e.doors.claims(x.key.id)) == 0 && !e.inside.container(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed &&
 		x.task == nil && e.coverage.wouldTell(event.WitnessContainerd, "", t):

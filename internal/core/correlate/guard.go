@@ -40,7 +40,7 @@ func (e *Engine) applyDecision(o event.Decision) {
 		e.touch(x, true)
 		return
 	}
-	r := e.request(o.Request)
+	r := e.doors.request(o.Request)
 	if r.decision == nil || r.decision.Waiting {
 		r.decision = &o
 	}
@@ -138,7 +138,7 @@ func (e *Engine) argvAsked(q *request) []string {
 	if q.Argv != nil || q.ExecID == "" {
 		return q.Argv
 	}
-	for _, c := range e.claims[q.ExecID] {
+	for _, c := range e.doors.claims(q.ExecID) {
 		if c.Argv != nil {
 			return c.Argv
 		}

@@ -23,25 +23,19 @@ func (c *coverage) portWatched(t time.Time) bool {
 		c.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
-// atKubelet lists the connections to the kubelet's port that were open at t and
-// are not the API server's or the kubelet's own.
-func (e *Engine) atKubelet(t time.Time) []*conn {
-	return e.openTo(t, event.ServiceKubelet, func(c *conn) bool { return !isAPIServer(c.peer) })
-}
-
 // atRuntime lists the connections to the runtime's sockets that were open when a
 // began and are not the kubelet's or the Docker daemon's, without those whose
 // requests were all seen and do not ask for a.
 func (e *Engine) atRuntime(a arrival) []*conn {
 	t := a.began()
-	asked, lag := e.asksFor(a.container()), e.pace.lags(t)
+	asked, lag := e.doors.asksFor(a.container()), e.doors.pace.lags(t)
 	silent := func(c *conn) bool {
-		return e.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o, lag) })
+		return e.doors.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o, lag) })
 	}
 	docker := e.coverage.daemonPID(event.WitnessDocker)
 	var out []*conn
 	for _, service := range runtimeServices {
-		out = append(out, e.openTo(t, service, func(c *conn) bool {
+		out = append(out, e.doors.openTo(t, service, func(c *conn) bool {
 			return !e.coverage.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
 		})...)
 	}

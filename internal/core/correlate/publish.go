@@ -413,7 +413,7 @@ func (e *Engine) open() []subject {
 	for _, c := range e.kube.calls {
 		out = append(out, c)
 	}
-	for _, q := range e.requests {
+	for _, q := range e.doors.requests.byID {
 		if q.refused != nil {
 			out = append(out, q.refused)
 		}

@@ -139,7 +139,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
 		Target: e.target(r.key.container), Started: e.inside.begins(r),
 	}
-	creates := e.creates(r.key.container)
+	creates := e.doors.creates(r.key.container)
 	if s.Target.HostAccess == nil {
 		s.Target.HostAccess = askedAccess(creates)
 	}
@@ -154,28 +154,6 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	e.coverage.stamp(&s)
 	s.Evidence = r.evidence(e, n, creates)
 	return s, true
-}
-
-// creates returns the requests that made a container, as the answers to them say.
-func (e *Engine) creates(id event.ContainerID) []*request {
-	var out []*request
-	for _, r := range e.requests {
-		if r.Op == event.OpContainerCreate && e.inside.refersTo(r, id) {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-// askedAccess returns what of the host the request that made a container asked
-// for, where it was read: some containers are gone before they can be inspected.
-func askedAccess(creates []*request) *event.HostAccess {
-	for _, r := range creates {
-		if r.asked && r.Certain && r.succeeded() {
-			return r.HostAccess
-		}
-	}
-	return nil
 }
 
 func (r *run) command(e *Engine, s *session.Session) {

@@ -3,112 +3,11 @@ package correlate
 import (
 	"cmp"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
-
-// asksMax bounds the requests to runtimes that are remembered.
-const asksMax = 1 << 14
-
-// asks are the requests of clients to containerd and CRI.
-type asks struct {
-	// by the container, as the client named it.
-	by map[event.ContainerID][]*event.RuntimeRequest
-	// short are those whose container may be the beginning of an id.
-	short []*event.RuntimeRequest
-	total int
-}
-
-func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
-	c := e.conn(o.ID.Conn)
-	e.introduce(c, o.Service, o.Peer)
-	c.lives(o.Time)
-	blurred, followed := c.blurred, c.followed
-	c.blurred = c.blurred || !o.Certain || unclear(&o)
-	switch {
-	case o.Op == event.RuntimeOpOther && !o.Certain:
-		c.followed = time.Time{}
-	case c.followed.IsZero() || o.Time.Before(c.followed):
-		c.followed = o.Time
-	}
-	if c.blurred != blurred || c.followed != followed {
-		e.unsettleCRI()
-	}
-	for age := e.nodeKeep(); e.asks.total >= asksMax && age > time.Second; age /= 2 {
-		e.sweepAsks(e.now.Add(-age))
-	}
-	id := o.Container
-	if o.Op == event.RuntimeOpOther || id == "" || e.asks.total >= asksMax {
-		c.blurred = c.blurred || id == "" && o.Sandbox == "" || e.asks.total >= asksMax
-		e.touchAround(c.opened)
-		return
-	}
-	e.asks.total++
-	if o.API == event.APICRI && !randomID(string(id)) {
-		e.asks.short = append(e.asks.short, &o)
-	} else {
-		e.asks.by[id] = append(e.asks.by[id], &o)
-	}
-	e.touchIf(func(s subject) bool { return names(&o, targetOf(s)) })
-}
-
-// unclear reports whether a request may concern more than it says: what was not
-// seen of it may have held an exec id.
-func unclear(o *event.RuntimeRequest) bool {
-	named := o.Op == event.RuntimeOpStart || o.Op == event.RuntimeOpExec
-	return o.Cut && named && o.API == event.APIContainerd && o.ExecID == ""
-}
-
-// names reports whether a request names that container.
-func names(o *event.RuntimeRequest, id event.ContainerID) bool {
-	return id != "" && (o.Container == id ||
-		o.API == event.APICRI && o.Container != "" && strings.HasPrefix(string(id), string(o.Container)))
-}
-
-// asksFor returns the requests that name a container, by time.
-func (e *Engine) asksFor(id event.ContainerID) []*event.RuntimeRequest {
-	out := slices.Clone(e.asks.by[id])
-	for _, o := range e.asks.short {
-		if names(o, id) {
-			out = append(out, o)
-		}
-	}
-	slices.SortFunc(out, func(a, b *event.RuntimeRequest) int {
-		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn), cmp.Compare(a.ID.N, b.ID.N))
-	})
-	return out
-}
-
-// sweepAsks forgets the requests from before old. What is forgotten before its
-// time takes the silence of its connection with it.
-func (e *Engine) sweepAsks(old time.Time) {
-	keep := e.now.Add(-e.nodeKeep())
-	gone := func(o *event.RuntimeRequest) bool {
-		if !o.Time.Before(old) {
-			return false
-		}
-		if o.Time.After(keep) {
-			e.past.lost(o.Time.Add(streamLag))
-			if c := e.conns[o.ID.Conn]; c != nil {
-				c.blurred = true
-				e.unsettleCRI()
-			}
-		}
-		e.asks.total--
-		return true
-	}
-	for id, list := range e.asks.by {
-		if list = slices.DeleteFunc(list, gone); len(list) == 0 {
-			delete(e.asks.by, id)
-		} else {
-			e.asks.by[id] = list
-		}
-	}
-	e.asks.short = slices.DeleteFunc(e.asks.short, gone)
-}
 
 func timeOf(o *event.RuntimeEvent) time.Time {
 	if o == nil {
@@ -121,7 +20,7 @@ func timeOf(o *event.RuntimeEvent) time.Time {
 // process of a container of ours: an id alone may be another namespace's.
 func (e *Engine) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeRequest {
 	space := e.container(id).namespace
-	return slices.DeleteFunc(e.asksFor(id), func(o *event.RuntimeRequest) bool {
+	return slices.DeleteFunc(e.doors.asksFor(id), func(o *event.RuntimeRequest) bool {
 		return o.API != event.APIContainerd || !o.Certain || o.ExecID != x ||
 			space != "" && o.Namespace != "" && o.Namespace != space
 	})
@@ -192,11 +91,7 @@ func (e *Engine) attributeAsks(s *session.Session, list []*event.RuntimeRequest)
 
 // asker describes the client of a request to a runtime.
 func (e *Engine) asker(o *event.RuntimeRequest) session.Actor {
-	p := o.Peer
-	if c := e.conns[o.ID.Conn]; c != nil {
-		p = richer(p, c.peer)
-	}
-	a := e.peer(p)
+	a := e.peer(e.doors.peerOf(o.ID.Conn, o.Peer))
 	a.UserAgent = o.UserAgent
 	return a
 }
@@ -207,7 +102,7 @@ func (e *Engine) asker(o *event.RuntimeRequest) session.Actor {
 func (e *Engine) attributeBeside(s *session.Session, t time.Time, asked func(*conn) bool) {
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
 	clients, complete := e.candidates(t, event.ServiceContainerd, func(c *conn) bool {
-		return daemon != 0 && c.peer.ID.PID == daemon || e.heard(c, t) && !asked(c)
+		return daemon != 0 && c.peer.ID.PID == daemon || e.doors.heard(c, t) && !asked(c)
 	})
 	oneOf(s, clients, complete && daemon != 0)
 }
@@ -228,7 +123,7 @@ func (e *Engine) runAsks(r *run, begins time.Time) []*event.RuntimeRequest {
 			out = append(out, o)
 		}
 	}
-	for _, o := range e.asksFor(r.key.container) {
+	for _, o := range e.doors.asksFor(r.key.container) {
 		if o.API == event.APICRI && o.Op == event.RuntimeOpStart && o.Certain && !e.coverage.isKubelet(o.Peer) &&
 			between(o.Time, begins.Add(-syncLag), started) {
 			out = append(out, o)
@@ -244,7 +139,7 @@ func (e *Engine) attributeBesideRun(r *run, s *session.Session, begins time.Time
 		return
 	}
 	e.attributeBeside(s, begins, func(c *conn) bool {
-		return slices.ContainsFunc(e.asksFor(r.key.container), func(o *event.RuntimeRequest) bool {
+		return slices.ContainsFunc(e.doors.asksFor(r.key.container), func(o *event.RuntimeRequest) bool {
 			return o.ID.Conn == c.id && o.Op == event.RuntimeOpStart && (e.coverage.isKubelet(o.Peer) || !o.Certain)
 		})
 	})

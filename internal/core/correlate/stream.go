@@ -192,7 +192,7 @@ func (s *stream) outcome(e *Engine, out *session.Session) {
 		return
 	}
 	if s.req != nil {
-		if c := e.conns[s.id.Conn]; c != nil && !c.closed().IsZero() {
+		if c := e.doors.conns.byID[s.id.Conn]; c != nil && !c.closed().IsZero() {
 			at := c.closed()
 			out.State, out.Ended = session.StateEnded, &at
 			return

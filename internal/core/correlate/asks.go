@@ -1,0 +1,104 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// asksMax bounds the requests to runtimes that are remembered.
+const asksMax = 1 << 14
+
+// asks are the requests of clients to containerd and CRI: total of them, each in
+// byContainer under the container that it names or, where that may be the
+// beginning of an id, in short.
+type asks struct {
+	byContainer map[event.ContainerID][]*event.RuntimeRequest
+	short       []*event.RuntimeRequest
+	total       int
+}
+
+func newAsks() asks { return asks{byContainer: map[event.ContainerID][]*event.RuntimeRequest{}} }
+
+func (as *asks) full() bool { return as.total >= asksMax }
+
+func (as *asks) add(o *event.RuntimeRequest) {
+	as.total++
+	if o.API == event.APICRI && !randomID(string(o.Container)) {
+		as.short = append(as.short, o)
+		return
+	}
+	as.byContainer[o.Container] = append(as.byContainer[o.Container], o)
+}
+
+// drop takes those away that match.
+func (as *asks) drop(match func(*event.RuntimeRequest) bool) {
+	drop := func(list []*event.RuntimeRequest) []*event.RuntimeRequest {
+		kept := slices.DeleteFunc(list, match)
+		as.total -= len(list) - len(kept)
+		return kept
+	}
+	for id, list := range as.byContainer {
+		if list = drop(list); len(list) == 0 {
+			delete(as.byContainer, id)
+		} else {
+			as.byContainer[id] = list
+		}
+	}
+	as.short = drop(as.short)
+}
+
+// asksFor returns the requests that name a container, by time.
+func (as *asks) asksFor(id event.ContainerID) []*event.RuntimeRequest {
+	out := slices.Clone(as.byContainer[id])
+	for _, o := range as.short {
+		if names(o, id) {
+			out = append(out, o)
+		}
+	}
+	slices.SortFunc(out, func(a, b *event.RuntimeRequest) int {
+		return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn), cmp.Compare(a.ID.N, b.ID.N))
+	})
+	return out
+}
+
+// names reports whether a request names that container.
+func names(o *event.RuntimeRequest, id event.ContainerID) bool {
+	return id != "" && (o.Container == id ||
+		o.API == event.APICRI && o.Container != "" && strings.HasPrefix(string(id), string(o.Container)))
+}
+
+// unclear reports whether a request may concern more than it says: what was not
+// seen of it may have held an exec id.
+func unclear(o *event.RuntimeRequest) bool {
+	named := o.Op == event.RuntimeOpStart || o.Op == event.RuntimeOpExec
+	return o.Cut && named && o.API == event.APIContainerd && o.ExecID == ""
+}
+
+func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
+	c := e.doors.conn(o.ID.Conn)
+	e.doors.introduce(c, o.Service, o.Peer)
+	c.lives(o.Time)
+	blurred, followed := c.blurred, c.followed
+	c.blurred = c.blurred || !o.Certain || unclear(&o)
+	switch {
+	case o.Op == event.RuntimeOpOther && !o.Certain:
+		c.followed = time.Time{}
+	case c.followed.IsZero() || o.Time.Before(c.followed):
+		c.followed = o.Time
+	}
+	if c.blurred != blurred || c.followed != followed {
+		e.doors.unsettle()
+	}
+	e.doors.makeRoom()
+	if o.Op == event.RuntimeOpOther || o.Container == "" || e.doors.full() {
+		c.blurred = c.blurred || o.Container == "" && o.Sandbox == "" || e.doors.full()
+		e.touchAround(c.opened)
+		return
+	}
+	e.doors.asks.add(&o)
+	e.touchIf(func(s subject) bool { return names(&o, targetOf(s)) })
+}

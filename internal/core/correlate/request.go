@@ -1,0 +1,162 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
+
+// request is one request of a client with its answer.
+type request struct {
+	event.DockerRequest
+	answer *event.DockerAnswer
+	asked  bool // the request itself was seen, not only its answer
+	// decision is a guard's, where one stood in the way; refused is the session of
+	// a request that it stopped.
+	decision *event.Decision
+	refused  *refusal
+}
+
+// succeeded reports whether the daemon did what the request asked; a request
+// whose answer was not seen may have. 304 says that there was nothing to do.
+func (r *request) succeeded() bool {
+	return !r.stopped() && (r.answer == nil || r.answer.Status < 300)
+}
+
+// requestsMax bounds the requests that are remembered.
+const requestsMax = 1 << 13
+
+// requests are those of Docker's clients: each is in byID under its id and, when it
+// creates or starts an exec, in byExec under that exec's id.
+type requests struct {
+	byID   map[event.RequestID]*request
+	byExec map[event.ExecID][]*request
+}
+
+func newRequests() requests {
+	return requests{byID: map[event.RequestID]*request{}, byExec: map[event.ExecID][]*request{}}
+}
+
+// request returns a request, from now on a known one.
+func (rs *requests) request(id event.RequestID) *request {
+	r := rs.byID[id]
+	if r == nil {
+		r = &request{}
+		r.ID = id
+		rs.byID[id] = r
+	}
+	return r
+}
+
+// claim notes that r creates or starts an exec.
+func (rs *requests) claim(id event.ExecID, r *request) {
+	if !slices.Contains(rs.byExec[id], r) {
+		rs.byExec[id] = append(rs.byExec[id], r)
+	}
+}
+
+// claims lists the requests that create or start an exec.
+func (rs *requests) claims(id event.ExecID) []*request { return rs.byExec[id] }
+
+// claimants returns the requests that name x: those that started it and those
+// that created it.
+func (rs *requests) claimants(x *exec) (starters, creators []*request) {
+	for _, r := range rs.claims(x.key.id) {
+		switch {
+		case !r.asked || !r.Certain || r.stopped() || !r.succeeded() && r.Op == event.OpExecCreate:
+		case r.Op == event.OpExecStart && (r.succeeded() || !x.ran()):
+			starters = append(starters, r)
+		case r.Op == event.OpExecCreate:
+			creators = append(creators, r)
+		}
+	}
+	slices.SortFunc(starters, inTurn)
+	slices.SortFunc(creators, inTurn)
+	if len(starters) > 1 && !x.ran() { // every attempt at a command that never ran: the first tells
+		starters = starters[:1]
+	}
+	return starters, creators
+}
+
+func (rs *requests) drop(r *request) {
+	delete(rs.byID, r.ID)
+	unlist(rs.byExec, r.ExecID, r)
+	if r.answer != nil {
+		unlist(rs.byExec, event.ExecID(r.answer.Created), r)
+	}
+}
+
+// inTurn orders requests by time.
+func inTurn(a, b *request) int {
+	return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.ID.Conn, b.ID.Conn), cmp.Compare(a.ID.N, b.ID.N))
+}
+
+func (e *Engine) applyRequest(o event.DockerRequest) {
+	r := e.doors.request(o.ID)
+	r.DockerRequest, r.asked = o, true
+	c := e.doors.conn(o.ID.Conn)
+	e.doors.introduce(c, c.service, o.Peer)
+	c.lives(o.Time)
+	if !o.Certain {
+		c.blurred = true
+	}
+	if o.Op == event.OpExecStart && o.ExecID != "" {
+		e.claim(o.ExecID, r)
+	}
+	e.relate(r)
+}
+
+func (e *Engine) applyAnswer(o event.DockerAnswer) {
+	r := e.doors.request(o.ID)
+	r.answer = &o
+	e.doors.conn(o.ID.Conn).lives(o.Time)
+	if o.Op == event.OpExecCreate && o.Created != "" {
+		e.claim(event.ExecID(o.Created), r)
+	}
+	e.relate(r)
+}
+
+// relate tells the sessions that a request may concern.
+func (e *Engine) relate(r *request) {
+	switch r.Op {
+	case event.OpExecStart, event.OpExecCreate:
+		for _, x := range e.inside.execs.byID[r.ExecID] {
+			e.touch(x, true)
+		}
+		if r.answer != nil {
+			for _, x := range e.inside.execs.byID[event.ExecID(r.answer.Created)] {
+				e.touch(x, true)
+			}
+		}
+	case event.OpContainerCreate, event.OpContainerStart, event.OpAttach, event.OpCopyIn, event.OpCopyOut:
+		for _, u := range e.inside.runs.byKey {
+			if e.inside.refersTo(r, u.key.container) {
+				e.touch(u, true)
+			}
+		}
+		e.applyStreamRequest(r)
+	case event.OpOther:
+	}
+	if r.refused != nil {
+		e.touch(r.refused, true)
+	}
+}
+
+func (e *Engine) claim(id event.ExecID, r *request) {
+	e.doors.claim(id, r)
+	for _, x := range e.inside.execs.byID[id] {
+		e.touch(x, true)
+	}
+}
+
+// askedAccess returns what of the host the request that made a container asked
+// for, where it was read: some containers are gone before they can be inspected.
+func askedAccess(creates []*request) *event.HostAccess {
+	for _, r := range creates {
+		if r.asked && r.Certain && r.succeeded() {
+			return r.HostAccess
+		}
+	}
+	return nil
+}
