@@ -153,7 +153,7 @@ func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
 // speaks against it.
 func (e *Engine) fits(a arrival, c *call) bool {
 	k := c.ask()
-	if !commands(k.op) || c.refused() || e.twin(c) || e.madeUp(c) {
+	if !commands(k.op) || c.refused() || e.kube.twin(c) || e.kube.madeUp(c) {
 		return false
 	}
 	p := e.inside.container(a.container())
@@ -163,10 +163,10 @@ func (e *Engine) fits(a arrival, c *call) bool {
 	if f := c.fact(); p.pod.uid != "" && f != nil && f.Object != nil && f.Object.UID != "" && f.Object.UID != p.pod.uid {
 		return false
 	}
-	if a.arrived().Before(e.lo(c)) {
+	if a.arrived().Before(e.kube.earliest(c)) {
 		return false
 	}
-	if until, ends := e.hi(c); ends && a.began().After(until) {
+	if until, ends := e.kube.latest(c); ends && a.began().After(until) {
 		return false
 	}
 	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec && !k.unsaid {

@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -18,7 +17,7 @@ func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 		return
 	}
 	w := e.choose(a)
-	e.awaitAudit(a.subject(), a.began(), w.settled)
+	e.kube.awaitAudit(a.subject(), a.began(), w.settled)
 	if len(w.calls) > 0 {
 		e.byCall(a, w, s)
 		return
@@ -32,7 +31,7 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	s.Kind, s.Channel = c.channelOf()
 	var actors []session.Actor
 	for _, o := range w.calls {
-		actors = appendIdentity(actors, e.kubeActor(o))
+		actors = appendIdentity(actors, e.kube.actor(o))
 		if _, ch := o.channelOf(); ch != s.Channel {
 			s.Channel = event.ChannelUnknown
 		}
@@ -43,7 +42,7 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	switch {
 	case len(actors) > 1 || w.alone:
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
-	case !c.identified() && e.auditSettled(a.began()):
+	case !c.identified() && e.kube.auditSettled(a.began()):
 		s.Gaps = append(s.Gaps, gapReceived)
 		return
 	case !w.settled:
@@ -65,15 +64,6 @@ func (e *Engine) byCall(a arrival, w choice, s *session.Session) {
 	}
 	if dir, path, ok := copied(s.Argv); ok && s.Kind == session.KindExec {
 		s.Kind, s.Channel, s.Direction, s.Path = session.KindCopy, event.ChannelKubeCopy, dir, path
-	}
-}
-
-// awaitAudit has c looked at again when the audit log has told of what came of
-// c's time, or will never do so.
-func (e *Engine) awaitAudit(c subject, t time.Time, settled bool) {
-	c.state().lookAt = time.Time{}
-	if !settled {
-		c.state().lookAt = t.Add(auditWait + 2*e.kube.lag)
 	}
 }
 
@@ -139,7 +129,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 	}
 	at := e.doors.atKubelet(t)
 	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.coverage.portWatched(t)) {
-		for _, r := range e.reviewed(t) {
+		for _, r := range e.kube.reviewed(t) {
 			out = appendIdentity(out, r)
 		}
 		for _, c := range at {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -14,22 +13,22 @@ import (
 // nobody saw.
 func (c *call) derive(e *Engine) (session.Session, bool) {
 	a := c.ask()
-	if !e.site.responsible(e.nodeOf(c)) || e.twin(c) || e.madeUp(c) {
+	if !e.site.responsible(e.kube.nodeOf(c)) || e.kube.twin(c) || e.kube.madeUp(c) {
 		return session.Session{}, false
 	}
 	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {
 		return session.Session{}, false
 	}
 	if commands(a.op) && !c.refused() {
-		if !e.settled(e.lo(c)) || len(e.arrivalsOf(c)) > 0 {
+		if !e.settled(e.kube.earliest(c)) || len(e.arrivalsOf(c)) > 0 {
 			return session.Session{}, false
 		}
 	}
-	if c.refused() && e.retried(c) || a.op == event.KubeNodeProxy || e.startOf(c) != nil {
+	if c.refused() && e.kube.retried(c) || a.op == event.KubeNodeProxy || e.kube.startOf(c) != nil {
 		return session.Session{}, false
 	}
 	s := session.Session{
-		ID: c.sessionID(), State: session.StateRunning, Started: e.lo(c), Argv: a.argv, TTY: a.tty, Stdin: a.input(),
+		ID: c.sessionID(), State: session.StateRunning, Started: e.kube.earliest(c), Argv: a.argv, TTY: a.tty, Stdin: a.input(),
 		Target: e.targetOfCall(c), Path: a.path,
 	}
 	if a.argv != nil {
@@ -37,7 +36,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 	}
 	if f := c.fact(); f != nil {
 		s.AuditID, s.Verb = f.ID, f.Verb
-		s.Started, _ = e.local(f.Received)
+		s.Started, _ = e.kube.local(f.Received)
 	}
 	c.classify(e, &s)
 	c.outcome(e, &s)
@@ -46,9 +45,9 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		none(&s)
 		s.Gaps = append(s.Gaps, gapReceived)
 	case c.vouched():
-		known(&s, levelExact, e.kubeActor(c), via(c)...)
+		known(&s, levelExact, e.kube.actor(c), via(c)...)
 	default:
-		oneOf(&s, []session.Actor{e.kubeActor(c)}, false)
+		oneOf(&s, []session.Actor{e.kube.actor(c)}, false)
 	}
 	c.explain(e, &s)
 	e.coverage.stamp(&s)
@@ -140,7 +139,7 @@ func (c *call) outcome(e *Engine, s *session.Session) {
 	}
 	at := s.Started
 	if c.complete != nil {
-		at, _ = e.local(c.complete.Time)
+		at, _ = e.kube.local(c.complete.Time)
 	}
 	s.Ended = &at
 }
@@ -151,7 +150,7 @@ func (c *call) explain(e *Engine, s *session.Session) {
 	case s.Kind == session.KindIdentity:
 		s.Unexplained = session.Unexplained{Is: true, Reason: "a node's identity, used by something that says it is no kubelet"}
 	case s.Kind != session.KindExec && s.Kind != session.KindCopy, s.State == session.StateFailed:
-	case !e.watched(c):
+	case !e.kube.watched(c):
 		s.Gaps = append(s.Gaps, "the node of this pod is not watched: what ran is not known")
 	case c.opened():
 		s.Unexplained = session.Unexplained{Is: true, Reason: "the API server opened a stream, and no process began"}
@@ -161,52 +160,10 @@ func (c *call) explain(e *Engine, s *session.Session) {
 	}
 }
 
-// watched reports whether the processes of c's pod are seen.
-func (e *Engine) watched(c *call) bool {
-	t := e.lo(c)
-	for _, k := range e.inside.ofPod(c.pod()) {
-		if len(k.runs) > 0 {
-			return e.coverage.whole(event.WitnessKernel, "process", t, t.Add(e.opt.Window))
-		}
-	}
-	return false
-}
-
-// retried reports whether c, refused, is the first half of a kubectl that tried
-// by WebSocket and then again by SPDY: both are one deed.
-func (e *Engine) retried(c *call) bool {
-	f := c.fact()
-	if f == nil || f.Verb != "get" || f.Op != event.KubeExec && f.Op != event.KubeAttach && f.Op != event.KubePortForward {
-		return false
-	}
-	for _, o := range e.kube.byPod[c.pod()] {
-		g := o.fact()
-		if o == c || g == nil || g.Op != f.Op || g.Verb != "create" || g.User.Name != f.User.Name || g.Address != f.Address {
-			continue
-		}
-		if d := g.Received.Sub(f.Received); d >= 0 && d < 5*time.Second && slices.Equal(f.Argv, g.Argv) && f.Container == g.Container {
-			return true
-		}
-	}
-	return false
-}
-
 // foreignNode reports whether a request was made with a node's identity by
 // something that does not say it is a kubelet.
 func foreignNode(f *event.KubeRequest) bool {
 	return strings.HasPrefix(f.User.Name, "system:node:") && !event.SaysKubelet(f.UserAgent)
-}
-
-// nodeOf returns the node that c concerns, "" when it is not known.
-func (e *Engine) nodeOf(c *call) string {
-	a := c.ask()
-	if a.node != "" {
-		return a.node
-	}
-	if p := e.podAt(a.pod, "", e.lo(c)); p != nil {
-		return p.NodeName
-	}
-	return ""
 }
 
 func (e *Engine) targetOfCall(c *call) session.Target {
@@ -217,7 +174,7 @@ func (e *Engine) targetOfCall(c *call) session.Target {
 			t = e.target(k.id)
 		}
 	}
-	if p := e.podAt(a.pod, t.PodUID, e.lo(c)); p != nil {
+	if p := e.kube.podAt(a.pod, t.PodUID, e.kube.earliest(c)); p != nil {
 		t.PodUID, t.Node, t.Workload = p.UID, cmp.Or(t.Node, p.NodeName), cmp.Or(t.Workload, p.Owner)
 		t.HostAccess = cmp.Or(t.HostAccess, event.AccessIn(p.Containers, a.container))
 	}

@@ -1,7 +1,6 @@
 package correlate
 
 import (
-	"cmp"
 	"iter"
 	"slices"
 	"time"
@@ -45,7 +44,7 @@ func (e *Engine) choose(a arrival) choice {
 // of its first arrival.
 func (e *Engine) weigh(g group) []choice {
 	if len(g.calls) == 0 {
-		return []choice{{alone: true, settled: e.asksKnown(g.arrivals[0].began())}}
+		return []choice{{alone: true, settled: e.kube.asksKnown(g.arrivals[0].began())}}
 	}
 	p := pairing.Problem{Fits: g.fits, Right: len(g.calls), LeftAlone: make([]bool, len(g.arrivals))}
 	for i, x := range g.arrivals {
@@ -56,7 +55,7 @@ func (e *Engine) weigh(g group) []choice {
 		p.RightAlone = append(p.RightAlone, !e.mustRun(c))
 		admitted = admitted && c.adm != nil
 		apart = apart && c.adm != nil && c.adm.Alone
-		settled = settled && e.settled(e.lo(c)) && c.vouched() && c.identified()
+		settled = settled && e.settled(e.kube.earliest(c)) && c.vouched() && c.identified()
 	}
 	var choices []pairing.Choice
 	if len(g.arrivals) <= groupMax && len(g.calls) <= groupMax {
@@ -67,7 +66,7 @@ func (e *Engine) weigh(g group) []choice {
 	}
 	out := make([]choice, len(choices))
 	for i, w := range choices {
-		out[i] = choice{alone: w.Alone, settled: settled && e.asksKnown(g.arrivals[i].began())}
+		out[i] = choice{alone: w.Alone, settled: settled && e.kube.asksKnown(g.arrivals[i].began())}
 		out[i].admitted = admitted && (apart || len(g.fits[i]) == 1 && e.followedThrough(g.arrivals[i]))
 		for _, j := range w.Partners {
 			out[i].calls = append(out[i].calls, g.calls[j])
@@ -91,7 +90,7 @@ func (e *Engine) group(a arrival) group {
 	if k == nil || k.pod == nil {
 		return group{arrivals: []arrival{a}}
 	}
-	spans := e.spansOf(k.pod.pod)
+	spans := e.kube.spansOf(k.pod.pod)
 	all, self := e.momentsAround(a)
 	fit := func(i, j int) bool { return spans[j].holds(all[i]) && e.fits(all[i].arrival, spans[j].call) }
 	part := pairing.Graph{
@@ -162,57 +161,13 @@ func startingIn(list []moment, from, until time.Time) (low, high int) {
 	return low, high
 }
 
-// span is a request with its times at hand.
-type span struct {
-	*call
-	from, until time.Time
-	ends        bool
-}
-
-// holds reports whether m is of the request's time.
-func (c span) holds(m moment) bool {
-	return !m.arrivedAt.Before(c.from) && (!c.ends || !m.beganAt.After(c.until))
-}
-
-// spansOf lists the requests that concern a pod, in order of time.
-func (e *Engine) spansOf(pod podName) []span {
-	out, ok := e.memo.spans[pod]
-	if ok {
-		return out
-	}
-	for _, c := range e.callsTo(pod) {
-		until, ends := e.hi(c)
-		out = append(out, span{c, e.lo(c), until, ends})
-	}
-	e.memo.spans[pod] = out
-	return out
-}
-
-// callsTo lists the requests that concern a pod, in order of time. The list is
-// not the caller's to change.
-func (e *Engine) callsTo(pod podName) []*call {
-	out, ok := e.memo.calls[pod]
-	if ok {
-		return out
-	}
-	out = slices.Clone(e.kube.byPod[pod])
-	slices.SortFunc(out, func(a, b *call) int {
-		if d := e.lo(a).Compare(e.lo(b)); d != 0 {
-			return d
-		}
-		return cmp.Compare(a.sessionID(), b.sessionID())
-	})
-	e.memo.calls[pod] = out
-	return out
-}
-
 // mustBeAsked reports whether a can only have come by a request to the API
 // server: whoever else could have asked the kubelet or the runtime would have
 // been seen, and it is not what the kubelet runs by itself.
 func (e *Engine) mustBeAsked(a arrival) bool {
 	t := a.began()
 	return e.coverage.nodeDoorsWatched(t) && len(e.doors.atKubelet(t)) == 0 && len(e.criClients(a)) == 0 && len(e.atRuntime(a)) == 0 &&
-		e.hookOf(a) == nil && e.specKnown(a) && e.asksKnown(t)
+		e.hookOf(a) == nil && e.specKnown(a) && e.kube.asksKnown(t)
 }
 
 // specKnown reports whether it is known what the kubelet runs by itself in a's
@@ -231,6 +186,6 @@ func (e *Engine) mustRun(c *call) bool {
 	if !c.opened() || c.ask().op == event.KubeNodeExec { // the latter fails after its 101 (testbed.md §4.10)
 		return false
 	}
-	lo := e.lo(c)
+	lo := e.kube.earliest(c)
 	return e.coverage.wouldTell(event.WitnessKernel, "process", lo) && e.coverage.wouldTell(event.WitnessContainerd, "", lo)
 }

@@ -232,3 +232,26 @@ func (e *Engine) applyDockerEvent(o event.DockerEvent) {
 	}
 	e.touchContainer(o.Container)
 }
+
+// place notes c's place in a pod. What only the API server knows stays when the
+// runtime repeats the rest.
+func (c *container) place(p podPlace, at time.Time) {
+	p.time = at
+	was := c.pod
+	if was == nil {
+		c.pod = &p
+		return
+	}
+	p.sandbox = p.sandbox || was.sandbox
+	if p.pod == was.pod {
+		p.uid, p.container = cmp.Or(p.uid, was.uid), cmp.Or(p.container, was.container)
+	}
+	newer := !at.Before(was.time)
+	if p.spec == nil || was.spec != nil && !newer {
+		p.spec, p.node, p.owner, p.static = was.spec, was.node, was.owner, was.static
+	}
+	if !newer {
+		p.time = was.time
+	}
+	c.pod = &p
+}

@@ -92,13 +92,13 @@ func newEngine(opt Options, node string, elsewhere func(node string) bool, pods 
 		adopted:  newAdopted(),
 		streams:  map[event.RequestID]*stream{},
 		rebuffs:  map[rebuffKey]*rebuff{},
-		kube:     newKube(pods),
 		memo:     newMemo(),
 		awaiting: map[subject]time.Time{},
 	}
 	e.coverage = newCoverage(&e.clock)
 	e.inside = newInside(&e.coverage, pods)
 	e.doors = newDoors(&e.clock, &e.coverage, &e.inside, &e.past)
+	e.kube = newKube(&e.clock, &e.coverage, &e.site, &e.inside, pods)
 	return e
 }
 

@@ -187,7 +187,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 		a.request(q)
 	}
 	if c := e.inside.container(r.key.container); c.pod != nil {
-		for _, m := range e.makers(c.pod, begins) {
+		for _, m := range e.kube.makers(c.pod, begins) {
 			a.call(m)
 		}
 	}

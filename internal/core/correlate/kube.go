@@ -2,197 +2,198 @@ package correlate
 
 import (
 	"cmp"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// kube is what the engine knows of Kubernetes: pods, requests to the API
-// server, and how far the witnesses that come late have come.
+// kube is what was asked of the API server, by its audit log and by our admission
+// webhook, and what it says of pods.
 type kube struct {
-	pods    *pods // of a fleet: all engines have the same
-	calls   map[callKey]*call
-	byPod   map[podName][]*call
-	byNonce map[string]*call
+	*clock
+	coverage *coverage
+	site     *site
+	inside   *inside
+	pods     *pods // of a fleet: all engines have the same
+	calls
+	audit
 	reviews []*event.KubeRequest // access reviews by nodes, by time
-	// through is up to when the audit log has told everything, where its
-	// witness says so; newest is the time of its youngest entry; lag is the
-	// longest that an entry took to arrive.
-	through, newest time.Time
-	lag             time.Duration
-	clocks          map[string]event.Clock
 	// admissions says that the admission webhook told of a request.
 	admissions bool
-	calm       int // requests that may still come before boundCalls looks again
+
+	// What was worked out since the last observation; see Engine.changed.
+	ordered map[podName][]*call
+	spans   map[podName][]span
 }
 
-func newKube(pods *pods) kube {
+func newKube(now *clock, c *coverage, s *site, in *inside, pods *pods) kube {
 	return kube{
-		pods: pods, calls: map[callKey]*call{}, byPod: map[podName][]*call{},
-		byNonce: map[string]*call{}, clocks: map[string]event.Clock{},
+		clock: now, coverage: c, site: s, inside: in, pods: pods, calls: newCalls(), audit: newAudit(now, s),
+		ordered: map[podName][]*call{}, spans: map[podName][]span{},
 	}
 }
 
-// podName names a pod at a time: names are used again.
-type podName struct{ namespace, name string }
+func (ku *kube) changed() {
+	clear(ku.ordered)
+	clear(ku.spans)
+}
 
-const (
-	reviewsMax = 1024    // access reviews remembered
-	callsMax   = 1 << 13 // requests to the API server remembered; see boundCalls
-)
-
-func (e *Engine) applyPod(o event.KubePod) {
-	if e.site.alone() { // else the Fleet has seen to that
-		e.kube.pods.apply(o)
+// earliest is the earliest moment at which what c asked for can have begun, on this
+// host's clock.
+func (ku *kube) earliest(c *call) time.Time {
+	if c.adm != nil {
+		return c.adm.Time
 	}
-	for k := range o.Containers {
-		id := o.Containers[k].ID
-		if c := e.inside.container(id); c != nil {
-			e.inside.placeAsTold(c)
+	t, err := ku.local(c.fact().Received)
+	return t.Add(-err)
+}
+
+// streamWait is how long containerd waits for the client of an exec to open its
+// streams before it gives up.
+const streamWait = 30 * time.Second
+
+// latest is the latest moment at which it can have begun; false while it still can.
+func (ku *kube) latest(c *call) (time.Time, bool) {
+	var at time.Time
+	if s := c.started; s != nil {
+		at = s.Time.Add(streamWait)
+	}
+	if f := c.complete; f != nil && (at.IsZero() || f.Time.Before(at)) {
+		at = f.Time
+	}
+	if at.IsZero() {
+		if c.adm != nil && c.fact() == nil {
+			return c.adm.Time.Add(streamWait), true
 		}
-		if id != "" {
-			e.touchContainer(id)
-		}
+		return time.Time{}, false
 	}
+	t, err := ku.local(at)
+	return t.Add(err + time.Millisecond), true
 }
 
-func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
-	c := e.container(e.inside.wholeID(o.ID))
-	c.namespace = cmp.Or(o.Namespace, c.namespace)
-	if c.cri == nil || o.Witness == event.WitnessContainerd {
-		c.cri = &o
-	}
-	if o.Pod != "" {
-		e.inside.placeInPod(c, podPlace{pod: podName{o.PodNamespace, o.Pod}, uid: o.PodUID, container: o.Name, sandbox: o.Sandbox}, o.Time)
-	}
-	e.touchContainer(c.id)
+// twin reports whether c is the same request as one that the webhook saw and
+// the audit log has not named yet: it then does not count twice.
+func (ku *kube) twin(c *call) bool {
+	f := c.fact()
+	return f != nil && f.Stage == event.KubeReceived && c.adm == nil &&
+		ku.coverage.whole(event.WitnessAdmission, "", f.Received, f.Received)
 }
 
-// podPlace is a container's place in a pod, as the API server or the node's
-// runtime tells it. The runtime knows no specification.
-type podPlace struct {
-	pod       podName
-	uid       string
-	container string
-	sandbox   bool
-	spec      *event.KubeContainer
-	node      string
-	owner     string
-	static    bool
-	time      time.Time
-}
-
-// place notes c's place in a pod. What only the API server knows stays when the
-// runtime repeats the rest.
-func (c *container) place(p podPlace, at time.Time) {
-	p.time = at
-	was := c.pod
-	if was == nil {
-		c.pod = &p
-		return
-	}
-	p.sandbox = p.sandbox || was.sandbox
-	if p.pod == was.pod {
-		p.uid, p.container = cmp.Or(p.uid, was.uid), cmp.Or(p.container, was.container)
-	}
-	newer := !at.Before(was.time)
-	if p.spec == nil || was.spec != nil && !newer {
-		p.spec, p.node, p.owner, p.static = was.spec, was.node, was.owner, was.static
-	}
-	if !newer {
-		p.time = was.time
-	}
-	c.pod = &p
-}
-
-// podAt returns the life of a pod's name around t, or nil.
-func (e *Engine) podAt(name podName, uid string, t time.Time) *event.KubePod {
-	return e.kube.pods.at(name, uid, t)
-}
-
-func (e *Engine) applyProgress(o event.Progress) {
-	switch {
-	case o.Witness == event.WitnessKernel:
-		e.applyRead(o.Through)
-	case o.Witness == event.WitnessAudit && o.Through.After(e.kube.through):
-		e.kube.through = o.Through
-		e.touchUnnamed()
-	}
-}
-
-func (e *Engine) applyClock(o event.Clock) {
-	if was, ok := e.kube.clocks[o.Of]; !ok || !o.Time.Before(was.Time) {
-		e.kube.clocks[o.Of] = o
-		e.touchSince(time.Time{}) // every window has moved
-	}
-}
-
-// touchUnnamed looks again at sessions in pods that are without a name: what
-// comes late may tell.
-func (e *Engine) touchUnnamed() {
-	if len(e.inside.containers.byID) == 0 && !e.kube.admissions {
-		return // there is none
-	}
-	e.touchIf(func(c subject) bool {
-		if k, ok := c.(*call); ok {
-			return !k.vouched()
-		}
-		p := c.state().published
-		return e.now.Before(c.state().lookAt) || p != nil && !named(p.Attribution.Level) && e.inside.inPod(targetOf(c))
-	})
-}
-
-func named(l session.Level) bool { return l == session.LevelExact || l == session.LevelStrong }
-
-// unmeasured is how far the API server's clock may be off while nobody has
-// measured it.
-const unmeasured = time.Second
-
-// local turns a time by the API server's clock into this host's, with the most
-// by which that can be wrong.
-func (e *Engine) local(t time.Time) (time.Time, time.Duration) {
-	off, err := time.Duration(0), unmeasured
-	if c, ok := e.kube.clocks["apiserver"]; ok {
-		off, err = -time.Duration(c.Offset), time.Duration(c.Error)
-	}
-	if own, ok := e.kube.clocks[e.site.name()]; ok && own.Of != "apiserver" {
-		off += time.Duration(own.Offset)
-		err += time.Duration(own.Error)
-	}
-	return t.Add(off), err
-}
-
-// An audit log arrives nearly in order, and after a while: auditDisorder is how
-// far its entries may be out of order, auditWait how long it may be silent, when
-// nothing else is known. A name rests on both only in so far as nobody else can
-// have asked for the same.
-const (
-	auditDisorder = 10 * time.Second
-	auditWait     = 2 * time.Minute
-)
-
-// auditSettled reports whether the audit log has told of everything that was
-// asked before t: its witness says so, much younger entries have come, or it
-// had more time than it has ever needed.
-func (e *Engine) auditSettled(t time.Time) bool {
-	through := e.kube.through
-	if n := e.kube.newest.Add(-auditDisorder); n.After(through) {
-		through = n
-	}
-	if at, err := e.local(through); !at.Add(-err).Before(t) {
-		return true
-	}
-	return !e.now.Before(t.Add(auditWait + 2*e.kube.lag))
+// madeUp reports whether c is a claim at the webhook's port that the API server
+// knows nothing of.
+func (ku *kube) madeUp(c *call) bool {
+	return !c.vouched() && ku.coverage.whole(event.WitnessAudit, "", c.adm.Arrived, c.adm.Time) && ku.auditSettled(c.adm.Time)
 }
 
 // asksKnown reports whether every request to the API server for a command that
 // began at t is known: the admission webhook saw them come, or the audit log
 // has told of them.
-func (e *Engine) asksKnown(t time.Time) bool {
-	from := t.Add(-e.opt.Window)
-	if e.coverage.whole(event.WitnessAdmission, "", from, t) {
-		return e.settled(t)
+func (ku *kube) asksKnown(t time.Time) bool {
+	from := t.Add(-ku.opt.Window)
+	if ku.coverage.whole(event.WitnessAdmission, "", from, t) {
+		return ku.settled(t)
 	}
-	return e.coverage.whole(event.WitnessAudit, "", from, t) && e.auditSettled(t)
+	return ku.coverage.whole(event.WitnessAudit, "", from, t) && ku.auditSettled(t)
+}
+
+// podAt returns the life of a pod's name around t, or nil.
+func (ku *kube) podAt(name podName, uid string, t time.Time) *event.KubePod {
+	return ku.pods.at(name, uid, t)
+}
+
+// nodeOf returns the node that c concerns, "" when it is not known.
+func (ku *kube) nodeOf(c *call) string {
+	a := c.ask()
+	if a.node != "" {
+		return a.node
+	}
+	if p := ku.podAt(a.pod, "", ku.earliest(c)); p != nil {
+		return p.NodeName
+	}
+	return ""
+}
+
+// watched reports whether the processes of c's pod are seen.
+func (ku *kube) watched(c *call) bool {
+	t := ku.earliest(c)
+	for _, k := range ku.inside.ofPod(c.pod()) {
+		if len(k.runs) > 0 {
+			return ku.coverage.whole(event.WitnessKernel, "process", t, t.Add(ku.opt.Window))
+		}
+	}
+	return false
+}
+
+// callsTo lists the requests that concern a pod, in order of time. The list is
+// not the caller's to change.
+func (ku *kube) callsTo(pod podName) []*call {
+	out, ok := ku.ordered[pod]
+	if ok {
+		return out
+	}
+	out = slices.Clone(ku.byPod[pod])
+	slices.SortFunc(out, func(a, b *call) int {
+		if d := ku.earliest(a).Compare(ku.earliest(b)); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.sessionID(), b.sessionID())
+	})
+	ku.ordered[pod] = out
+	return out
+}
+
+// span is a request with its times at hand.
+type span struct {
+	*call
+	from, until time.Time
+	ends        bool
+}
+
+// holds reports whether m is of the request's time.
+func (c span) holds(m moment) bool {
+	return !m.arrivedAt.Before(c.from) && (!c.ends || !m.beganAt.After(c.until))
+}
+
+// spansOf lists the requests that concern a pod, in order of time.
+func (ku *kube) spansOf(pod podName) []span {
+	out, ok := ku.spans[pod]
+	if ok {
+		return out
+	}
+	for _, c := range ku.callsTo(pod) {
+		until, ends := ku.latest(c)
+		out = append(out, span{c, ku.earliest(c), until, ends})
+	}
+	ku.spans[pod] = out
+	return out
+}
+
+// reviewsMax bounds the access reviews that are remembered.
+const reviewsMax = 1024
+
+// reviewCache is how long a kubelet remembers that somebody may talk to it
+// before it asks the API server again.
+const reviewCache = 5 * time.Minute
+
+// reviewed lists the users about whom a kubelet asked, so that they may have
+// asked it for something at t. They are never more than candidates: one
+// question stands for many commands, and not each is about a command.
+func (ku *kube) reviewed(t time.Time) []session.Actor {
+	var out []session.Actor
+	for _, r := range ku.reviews {
+		at, err := ku.local(r.Received)
+		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
+			!ku.site.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
+			continue
+		}
+		if at.Add(-err).After(t.Add(ku.opt.Window)) || at.Add(err).Before(t.Add(-reviewCache)) {
+			continue
+		}
+		u := r.Review.User
+		out = appendIdentity(out, session.Actor{Kind: session.ActorKubernetes, User: u.Name, KubeUID: u.UID, Groups: u.Groups, Extra: u.Extra})
+	}
+	return out
 }

@@ -30,10 +30,10 @@ func via(c *call) []string {
 	return out
 }
 
-// kubeActor describes who made a request. Whoever impersonates is told apart
+// actor describes who made a request. Whoever impersonates is told apart
 // from who is impersonated; the webhook knows only the latter, so until the
 // audit log speaks a name may be somebody's who lent it.
-func (e *Engine) kubeActor(c *call) session.Actor {
+func (ku *kube) actor(c *call) session.Actor {
 	a := session.Actor{Kind: session.ActorKubernetes}
 	f := c.fact()
 	if f == nil {
@@ -49,7 +49,7 @@ func (e *Engine) kubeActor(c *call) session.Actor {
 		a.Impersonator = &session.Identity{User: f.User.Name, UID: f.User.UID, Groups: f.User.Groups, Extra: f.User.Extra}
 	}
 	a.Address, a.UserAgent = f.Address, f.UserAgent
-	a.Doubts = e.doubts(f)
+	a.Doubts = ku.doubts(f)
 	return a
 }
 
@@ -59,7 +59,7 @@ func identify(a *session.Actor, u event.KubeUser) {
 }
 
 // doubts says why an identity may be in other hands than its owner's.
-func (e *Engine) doubts(f *event.KubeRequest) []string {
+func (ku *kube) doubts(f *event.KubeRequest) []string {
 	var out []string
 	if foreignNode(f) {
 		out = append(out, fmt.Sprintf("a node's identity, with the user agent %s", quote(f.UserAgent)))
@@ -69,7 +69,7 @@ func (e *Engine) doubts(f *event.KubeRequest) []string {
 	if !ok || len(pod) != 1 || len(uid) != 1 || f.Address == "" {
 		return out
 	}
-	p := e.podAt(podName{namespace, pod[0]}, uid[0], f.Received)
+	p := ku.podAt(podName{namespace, pod[0]}, uid[0], f.Received)
 	if p == nil || len(p.Addresses) == 0 || slices.Contains(p.Addresses, f.Address) {
 		return out
 	}

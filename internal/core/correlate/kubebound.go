@@ -12,14 +12,14 @@ import (
 // are streams whose end has not been told, as a rule; when it is, it makes the
 // session anew. What has not settled stays, however much it is.
 func (e *Engine) boundCalls() {
-	if e.kube.calm > 0 || len(e.kube.calls) < callsMax {
+	if e.kube.calm > 0 || len(e.kube.byKey) < callsMax {
 		e.kube.calm = max(0, e.kube.calm-1)
 		return
 	}
 	e.kube.calm = callsMax / 4
 	settled := e.now.Add(-e.opt.Settle - e.opt.Window)
 	var calls []*call
-	for _, c := range e.kube.calls {
+	for _, c := range e.kube.byKey {
 		if c.st.lastSeen.Before(settled) {
 			calls = append(calls, c)
 		}
@@ -27,7 +27,7 @@ func (e *Engine) boundCalls() {
 	slices.SortFunc(calls, func(a, b *call) int {
 		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
 	})
-	for _, c := range calls[:min(len(calls), len(e.kube.calls)-callsMax*3/4)] {
+	for _, c := range calls[:min(len(calls), len(e.kube.byKey)-callsMax*3/4)] {
 		e.missed(c)
 		if c.st.index >= 0 {
 			e.unschedule(c)

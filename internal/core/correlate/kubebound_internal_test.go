@@ -24,7 +24,7 @@ func TestCallsAreBounded(t *testing.T) {
 	for i := range all {
 		tell(i, event.KubeStarted, forwarded(i))
 	}
-	if n := len(e.kube.calls); n > most || n < callsMax/2 {
+	if n := len(e.kube.byKey); n > most || n < callsMax/2 {
 		t.Errorf("%d requests are remembered", n)
 	}
 	if n := len(e.kube.byPod); n > most {

@@ -17,10 +17,10 @@ import (
 func (e *Engine) attributePodRun(r *run, s *session.Session) {
 	place := e.inside.container(r.key.container).pod
 	none(s)
-	made := e.makers(place, s.Started)
+	made := e.kube.makers(place, s.Started)
 	switch {
 	case len(made) == 1:
-		known(s, session.LevelExact, e.kubeActor(made[0]), append([]string{viaPodUID}, via(made[0])...)...)
+		known(s, session.LevelExact, e.kube.actor(made[0]), append([]string{viaPodUID}, via(made[0])...)...)
 		o := made[0].ask().object
 		if o != nil && o.Debug && !o.HostAccess.Plain() {
 			s.Kind, s.Channel = session.KindDebug, event.ChannelKubeDebugNode
@@ -32,12 +32,12 @@ func (e *Engine) attributePodRun(r *run, s *session.Session) {
 	case len(made) > 1:
 		var actors []session.Actor
 		for _, c := range made {
-			actors = appendIdentity(actors, e.kubeActor(c))
+			actors = appendIdentity(actors, e.kube.actor(c))
 		}
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
 	}
 	e.explainPodRun(place, s)
-	e.awaitAudit(r, s.Started, len(made) > 0 || e.auditSettled(s.Started))
+	e.kube.awaitAudit(r, s.Started, len(made) > 0 || e.kube.auditSettled(s.Started))
 }
 
 func podKind(p *podPlace) session.Kind {
@@ -72,16 +72,16 @@ func podChannel(p *podPlace) event.Channel {
 // makers returns the requests that made the pod, or put the ephemeral container
 // into it, before it began. While the pod's specification is not known, neither
 // is which of the two it was: then both can be.
-func (e *Engine) makers(p *podPlace, began time.Time) []*call {
+func (ku *kube) makers(p *podPlace, began time.Time) []*call {
 	ephemeral := p.spec != nil && p.spec.Kind == event.KubeEphemeralDebug
 	var pods, debugs []*call
-	for _, c := range e.callsTo(p.pod) {
+	for _, c := range ku.callsTo(p.pod) {
 		a := c.ask()
-		if c.refused() || e.twin(c) || e.lo(c).After(began) || a.object != nil && a.object.UID != "" && p.uid != "" && a.object.UID != p.uid {
+		if c.refused() || ku.twin(c) || ku.earliest(c).After(began) || a.object != nil && a.object.UID != "" && p.uid != "" && a.object.UID != p.uid {
 			continue
 		}
 		switch {
-		case a.op == event.KubePodChange && !ephemeral && (a.verb == "create" || a.verb == "") && e.canHold(a.object, p, began):
+		case a.op == event.KubePodChange && !ephemeral && (a.verb == "create" || a.verb == "") && ku.canHold(a.object, p, began):
 			pods = []*call{c} // the latest life of the name
 		case a.op == event.KubeEphemeral && (ephemeral || p.spec == nil) && a.object.Container(p.container) != nil: // of others it is not known which container they put
 			debugs = append(debugs, c)
@@ -89,49 +89,49 @@ func (e *Engine) makers(p *podPlace, began time.Time) []*call {
 	}
 	made := append(pods, debugs...)
 	return slices.DeleteFunc(made, func(c *call) bool {
-		return slices.ContainsFunc(made, func(d *call) bool { return e.repeats(c, d) })
+		return slices.ContainsFunc(made, func(d *call) bool { return ku.repeats(c, d) })
 	})
 }
 
 // repeats reports whether c, which only the webhook saw, is a second asking about
 // request d: the API server asks again when it carries out a change anew after
 // a conflict, and only the first nonce is in the audit event.
-func (e *Engine) repeats(c, d *call) bool {
+func (ku *kube) repeats(c, d *call) bool {
 	if c.fact() != nil || d.complete == nil || c.adm.User.Name != d.fact().User.Name {
 		return false
 	}
-	until, _ := e.hi(d)
-	return causes(e.lo(d), c.adm.Time) && causes(c.adm.Time, until)
+	until, _ := ku.latest(d)
+	return causes(ku.earliest(d), c.adm.Time) && causes(c.adm.Time, until)
 }
 
 // canHold reports whether a pod that was made so can hold container p from its
 // beginning: its specification is known and says so, or else nobody can have put
 // it there later.
-func (e *Engine) canHold(made *event.KubeObject, p *podPlace, began time.Time) bool {
+func (ku *kube) canHold(made *event.KubeObject, p *podPlace, began time.Time) bool {
 	if p.spec != nil || p.sandbox {
 		return true
 	}
 	if made != nil && len(made.Containers) > 0 {
 		return made.Container(p.container) != nil
 	}
-	return e.auditSettled(began) && !slices.ContainsFunc(e.callsTo(p.pod), func(c *call) bool { return c.ask().op == event.KubeEphemeral })
+	return ku.auditSettled(began) && !slices.ContainsFunc(ku.callsTo(p.pod), func(c *call) bool { return c.ask().op == event.KubeEphemeral })
 }
 
 // startOf returns the start of a container that c asked for, or nil: the start
 // then tells of both. A change of what is there already stands for itself.
-func (e *Engine) startOf(c *call) *run {
+func (ku *kube) startOf(c *call) *run {
 	a := c.ask()
 	if a.op != event.KubeEphemeral && a.op != event.KubePodChange {
 		return nil
 	}
 	var first *run
-	for _, k := range e.inside.ofPod(a.pod) {
+	for _, k := range ku.inside.ofPod(a.pod) {
 		if k.pod.sandbox {
 			continue
 		}
 		for _, r := range k.runs {
-			began := e.inside.begins(r)
-			if slices.Contains(e.makers(k.pod, began), c) && (first == nil || began.Before(e.inside.begins(first))) {
+			began := ku.inside.begins(r)
+			if slices.Contains(ku.makers(k.pod, began), c) && (first == nil || began.Before(ku.inside.begins(first))) {
 				first = r
 			}
 		}
@@ -144,13 +144,13 @@ func (e *Engine) explainPodRun(p *podPlace, s *session.Session) {
 	if s.Attribution.Level != session.LevelNone || p.sandbox {
 		return
 	}
-	pod := e.podAt(p.pod, p.uid, s.Started)
+	pod := e.kube.podAt(p.pod, p.uid, s.Started)
 	switch {
 	case p.static:
 		s.Unexplained = session.Unexplained{Is: true, Reason: "a static pod: a file on the node asked for it, and whoever wrote that"}
 	case e.coverage.before(s.Started) || pod != nil && !pod.Started.IsZero() && pod.Started.Add(e.opt.Window).Before(s.Started):
 		// The pod was there before; who made it, made it before we looked.
-	case e.coverage.whole(event.WitnessAudit, "", s.Started.Add(-time.Minute), s.Started) && e.auditSettled(s.Started):
+	case e.coverage.whole(event.WitnessAudit, "", s.Started.Add(-time.Minute), s.Started) && e.kube.auditSettled(s.Started):
 		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server made this pod"}
 	}
 }

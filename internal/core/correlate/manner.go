@@ -63,8 +63,8 @@ func (e *Engine) streamed(a arrival, c *call) bool {
 	if alone || c.started == nil || want.op != event.KubeExec {
 		return true
 	}
-	from := e.lo(c)
-	until, err := e.local(c.started.Time)
+	from := e.kube.earliest(c)
+	until, err := e.kube.local(c.started.Time)
 	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
 		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err)) &&
 			(o.Cut || o.Stdin == want.stdin && o.TTY == want.tty)

@@ -13,16 +13,14 @@ type memo struct {
 	arrivals map[event.ContainerID][]arrival
 	moments  map[event.ContainerID][]moment // by when they began
 	asks     map[event.ContainerID][]*event.RuntimeRequest
-	calls    map[podName][]*call
-	spans    map[podName][]span
 	choices  map[subject]choice
 	cri      map[subject]criAsked
 }
 
 func newMemo() memo {
 	return memo{
-		arrivals: map[event.ContainerID][]arrival{}, calls: map[podName][]*call{}, spans: map[podName][]span{},
-		choices: map[subject]choice{}, cri: map[subject]criAsked{},
+		arrivals: map[event.ContainerID][]arrival{},
+		choices:  map[subject]choice{}, cri: map[subject]criAsked{},
 		moments: map[event.ContainerID][]moment{}, asks: map[event.ContainerID][]*event.RuntimeRequest{},
 	}
 }
@@ -31,8 +29,7 @@ func newMemo() memo {
 // next to nothing where nothing was, as outside pods.
 func (e *Engine) changed() {
 	clear(e.memo.arrivals)
-	clear(e.memo.calls)
-	clear(e.memo.spans)
+	e.kube.changed()
 	clear(e.memo.choices)
 	clear(e.memo.cri)
 	clear(e.memo.moments)

@@ -2,11 +2,9 @@ package correlate
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // nodeDoorsWatched reports whether every client of the kubelet's port and of
@@ -55,28 +53,4 @@ func isAPIServer(p event.Peer) bool { return called(p, "kube-apiserver") }
 
 func called(p event.Peer, name string) bool {
 	return base(string(p.Exe)) == name || string(p.Comm) == name || len(p.Argv.Args) > 0 && base(p.Argv.Args[0]) == name
-}
-
-// reviewCache is how long a kubelet remembers that somebody may talk to it
-// before it asks the API server again.
-const reviewCache = 5 * time.Minute
-
-// reviewed lists the users about whom a kubelet asked, so that they may have
-// asked it for something at t. They are never more than candidates: one
-// question stands for many commands, and not each is about a command.
-func (e *Engine) reviewed(t time.Time) []session.Actor {
-	var out []session.Actor
-	for _, r := range e.kube.reviews {
-		at, err := e.local(r.Received)
-		if r.Review == nil || r.Review.AllowedSaid && !r.Review.Allowed || r.Review.Resource != "nodes/proxy" ||
-			!e.site.responsible(strings.TrimPrefix(r.User.Name, "system:node:")) {
-			continue
-		}
-		if at.Add(-err).After(t.Add(e.opt.Window)) || at.Add(err).Before(t.Add(-reviewCache)) {
-			continue
-		}
-		u := r.Review.User
-		out = appendIdentity(out, session.Actor{Kind: session.ActorKubernetes, User: u.Name, KubeUID: u.UID, Groups: u.Groups, Extra: u.Extra})
-	}
-	return out
 }

@@ -155,3 +155,20 @@ func (p *pods) at(name podName, uid string, t time.Time) *event.KubePod {
 	}
 	return best
 }
+
+// podName names a pod at a time: names are used again.
+type podName struct{ namespace, name string }
+
+// podPlace is a container's place in a pod, as the API server or the node's
+// runtime tells it. The runtime knows no specification.
+type podPlace struct {
+	pod       podName
+	uid       string
+	container string
+	sandbox   bool
+	spec      *event.KubeContainer
+	node      string
+	owner     string
+	static    bool
+	time      time.Time
+}

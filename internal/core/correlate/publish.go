@@ -352,7 +352,7 @@ func (e *Engine) successor(c subject) session.ID {
 		if a := e.arrivalsOf(c); len(a) > 0 {
 			return e.arrivalID(a[0])
 		}
-		if r := e.startOf(c); r != nil {
+		if r := e.kube.startOf(c); r != nil {
 			return r.sessionID()
 		}
 	}
@@ -410,7 +410,7 @@ func (e *Engine) open() []subject {
 	for _, r := range e.rebuffs {
 		out = append(out, r)
 	}
-	for _, c := range e.kube.calls {
+	for _, c := range e.kube.byKey {
 		out = append(out, c)
 	}
 	for _, q := range e.doors.requests.byID {
