@@ -110,71 +110,6 @@ func (a arrival) tty() (has, known bool) {
 	return a.n.procs[a.n.root].execs[0].TTY != "", true
 }
 
-// ofPod reports whether a is a command that came into a container of a pod, by
-// the kubelet or somebody who uses the runtime as the kubelet does. Clients of
-// the runtime choose their exec ids; it draws random ones.
-func (e *Engine) ofPod(a arrival) bool {
-	if a.x != nil {
-		return e.inside.inPod(a.x.container) && randomID(string(a.x.key.id)) && a.x.begun()
-	}
-	if a.n == nil || a.n.fact == nil || !e.inside.inPod(a.n.where) {
-		return false
-	}
-	if a.n.reported() {
-		return a.n.fact.Cause != event.EntryStart
-	}
-	return a.n.fact.Cause == event.EntryInjected && e.inside.byShim(a.n)
-}
-
-// arrivalsIn lists the commands that came into a container, those of the
-// runtime's own clients left out: they have an id of their own. The list is not
-// the caller's to change.
-func (e *Engine) arrivalsIn(id event.ContainerID) []arrival {
-	out, ok := e.memo.arrivals[id]
-	c := e.inside.container(id)
-	if ok || c == nil {
-		return out
-	}
-	for _, x := range c.execs {
-		if a := (arrival{x, e.inside.entryOf(x)}); e.ofPod(a) {
-			out = append(out, a)
-		}
-	}
-	for _, n := range c.entries {
-		if a := (arrival{nil, n}); e.ofPod(a) && e.inside.execOf(n) == nil {
-			out = append(out, a)
-		}
-	}
-	e.memo.arrivals[id] = out
-	return out
-}
-
-// fits reports whether c can be the request behind a: nothing that is known
-// speaks against it.
-func (e *Engine) fits(a arrival, c *call) bool {
-	k := c.ask()
-	if !commands(k.op) || c.refused() || e.kube.twin(c) || e.kube.madeUp(c) {
-		return false
-	}
-	p := e.inside.container(a.container())
-	if p == nil || p.pod == nil || p.pod.pod != k.pod || k.container != "" && k.container != p.pod.container {
-		return false
-	}
-	if f := c.fact(); p.pod.uid != "" && f != nil && f.Object != nil && f.Object.UID != "" && f.Object.UID != p.pod.uid {
-		return false
-	}
-	if a.arrived().Before(e.kube.earliest(c)) {
-		return false
-	}
-	if until, ends := e.kube.latest(c); ends && a.began().After(until) {
-		return false
-	}
-	if has, known := a.tty(); known && has != k.tty && k.op == event.KubeExec && !k.unsaid {
-		return false
-	}
-	return a.ran(k) && e.manner(a)&mannerOf(k.op) != 0 && e.streamed(a, c)
-}
-
 // ran reports whether what a executed can be the command of a request.
 func (a arrival) ran(k ask) bool {
 	argv, whole := a.argv()
@@ -224,17 +159,4 @@ func isScript(asked, ran []string) bool {
 	}
 	path := ran[before]
 	return path == asked[0] || !strings.Contains(asked[0], "/") && strings.Contains(path, "/") && base(path) == asked[0]
-}
-
-// arrivalsOf lists the commands that c may stand behind.
-func (e *Engine) arrivalsOf(c *call) []arrival {
-	var out []arrival
-	for _, k := range e.inside.ofPod(c.pod()) {
-		for _, a := range e.arrivalsIn(k.id) {
-			if e.fits(a, c) && slices.Contains(e.choose(a).calls, c) {
-				out = append(out, a)
-			}
-		}
-	}
-	return out
 }

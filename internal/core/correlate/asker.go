@@ -2,6 +2,7 @@ package correlate
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -12,11 +13,11 @@ import (
 func (e *Engine) attributeArrival(a arrival, s *session.Session) {
 	s.Kind, s.Channel = session.KindExec, event.ChannelUnknown
 	none(s)
-	s.Stdin = e.inputByCRI(a)
+	s.Stdin = e.cri.input(a)
 	if e.attributeCRI(a, s) {
 		return
 	}
-	w := e.choose(a)
+	w := e.choices.of(a)
 	e.kube.awaitAudit(a.subject(), a.began(), w.settled)
 	if len(w.calls) > 0 {
 		e.byCall(a, w, s)
@@ -76,14 +77,14 @@ const (
 // byNode attributes a to the kubelet itself, to somebody who talks to the
 // kubelet directly, or to a client of the runtime's socket.
 func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
-	hook := e.hookOf(a)
+	hook := e.choices.hookOf(a)
 	candidates := e.otherwise(a)
-	if hook != nil && w.settled && e.routine(a, hook, len(candidates) == 1) {
+	if hook != nil && w.settled && e.choices.routine(a, hook, len(candidates) == 1) {
 		s.Kind, s.Channel = session.KindProbe, event.ChannelKubeProbe
 		if hook.Period == 0 {
 			s.Kind, s.Channel = session.KindHook, event.ChannelKubeHook
 		}
-		if e.manner(a) == byProbe || e.coverage.nodeDoorsWatched(a.began()) {
+		if e.cri.manner(a) == byProbe || e.coverage.nodeDoorsWatched(a.began()) {
 			known(s, session.LevelStrong, kubeletItself, viaSpec)
 			return
 		}
@@ -96,7 +97,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 	}
 	if e.doors.atKubelet(a.began()) != nil {
 		s.Channel = event.ChannelKubeletExec
-		if e.manner(a) == byRun {
+		if e.cri.manner(a) == byRun {
 			s.Channel = event.ChannelKubeletRun
 		}
 	}
@@ -107,7 +108,7 @@ func (e *Engine) byNode(a arrival, w choice, s *session.Session) {
 		s.Gaps = append(s.Gaps, gapExport)
 	case !w.settled:
 		s.Gaps = append(s.Gaps, gapPending)
-	case e.mayBeHook(a):
+	case e.choices.mayBeHook(a):
 		candidates = append(candidates, kubeletItself, session.Actor{Kind: session.ActorNone})
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaSpec}, Candidates: candidates}
 		s.Gaps = append(s.Gaps, "nobody saw what ran, and the kubelet runs probes or hooks in this container: this may be one of them")
@@ -124,11 +125,11 @@ var kubeletItself = session.Actor{Kind: session.ActorNone, Service: event.Servic
 func (e *Engine) otherwise(a arrival) []session.Actor {
 	var out []session.Actor
 	t := a.began()
-	if e.hookOf(a) != nil {
+	if e.choices.hookOf(a) != nil {
 		out = append(out, kubeletItself)
 	}
 	at := e.doors.atKubelet(t)
-	if m := e.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.coverage.portWatched(t)) {
+	if m := e.cri.manner(a); m&(byStream|byRun) != 0 && (len(at) > 0 || !e.coverage.portWatched(t)) {
 		for _, r := range e.kube.reviewed(t) {
 			out = appendIdentity(out, r)
 		}
@@ -136,7 +137,7 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 			out = appendActor(out, e.peer(c.peer))
 		}
 	}
-	for _, c := range e.atRuntime(a) {
+	for _, c := range e.cri.atRuntime(a) {
 		out = appendActor(out, e.peer(c.peer))
 	}
 	for _, c := range e.criClients(a) {
@@ -159,4 +160,37 @@ func appendIdentity(list []session.Actor, a session.Actor) []session.Actor {
 
 func sameIdentity(a, b *session.Identity) bool {
 	return a == nil && b == nil || a != nil && b != nil && a.User == b.User
+}
+
+// attributeCRI names the client of the runtime's socket that asked for a, when
+// nobody else can have: not one whose requests were not seen, and not the
+// kubelet, which asks for others.
+func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
+	asked, alone := e.cri.choice(a)
+	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
+		return e.coverage.isKubelet(o.Peer) || !o.Certain || o.Cut
+	}) {
+		return false
+	}
+	s.Channel = event.ChannelRuntimeCRI
+	e.attributeAsks(s, asked)
+	s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the runtime was used directly"}
+	return true
+}
+
+// criClients lists who asked for what can be a, when somebody besides the kubelet
+// did: then the kubelet is one among others. Clients whose requests were not
+// seen are atRuntime's.
+func (e *Engine) criClients(a arrival) []session.Actor {
+	var out []session.Actor
+	asked, alone := e.cri.choice(a)
+	for _, o := range asked {
+		if !e.coverage.isKubelet(o.Peer) {
+			out = appendActor(out, e.asker(o))
+		}
+	}
+	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.coverage.isKubelet(o.Peer) })) {
+		out = append(out, kubeletItself)
+	}
+	return out
 }

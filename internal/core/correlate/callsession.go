@@ -20,7 +20,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		return session.Session{}, false
 	}
 	if commands(a.op) && !c.refused() {
-		if !e.settled(e.kube.earliest(c)) || len(e.arrivalsOf(c)) > 0 {
+		if !e.settled(e.kube.earliest(c)) || len(e.choices.arrivalsOf(c)) > 0 {
 			return session.Session{}, false
 		}
 	}

@@ -69,7 +69,9 @@ type Engine struct {
 	streams  map[event.RequestID]*stream
 	rebuffs  map[rebuffKey]*rebuff
 	kube     kube
-	memo     memo
+	arrivals arrivals
+	cri      cri
+	choices  choices
 
 	queue      queue
 	awaiting   map[subject]time.Time // up to when the kernel sensor has to have told; see await
@@ -92,13 +94,18 @@ func newEngine(opt Options, node string, elsewhere func(node string) bool, pods 
 		adopted:  newAdopted(),
 		streams:  map[event.RequestID]*stream{},
 		rebuffs:  map[rebuffKey]*rebuff{},
-		memo:     newMemo(),
 		awaiting: map[subject]time.Time{},
 	}
 	e.coverage = newCoverage(&e.clock)
 	e.inside = newInside(&e.coverage, pods)
 	e.doors = newDoors(&e.clock, &e.coverage, &e.inside, &e.past)
 	e.kube = newKube(&e.clock, &e.coverage, &e.site, &e.inside, pods)
+	e.arrivals = newArrivals(&e.inside)
+	e.cri = newCRI(&e.clock, &e.coverage, &e.inside, &e.doors, &e.arrivals)
+	e.choices = choices{
+		clock: &e.clock, coverage: &e.coverage, inside: &e.inside, doors: &e.doors, kube: &e.kube,
+		arrivals: &e.arrivals, cri: &e.cri, chosen: map[subject]choice{},
+	}
 	return e
 }
 
@@ -218,4 +225,15 @@ func (e *Engine) due(now time.Time) []session.Revision {
 		e.reschedule(c)
 	}
 	return out
+}
+
+// changed forgets what was worked out: a fact came, went or got older. Sessions that
+// one fact touches are derived together, and each asks the same questions about all
+// of them. It costs next to nothing where nothing was worked out, as outside pods.
+func (e *Engine) changed() {
+	e.kube.changed()
+	e.arrivals.changed()
+	e.cri.changed()
+	clear(e.choices.chosen)
+	e.coverage.wanted = time.Time{} // only now: what was worked out rests on it, too
 }

@@ -7,8 +7,35 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/pairing"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
+
+// cri finds the requests by CRI that can stand behind the commands in pods. It
+// knows no exec id that the client could name: a container's commands and the
+// requests that name it are paired in all ways that container, command and time
+// leave.
+type cri struct {
+	*clock
+	coverage *coverage
+	inside   *inside
+	doors    *doors
+	arrivals *arrivals
+
+	// What was worked out since the last observation; see Engine.changed.
+	asks   map[event.ContainerID][]*event.RuntimeRequest
+	chosen map[subject]criAsked
+}
+
+func newCRI(now *clock, c *coverage, in *inside, d *doors, as *arrivals) cri {
+	return cri{
+		clock: now, coverage: c, inside: in, doors: d, arrivals: as,
+		asks: map[event.ContainerID][]*event.RuntimeRequest{}, chosen: map[subject]criAsked{},
+	}
+}
+
+func (cr *cri) changed() {
+	clear(cr.asks)
+	clear(cr.chosen)
+}
 
 // criFits reports whether o can be the request behind a. CRI knows no exec id
 // that the client could name: container, command and time must do.
@@ -33,35 +60,35 @@ type criAsked struct {
 	alone    bool
 }
 
-// criChoice returns the requests by CRI that can be a's, the kubelet's among
+// choice returns the requests by CRI that can be a's, the kubelet's among
 // them, in all ways of pairing the container's execs with the requests. alone
 // says that there may be one that was not seen.
-func (e *Engine) criChoice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
-	if o := e.settledCRI(a); o != nil {
+func (cr *cri) choice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
+	if o := cr.settledOn(a); o != nil {
 		return []*event.RuntimeRequest{o}, false
 	}
-	w, ok := e.memo.cri[a.subject()]
+	w, ok := cr.chosen[a.subject()]
 	if !ok {
-		e.weighCRI(a)
-		w = e.memo.cri[a.subject()]
+		cr.weigh(a)
+		w = cr.chosen[a.subject()]
 	}
 	return w.requests, w.alone
 }
 
-// weighCRI works out the choices of a and of every command in its container
+// weigh works out the choices of a and of every command in its container
 // that could be mistaken for it.
-func (e *Engine) weighCRI(a arrival) {
-	g := e.criGroup(a)
+func (cr *cri) weigh(a arrival) {
+	g := cr.group(a)
 	p := pairing.Problem{Fits: g.fits, Right: len(g.requests)}
 	for i, b := range g.arrivals {
-		p.LeftAlone = append(p.LeftAlone, len(g.fits[i]) == 0 || !e.criKnown(b.began()))
+		p.LeftAlone = append(p.LeftAlone, len(g.fits[i]) == 0 || !cr.known(b.began()))
 	}
 	if len(p.Fits) > groupMax || len(g.requests) > groupMax {
-		e.memo.cri[a.subject()] = criAsked{alone: true}
+		cr.chosen[a.subject()] = criAsked{alone: true}
 		return
 	}
 	for _, o := range g.requests {
-		p.RightAlone = append(p.RightAlone, !e.criMustRun(o))
+		p.RightAlone = append(p.RightAlone, !cr.mustRun(o))
 	}
 	choices, ok := p.Solve()
 	if !ok { // one of the requests failed after all
@@ -78,8 +105,8 @@ func (e *Engine) weighCRI(a arrival) {
 		for _, j := range w.Partners {
 			asked.requests = append(asked.requests, g.requests[j])
 		}
-		e.memo.cri[g.arrivals[i].subject()] = asked
-		e.settleCRI(g.arrivals[i], asked)
+		cr.chosen[g.arrivals[i].subject()] = asked
+		cr.settle(g.arrivals[i], asked)
 	}
 }
 
@@ -94,14 +121,14 @@ type criSettled struct {
 // for anew: what a node tells of itself comes within seconds.
 const criSettles = 20 * time.Second
 
-func (e *Engine) settleCRI(a arrival, asked criAsked) {
-	if _, whole := a.argv(); whole && !asked.alone && len(asked.requests) == 1 && e.now.Sub(a.began()) > criSettles {
-		a.subject().state().cri = criSettled{asked.requests[0], e.doors.epoch}
+func (cr *cri) settle(a arrival, asked criAsked) {
+	if _, whole := a.argv(); whole && !asked.alone && len(asked.requests) == 1 && cr.now.Sub(a.began()) > criSettles {
+		a.subject().state().cri = criSettled{asked.requests[0], cr.doors.epoch}
 	}
 }
 
-func (e *Engine) settledCRI(a arrival) *event.RuntimeRequest {
-	if s := a.subject().state().cri; s.epoch == e.doors.epoch {
+func (cr *cri) settledOn(a arrival) *event.RuntimeRequest {
+	if s := a.subject().state().cri; s.epoch == cr.doors.epoch {
 		return s.request
 	}
 	return nil
@@ -116,14 +143,14 @@ type criGroup struct {
 	fits     [][]int
 }
 
-// criGroup collects the requests that fit a, the commands that fit those, and
+// group collects the requests that fit a, the commands that fit those, and
 // so on. a comes first. What is settled is left out.
-func (e *Engine) criGroup(a arrival) criGroup {
-	asks := e.criAsks(a.container())
-	all, self := e.momentsAround(a)
+func (cr *cri) group(a arrival) criGroup {
+	asks := cr.asksFor(a.container())
+	all, self := cr.arrivals.momentsAround(a)
 	gone, paired := make([]bool, len(asks)), make([]bool, len(all))
 	for i, m := range all {
-		if o := e.settledCRI(m.arrival); o != nil {
+		if o := cr.settledOn(m.arrival); o != nil {
 			paired[i] = true
 			first := criBefore(asks, o.Time)
 			if j := slices.Index(asks[first:], o); j >= 0 {
@@ -133,7 +160,7 @@ func (e *Engine) criGroup(a arrival) criGroup {
 	}
 	lag := make([]lags, len(all))
 	for i := range all {
-		lag[i] = e.doors.pace.lags(all[i].beganAt)
+		lag[i] = cr.doors.pace.lags(all[i].beganAt)
 	}
 	part := pairing.Graph{
 		Left: len(all), Right: len(asks),
@@ -156,13 +183,13 @@ func (e *Engine) criGroup(a arrival) criGroup {
 	return g
 }
 
-// criAsks lists the requests by CRI that name a container, by time. The list is
+// asksFor lists the requests by CRI that name a container, by time. The list is
 // not the caller's to change.
-func (e *Engine) criAsks(id event.ContainerID) []*event.RuntimeRequest {
-	out, ok := e.memo.asks[id]
+func (cr *cri) asksFor(id event.ContainerID) []*event.RuntimeRequest {
+	out, ok := cr.asks[id]
 	if !ok {
-		out = slices.DeleteFunc(e.doors.asksFor(id), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
-		e.memo.asks[id] = out
+		out = slices.DeleteFunc(cr.doors.asksFor(id), func(o *event.RuntimeRequest) bool { return o.API != event.APICRI })
+		cr.asks[id] = out
 	}
 	return out
 }
@@ -173,31 +200,31 @@ func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
 	return i
 }
 
-// criMustRun reports whether an exec must have come of a request by CRI: the
+// mustRun reports whether an exec must have come of a request by CRI: the
 // container ran on, and containerd, which tells of every exec, was heard. A
 // stream that its client never opened is the exception; it is found out by
 // requests being one too many.
-func (e *Engine) criMustRun(o *event.RuntimeRequest) bool {
-	until := o.Time.Add(e.opt.Window)
-	k := e.inside.container(o.Container)
-	return e.coverage.isKubelet(o.Peer) && k != nil && e.coverage.wouldTell(event.WitnessContainerd, "", o.Time) &&
-		slices.ContainsFunc(k.runs, func(r *run) bool { return e.inside.covers(r, o.Time) && e.inside.covers(r, until) })
+func (cr *cri) mustRun(o *event.RuntimeRequest) bool {
+	until := o.Time.Add(cr.opt.Window)
+	k := cr.inside.container(o.Container)
+	return cr.coverage.isKubelet(o.Peer) && k != nil && cr.coverage.wouldTell(event.WitnessContainerd, "", o.Time) &&
+		slices.ContainsFunc(k.runs, func(r *run) bool { return cr.inside.covers(r, o.Time) && cr.inside.covers(r, until) })
 }
 
-// criKnown reports whether every request by CRI that can have been made at t was
+// known reports whether every request by CRI that can have been made at t was
 // seen.
-func (e *Engine) criKnown(t time.Time) bool {
-	k := e.coverage.at(event.WitnessKernel, t)
+func (cr *cri) known(t time.Time) bool {
+	k := cr.coverage.at(event.WitnessKernel, t)
 	if k == nil || !k.Up || !k.Peers {
 		return false
 	}
-	if whole, _ := e.coverage.peersWhole(t.Add(-skew), t.Add(skew)); !whole {
+	if whole, _ := cr.coverage.peersWhole(t.Add(-skew), t.Add(skew)); !whole {
 		return false
 	}
-	daemon := e.coverage.daemonPID(event.WitnessDocker)
+	daemon := cr.coverage.daemonPID(event.WitnessDocker)
 	for _, service := range runtimeServices {
-		for _, c := range e.doors.byService[service] {
-			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || e.doors.heard(c, t) || e.doors.followed(c, t)) {
+		for _, c := range cr.doors.byService[service] {
+			if c.openAt(t) && !(daemon != 0 && c.peer.ID.PID == daemon || cr.doors.heard(c, t) || cr.doors.followed(c, t)) {
 				return false
 			}
 		}
@@ -205,26 +232,10 @@ func (e *Engine) criKnown(t time.Time) bool {
 	return true
 }
 
-// attributeCRI names the client of the runtime's socket that asked for a, when
-// nobody else can have: not one whose requests were not seen, and not the
-// kubelet, which asks for others.
-func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
-	asked, alone := e.criChoice(a)
-	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return e.coverage.isKubelet(o.Peer) || !o.Certain || o.Cut
-	}) {
-		return false
-	}
-	s.Channel = event.ChannelRuntimeCRI
-	e.attributeAsks(s, asked)
-	s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server: the runtime was used directly"}
-	return true
-}
-
-// inputByCRI says whether the requests by CRI that can be a's ask for standard
+// input says whether the requests by CRI that can be a's ask for standard
 // input; nil when they differ, or not all were seen. An exec_sync has none.
-func (e *Engine) inputByCRI(a arrival) *bool {
-	asked, alone := e.criChoice(a)
+func (cr *cri) input(a arrival) *bool {
+	asked, alone := cr.choice(a)
 	if alone || len(asked) == 0 {
 		return nil
 	}
@@ -236,19 +247,27 @@ func (e *Engine) inputByCRI(a arrival) *bool {
 	return &asked[0].Stdin
 }
 
-// criClients lists who asked for what can be a, when somebody besides the kubelet
-// did: then the kubelet is one among others. Clients whose requests were not
-// seen are atRuntime's.
-func (e *Engine) criClients(a arrival) []session.Actor {
-	var out []session.Actor
-	asked, alone := e.criChoice(a)
-	for _, o := range asked {
-		if !e.coverage.isKubelet(o.Peer) {
-			out = appendActor(out, e.asker(o))
-		}
+// clientAsked reports whether somebody besides the kubelet asked for what can be a.
+func (cr *cri) clientAsked(a arrival) bool {
+	asked, _ := cr.choice(a)
+	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return !cr.coverage.isKubelet(o.Peer) })
+}
+
+// atRuntime lists the connections to the runtime's sockets that were open when a
+// began and are not the kubelet's or the Docker daemon's, without those whose
+// requests were all seen and do not ask for a.
+func (cr *cri) atRuntime(a arrival) []*conn {
+	t := a.began()
+	asked, lag := cr.doors.asksFor(a.container()), cr.doors.pace.lags(t)
+	silent := func(c *conn) bool {
+		return cr.doors.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o, lag) })
 	}
-	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.coverage.isKubelet(o.Peer) })) {
-		out = append(out, kubeletItself)
+	docker := cr.coverage.daemonPID(event.WitnessDocker)
+	var out []*conn
+	for _, service := range runtimeServices {
+		out = append(out, cr.doors.openTo(t, service, func(c *conn) bool {
+			return !cr.coverage.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
+		})...)
 	}
 	return out
 }

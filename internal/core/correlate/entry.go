@@ -84,7 +84,7 @@ func (n *entry) classify(e *Engine, s *session.Session) {
 		s.Attribution.Level = session.LevelNone
 		s.Actor.Kind = session.ActorNone
 		return
-	case e.ofPod(arrival{nil, n}):
+	case e.arrivals.ofPod(arrival{nil, n}):
 		e.attributeArrival(arrival{nil, n}, s)
 		return
 	case n.reported():

@@ -151,7 +151,7 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 		a.request(r)
 	}
 	a.entry(n)
-	if at := (arrival{x, n}); e.ofPod(at) {
+	if at := (arrival{x, n}); e.arrivals.ofPod(at) {
 		a.asked(e, at)
 	} else if e.beside(x) {
 		starts, adds := e.runtimeClaims(x)
@@ -199,7 +199,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 func (n *entry) evidence(e *Engine) []session.Evidence {
 	var a account
 	a.entry(n)
-	if at := (arrival{nil, n}); e.ofPod(at) {
+	if at := (arrival{nil, n}); e.arrivals.ofPod(at) {
 		a.asked(e, at)
 	}
 	return a.sorted()

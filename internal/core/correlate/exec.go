@@ -319,8 +319,8 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 	x.command(e, &s)
 	x.outcome(e, &s, n)
 	e.coverage.unsure(&s, n, x.docker)
-	if a := (arrival{x, n}); e.ofPod(a) {
-		if e.partOfCopy(a) != nil {
+	if a := (arrival{x, n}); e.arrivals.ofPod(a) {
+		if e.choices.partOfCopy(a) != nil {
 			return session.Session{}, false
 		}
 		e.attributeArrival(a, &s)

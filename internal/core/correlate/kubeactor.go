@@ -135,9 +135,9 @@ func requestDetail(f *event.KubeRequest) string {
 // asked adds to the evidence of a command in a pod the requests that can stand
 // behind it.
 func (a *account) asked(e *Engine, at arrival) {
-	for _, c := range e.choose(at).calls {
+	for _, c := range e.choices.of(at).calls {
 		a.call(c)
 	}
-	asked, _ := e.criChoice(at)
+	asked, _ := e.cri.choice(at)
 	a.asks(asked...)
 }

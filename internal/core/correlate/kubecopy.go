@@ -4,22 +4,22 @@ import "time"
 
 // partOfCopy returns the command that a is a preparation of: kubectl cp asks
 // "test -d DIR" before it lets tar write. nil when a stands for itself.
-func (e *Engine) partOfCopy(a arrival) *arrival {
+func (ch *choices) partOfCopy(a arrival) *arrival {
 	argv, _ := a.argv()
 	if len(argv) != 3 || argv[0] != "test" || argv[1] != "-d" {
 		return nil
 	}
-	mine := e.choose(a)
+	mine := ch.of(a)
 	if len(mine.calls) != 1 || mine.alone {
 		return nil
 	}
-	for _, o := range e.arrivalsIn(a.container()) {
+	for _, o := range ch.arrivals.in(a.container()) {
 		args, _ := o.argv()
 		wait := o.began().Sub(a.began())
 		if dir, path, ok := copied(args); !ok || dir != "in" || path != argv[2] || wait < 0 || wait > copyWait {
 			continue
 		}
-		if his := e.choose(o); len(his.calls) == 1 && !his.alone && sameClient(mine.calls[0], his.calls[0]) {
+		if his := ch.of(o); len(his.calls) == 1 && !his.alone && sameClient(mine.calls[0], his.calls[0]) {
 			return &o
 		}
 	}

@@ -1,10 +1,6 @@
 package correlate
 
-import (
-	"slices"
-
-	"github.com/sallyport/sallyport/internal/core/event"
-)
+import "github.com/sallyport/sallyport/internal/core/event"
 
 // manner is how a command can have come through CRI. The kubelet's own request
 // on the runtime's socket tells: a stream is what the API server or somebody at
@@ -22,8 +18,8 @@ const (
 )
 
 // manner returns how a can have come through CRI.
-func (e *Engine) manner(a arrival) manner {
-	asked, alone := e.criChoice(a)
+func (cr *cri) manner(a arrival) manner {
+	asked, alone := cr.choice(a)
 	if alone {
 		return byAny
 	}
@@ -32,7 +28,7 @@ func (e *Engine) manner(a arrival) manner {
 		switch {
 		case o.Cut:
 			return byAny
-		case !e.coverage.isKubelet(o.Peer):
+		case !cr.coverage.isKubelet(o.Peer):
 			m |= byClient
 		case o.Op == event.RuntimeOpExecStream:
 			m |= byStream
@@ -53,27 +49,9 @@ func mannerOf(op event.KubeOp) manner {
 	return byStream
 }
 
-// streamed reports whether one of the kubelet's requests for a stream that can
-// have led to a can have come of c: the API server answers a request when the
-// kubelet has the stream's address, so the kubelet asked for it between the two
-// (testbed.md §4.8), with the input and the terminal that c wants.
-func (e *Engine) streamed(a arrival, c *call) bool {
-	asked, alone := e.criChoice(a)
-	want := c.ask()
-	if alone || c.started == nil || want.op != event.KubeExec {
-		return true
-	}
-	from := e.kube.earliest(c)
-	until, err := e.kube.local(c.started.Time)
-	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
-		return o.Op == event.RuntimeOpExecStream && causes(from, o.Time) && causes(o.Time, until.Add(err)) &&
-			(o.Cut || o.Stdin == want.stdin && o.TTY == want.tty)
-	})
-}
-
 // followedThrough reports whether the kubelet's one request that led to a was
 // seen, and no other can have.
-func (e *Engine) followedThrough(a arrival) bool {
-	asked, alone := e.criChoice(a)
-	return !alone && len(asked) == 1 && e.coverage.isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
+func (cr *cri) followedThrough(a arrival) bool {
+	asked, alone := cr.choice(a)
+	return !alone && len(asked) == 1 && cr.coverage.isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
 }

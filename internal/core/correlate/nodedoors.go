@@ -21,25 +21,6 @@ func (c *coverage) portWatched(t time.Time) bool {
 		c.whole(event.WitnessKernel, "process", t.Add(-skew), t.Add(skew))
 }
 
-// atRuntime lists the connections to the runtime's sockets that were open when a
-// began and are not the kubelet's or the Docker daemon's, without those whose
-// requests were all seen and do not ask for a.
-func (e *Engine) atRuntime(a arrival) []*conn {
-	t := a.began()
-	asked, lag := e.doors.asksFor(a.container()), e.doors.pace.lags(t)
-	silent := func(c *conn) bool {
-		return e.doors.heard(c, t) && !slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return o.ID.Conn == c.id && criFits(a, o, lag) })
-	}
-	docker := e.coverage.daemonPID(event.WitnessDocker)
-	var out []*conn
-	for _, service := range runtimeServices {
-		out = append(out, e.doors.openTo(t, service, func(c *conn) bool {
-			return !e.coverage.isKubelet(c.peer) && (docker == 0 || c.peer.ID.PID != docker) && !silent(c)
-		})...)
-	}
-	return out
-}
-
 // isKubelet and isAPIServer go by what a local process is called: by its file,
 // its name, or its first argument, as of a program that is several in one. Where
 // the kernel sensor knows which processes serve the kubelet's port, no other is

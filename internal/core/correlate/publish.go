@@ -341,7 +341,7 @@ func (e *Engine) successor(c subject) session.ID {
 			return id
 		}
 	case *exec:
-		if by := e.partOfCopy(arrival{c, e.inside.entryOf(c)}); by != nil {
+		if by := e.choices.partOfCopy(arrival{c, e.inside.entryOf(c)}); by != nil {
 			return e.arrivalID(*by)
 		}
 	case *refusal:
@@ -349,7 +349,7 @@ func (e *Engine) successor(c subject) session.ID {
 			return id
 		}
 	case *call:
-		if a := e.arrivalsOf(c); len(a) > 0 {
+		if a := e.choices.arrivalsOf(c); len(a) > 0 {
 			return e.arrivalID(a[0])
 		}
 		if r := e.kube.startOf(c); r != nil {
