@@ -36,6 +36,14 @@ func (c *container) forgedStart(t time.Time, d time.Duration) bool {
 	})
 }
 
+// space returns c's namespace, absent of a container that is not known any more.
+func (c *container) space() string {
+	if c == nil {
+		return ""
+	}
+	return c.namespace
+}
+
 // eventsMax bounds the events remembered of one container.
 const eventsMax = 256
 

@@ -111,7 +111,6 @@ func (x *exec) forget(e *Engine) {
 	if n := e.inside.entryOf(x); n != nil {
 		n.forget(e)
 	}
-	e.container(x.container)
 	e.inside.dropExec(x)
 }
 
@@ -292,8 +291,8 @@ func (e *Engine) beside(x *exec) bool {
 	if !randomID(string(x.key.id)) {
 		return true // Docker draws its ids
 	}
-	c := e.container(x.container)
-	if c.namespace != "" && c.namespace != "moby" {
+	c := e.inside.container(x.container)
+	if space := c.space(); space != "" && space != "moby" {
 		return true
 	}
 	t := x.asked()

@@ -19,7 +19,7 @@ func timeOf(o *event.RuntimeEvent) time.Time {
 // asksIn returns the certain requests by containerd's own API that name a
 // process of a container of ours: an id alone may be another namespace's.
 func (e *Engine) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeRequest {
-	space := e.container(id).namespace
+	space := e.inside.container(id).space()
 	return slices.DeleteFunc(e.doors.asksFor(id), func(o *event.RuntimeRequest) bool {
 		return o.API != event.APIContainerd || !o.Certain || o.ExecID != x ||
 			space != "" && o.Namespace != "" && o.Namespace != space
