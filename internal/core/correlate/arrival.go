@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // arrival is a command that came into a pod's container: an exec that the
@@ -22,14 +21,6 @@ func (a arrival) subject() subject {
 		return a.x
 	}
 	return a.n
-}
-
-// arrivalID returns the id of the session that a is.
-func (e *Engine) arrivalID(a arrival) session.ID {
-	if a.x != nil {
-		return a.x.sessionID()
-	}
-	return e.entryID(a.n)
 }
 
 func (a arrival) container() event.ContainerID {

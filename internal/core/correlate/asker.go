@@ -134,11 +134,11 @@ func (e *Engine) otherwise(a arrival) []session.Actor {
 			out = appendIdentity(out, r)
 		}
 		for _, c := range at {
-			out = appendActor(out, e.peer(c.peer))
+			out = appendActor(out, e.actors.peer(c.peer))
 		}
 	}
 	for _, c := range e.cri.atRuntime(a) {
-		out = appendActor(out, e.peer(c.peer))
+		out = appendActor(out, e.actors.peer(c.peer))
 	}
 	for _, c := range e.criClients(a) {
 		if c.Service == "" || len(out) == 0 || out[0].Service == "" {
@@ -186,7 +186,7 @@ func (e *Engine) criClients(a arrival) []session.Actor {
 	asked, alone := e.cri.choice(a)
 	for _, o := range asked {
 		if !e.coverage.isKubelet(o.Peer) {
-			out = appendActor(out, e.asker(o))
+			out = appendActor(out, e.actors.asker(o))
 		}
 	}
 	if len(out) > 0 && (alone || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return e.coverage.isKubelet(o.Peer) })) {

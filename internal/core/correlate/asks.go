@@ -102,3 +102,52 @@ func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	e.doors.asks.add(&o)
 	e.touchIf(func(s subject) bool { return names(&o, targetOf(s)) })
 }
+
+// asksIn returns the certain requests by containerd's own API that name a
+// process of a container of ours: an id alone may be another namespace's.
+func (d *doors) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeRequest {
+	space := d.inside.container(id).space()
+	return slices.DeleteFunc(d.asksFor(id), func(o *event.RuntimeRequest) bool {
+		return o.API != event.APIContainerd || !o.Certain || o.ExecID != x ||
+			space != "" && o.Namespace != "" && o.Namespace != space
+	})
+}
+
+// runtimeClaims returns the requests that started x and those that added it.
+func (d *doors) runtimeClaims(x *exec) (starts, adds []*event.RuntimeRequest) {
+	added, started := timeOf(x.added), timeOf(x.started)
+	for _, o := range d.asksIn(x.container, x.key.id) {
+		switch {
+		case o.Op == event.RuntimeOpStart && between(o.Time, added, started):
+			starts = append(starts, o)
+		case o.Op == event.RuntimeOpExec && between(o.Time, time.Time{}, added):
+			adds = append(adds, o)
+		}
+	}
+	return starts, adds
+}
+
+// runAsks returns the requests that started r. The kubelet's are not among
+// them: it asks for others.
+func (d *doors) runAsks(r *run, begins time.Time) []*event.RuntimeRequest {
+	created, started := timeOf(r.created), timeOf(r.started)
+	if created.IsZero() {
+		created = begins
+	}
+	if started.IsZero() {
+		started = created.Add(streamLag)
+	}
+	var out []*event.RuntimeRequest
+	for _, o := range d.asksIn(r.key.container, "") {
+		if o.Op == event.RuntimeOpStart && between(o.Time, created, started) {
+			out = append(out, o)
+		}
+	}
+	for _, o := range d.asksFor(r.key.container) {
+		if o.API == event.APICRI && o.Op == event.RuntimeOpStart && o.Certain && !d.coverage.isKubelet(o.Peer) &&
+			between(o.Time, begins.Add(-syncLag), started) {
+			out = append(out, o)
+		}
+	}
+	return out
+}

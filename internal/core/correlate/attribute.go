@@ -63,15 +63,15 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		e.exactExec(s, starters[0], creators)
 	case len(starters) > 1:
 		// Only one of them can have started it; the others' bytes lie.
-		oneOf(s, e.actorsOf(starters), false)
+		oneOf(s, e.actors.ofAll(starters), false)
 	case !x.begun() && len(creators) == 1:
-		known(s, session.LevelExact, e.actor(creators[0]), viaCreate)
+		known(s, session.LevelExact, e.actors.of(creators[0]), viaCreate)
 	case e.inside.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
 	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
-		known(s, session.LevelStrong, e.actor(creators[0]), viaCreate)
+		known(s, session.LevelStrong, e.actors.of(creators[0]), viaCreate)
 	default:
-		clients, complete := e.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
+		clients, complete := e.actors.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
 		oneOf(s, clients, complete)
 	}
 }
@@ -82,12 +82,12 @@ func (x *exec) ran() bool { return x.started != nil || x.exited != nil || x.task
 // exactExec names the starter. When somebody else created the exec, both doors
 // were used by different hands (channel DK-EXEC-SPLIT).
 func (e *Engine) exactExec(s *session.Session, start *request, creators []*request) {
-	known(s, session.LevelExact, e.actor(start), viaStart)
+	known(s, session.LevelExact, e.actors.of(start), viaStart)
 	for _, c := range creators {
 		s.Attribution.Via = append(s.Attribution.Via, viaCreate)
 		if !sameHand(c.Peer, start.Peer) {
 			s.Channel = event.ChannelDockerExecSplit
-			s.Attribution.Candidates = []session.Actor{e.actor(start), e.actor(c)}
+			s.Attribution.Candidates = []session.Actor{e.actors.of(start), e.actors.of(c)}
 		}
 	}
 }
@@ -123,7 +123,7 @@ func hostOf(addr string) string {
 // check is no disguise.
 func (e *Engine) attributeHealthcheck(x *exec, s *session.Session) {
 	t := x.asked()
-	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
+	clients, _ := e.actors.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
 	switch {
 	case len(clients) == 0 && e.coverage.clientsKnown(t):
 		s.Kind, s.Channel = session.KindHealthcheck, event.ChannelDockerHealth
@@ -142,50 +142,6 @@ func daemonOr(clients []session.Actor) []session.Actor {
 		clients = []session.Actor{{Kind: session.ActorNone}}
 	}
 	return append([]session.Actor{dockerItself}, clients...)
-}
-
-// candidates lists the clients with a connection to the service open at t,
-// without those that excluded rules out. It is complete when every client is
-// known: the kernel saw all peers and their requests, nothing was lost, no door
-// was unwatched.
-func (e *Engine) candidates(t time.Time, service event.Service, excluded func(*conn) bool) (actors []session.Actor, complete bool) {
-	k := e.coverage.at(event.WitnessKernel, t)
-	if k == nil || !k.Up || !k.Peers {
-		return nil, false // nobody was watching: whoever is known now says nothing
-	}
-	veiled := false // somebody came by a guard that has not told who
-	for _, c := range e.doors.openTo(t, service, func(c *conn) bool { return !excluded(c) }) {
-		switch {
-		case c.guarded || !e.coverage.isGuard(c.peer):
-			actors = appendActor(actors, e.peer(c.peer))
-		case !e.coverage.guardTells(t):
-			veiled = true
-		}
-	}
-	whole, doors := e.coverage.peersWhole(t.Add(-skew), t.Add(skew))
-	if whole = whole && !veiled; veiled || !whole && len(actors) > 0 {
-		actors = append(actors, session.Actor{Kind: session.ActorNone}) // or somebody whose record was lost
-	}
-	if service == event.ServiceDocker {
-		for _, d := range doors {
-			actors = append(actors, session.Actor{Kind: session.ActorNone, Address: d})
-		}
-		// A client that reaches the socket by another name is seen by what it
-		// asks, not by how it connects.
-		whole = whole && k.Requests && e.coverage.lost(event.WitnessKernel, "requests", t.Add(-skew), t.Add(skew)) == 0
-	}
-	return actors, whole
-}
-
-// appendActor adds a unless the same process is listed already: a client often
-// has several connections.
-func appendActor(list []session.Actor, a session.Actor) []session.Actor {
-	for _, b := range list {
-		if b.PID == a.PID && b.Process == a.Process && (b.Address == a.Address || a.PID != 0) && equal(b.UID, a.UID) {
-			return list
-		}
-	}
-	return append(list, a)
 }
 
 // attributeRun finds who started a container.
@@ -232,11 +188,11 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	case len(asked) == 1:
 		e.attributeStarter(s, asked[0], begins)
 	case len(asked) > 1:
-		oneOf(s, e.actorsOf(asked), false)
+		oneOf(s, e.actors.ofAll(asked), false)
 	case !first && c.info != nil && c.info.AutoRestart:
 		e.attributeRestart(s, begins)
 	default:
-		clients, complete := e.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.doors.silentRun(k, begins) })
+		clients, complete := e.actors.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.doors.silentRun(k, begins) })
 		oneOf(s, clients, complete)
 		if len(clients) == 0 && complete && e.settled(begins) {
 			s.Unexplained = session.Unexplained{Is: true, Reason: "no client of the Docker daemon can have asked for this"}
@@ -248,16 +204,16 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 // container. Of two at the same time only the answers tell which one did.
 func (e *Engine) attributeStarter(s *session.Session, r *request, begins time.Time) {
 	if r.answer == nil && !e.coverage.read(begins.Add(skew)) {
-		oneOf(s, []session.Actor{e.actor(r), {Kind: session.ActorNone}}, false)
+		oneOf(s, []session.Actor{e.actors.of(r), {Kind: session.ActorNone}}, false)
 		return
 	}
-	known(s, session.LevelExact, e.actor(r), viaRequest)
+	known(s, session.LevelExact, e.actors.of(r), viaRequest)
 }
 
 // attributeRestart decides whether the daemon started a container again by
 // itself.
 func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
-	clients, _ := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
+	clients, _ := e.actors.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
 	if len(clients) == 0 && e.coverage.clientsKnown(t) {
 		known(s, session.LevelStrong, dockerItself, viaSpec)
 		return
@@ -274,11 +230,11 @@ func (e *Engine) attributeStream(s *stream, out *session.Session) {
 			out.Gaps = append(out.Gaps, gapGuard)
 			return
 		}
-		known(out, session.LevelExact, e.actor(s.req), viaRequest)
+		known(out, session.LevelExact, e.actors.of(s.req), viaRequest)
 		return
 	}
 	t := s.time()
-	clients, complete := e.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
+	clients, complete := e.actors.candidates(t, event.ServiceDocker, func(c *conn) bool { return e.doors.heard(c, t) })
 	oneOf(out, clients, complete)
 }
 
@@ -307,39 +263,4 @@ func (e *Engine) attributeLineage(n *entry, runtime int, s *session.Session) {
 		a.Argv = by.Argv.Args
 	}
 	known(s, session.LevelExact, a, viaLineage)
-}
-
-func (e *Engine) actorsOf(rs []*request) []session.Actor {
-	var out []session.Actor
-	for _, r := range rs {
-		out = appendActor(out, e.actor(r))
-	}
-	return out
-}
-
-// actor describes the client of a request.
-func (e *Engine) actor(r *request) session.Actor {
-	a := e.peer(e.doors.peerOf(r.ID.Conn, r.Peer))
-	a.UserAgent = r.UserAgent
-	return a
-}
-
-// peer describes a client.
-func (e *Engine) peer(p event.Peer) session.Actor {
-	if c := p.Certificate; c != nil {
-		return session.Actor{Kind: session.ActorTLS, User: c.CommonName, Groups: c.Organizations, Names: c.Names, Address: p.Address}
-	}
-	if !p.HasCred() {
-		return session.Actor{Kind: session.ActorNone, Address: p.Address}
-	}
-	uid := p.Cred.UID
-	a := session.Actor{
-		Kind: session.ActorUnix, Address: p.Address, UID: &uid, User: e.site.users[uid], LoginUID: p.Cred.LoginUID,
-		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
-	}
-	a.LoginUser = e.site.loginName(p.Cred.LoginUID, a.User)
-	if n := e.inside.entries.byRoot[p.Entry]; n != nil && !p.Entry.IsZero() {
-		a.Session = e.sessionOf(n)
-	}
-	return a
 }

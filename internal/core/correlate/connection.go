@@ -149,7 +149,7 @@ func (e *Engine) applyClose(o event.ClientClose) {
 	if o.Time.After(c.gone) {
 		c.gone = o.Time
 	}
-	for _, s := range e.streams {
+	for _, s := range e.streams.byID {
 		if s.req != nil && s.id.Conn == o.Conn {
 			e.touch(s, true)
 		}

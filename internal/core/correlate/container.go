@@ -91,7 +91,7 @@ func (e *Engine) touchContainer(id event.ContainerID) {
 	if c := e.inside.container(id); c != nil {
 		e.touchIn(c)
 	}
-	for _, s := range e.streams {
+	for _, s := range e.streams.byID {
 		if s.container == id {
 			e.touchWaiting(s)
 		}
@@ -182,7 +182,7 @@ func (e *Engine) target(id event.ContainerID) session.Target {
 		return t
 	}
 	t.ContainerName, t.HostAccess = c.name(), c.hostAccess()
-	e.podTarget(&t, c)
+	c.podTarget(&t)
 	if in := c.info; in != nil {
 		t.Image, t.ImageID, t.Runtime, t.Labels = in.Image, in.ImageID, in.Runtime, in.Labels
 		return t

@@ -66,8 +66,8 @@ type Engine struct {
 	coverage coverage
 	inside   inside
 	doors    doors
-	streams  map[event.RequestID]*stream
-	rebuffs  map[rebuffKey]*rebuff
+	streams  streams
+	actors   actors
 	kube     kube
 	arrivals arrivals
 	cri      cri
@@ -92,13 +92,13 @@ func newEngine(opt Options, node string, elsewhere func(node string) bool, pods 
 		site:     newSite(node, elsewhere),
 		past:     newPast(),
 		adopted:  newAdopted(),
-		streams:  map[event.RequestID]*stream{},
-		rebuffs:  map[rebuffKey]*rebuff{},
 		awaiting: map[subject]time.Time{},
 	}
 	e.coverage = newCoverage(&e.clock)
 	e.inside = newInside(&e.coverage, pods)
 	e.doors = newDoors(&e.clock, &e.coverage, &e.inside, &e.past)
+	e.streams = newStreams(&e.coverage)
+	e.actors = actors{coverage: &e.coverage, site: &e.site, inside: &e.inside, doors: &e.doors, adopted: &e.adopted}
 	e.kube = newKube(&e.clock, &e.coverage, &e.site, &e.inside, pods)
 	e.arrivals = newArrivals(&e.inside)
 	e.cri = newCRI(&e.clock, &e.coverage, &e.inside, &e.doors, &e.arrivals)
@@ -146,7 +146,7 @@ type Stats struct {
 // Stats returns the engine's current sizes.
 func (e *Engine) Stats() Stats {
 	return Stats{
-		Execs: len(e.inside.execs.byKey), Runs: len(e.inside.runs.byKey), Entries: len(e.inside.entries.byRoot), Streams: len(e.streams),
+		Execs: len(e.inside.execs.byKey), Runs: len(e.inside.runs.byKey), Entries: len(e.inside.entries.byRoot), Streams: len(e.streams.byID),
 		Containers: len(e.inside.containers.byID), Connections: len(e.doors.conns.byID), Requests: len(e.doors.requests.byID), Late: e.past.late,
 	}
 }

@@ -20,8 +20,9 @@ type doors struct {
 	conns
 	requests
 	asks
-	pace  pace
-	swept time.Time // when what is old was last forgotten
+	pace    pace
+	rebuffs map[rebuffKey]*rebuff // whom the socket gate kept out
+	swept   time.Time             // when what is old was last forgotten
 	// epoch counts the facts about long ago: what was settled before one has to be
 	// looked for anew.
 	epoch uint64
@@ -30,7 +31,7 @@ type doors struct {
 func newDoors(now *clock, c *coverage, in *inside, p *past) doors {
 	return doors{
 		clock: now, coverage: c, inside: in, past: p,
-		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{},
+		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{}, rebuffs: map[rebuffKey]*rebuff{},
 	}
 }
 
@@ -229,4 +230,44 @@ func (d *doors) followed(c *conn, t time.Time) bool {
 // are not the API server's or the kubelet's own.
 func (d *doors) atKubelet(t time.Time) []*conn {
 	return d.openTo(t, event.ServiceKubelet, func(c *conn) bool { return !isAPIServer(c.peer) })
+}
+
+// beside reports whether the exec came to the runtime without Docker: there is
+// a Docker that would have told of it, and it did not.
+func (d *doors) beside(x *exec) bool {
+	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil ||
+		len(d.claims(x.key.id)) > 0 {
+		return false
+	}
+	if !randomID(string(x.key.id)) {
+		return true // Docker draws its ids
+	}
+	c := d.inside.container(x.container)
+	if space := c.space(); space != "" && space != "moby" {
+		return true
+	}
+	t := x.asked()
+	if c.forgedStart(t, d.opt.Window) {
+		return false
+	}
+	return d.coverage.wouldTell(event.WitnessDocker, "", t)
+}
+
+// argvAsked returns the command that a request is about: of the start of an exec,
+// that of its creation.
+func (d *doors) argvAsked(q *request) []string {
+	if q.Argv != nil || q.ExecID == "" {
+		return q.Argv
+	}
+	for _, c := range d.claims(q.ExecID) {
+		if c.Argv != nil {
+			return c.Argv
+		}
+	}
+	for _, x := range d.inside.execs.byID[q.ExecID] {
+		if x.inspect != nil {
+			return x.inspect.Argv
+		}
+	}
+	return nil
 }

@@ -18,27 +18,6 @@ func (n *entry) forget(e *Engine) {
 	e.inside.dropEntry(n)
 }
 
-// sessionOf returns the id of the session that accounts for n.
-func (e *Engine) sessionOf(n *entry) session.ID {
-	if x := e.inside.execOf(n); x != nil {
-		return x.sessionID()
-	}
-	if r := e.inside.runOf(n); r != nil {
-		return r.sessionID()
-	}
-	if n.fact == nil {
-		return ""
-	}
-	return e.entryID(n)
-}
-
-func (e *Engine) entryID(n *entry) session.ID {
-	if o := e.adopted.byRoot[n.root]; o != nil {
-		return o.old.ID
-	}
-	return sessionID("entry", string(e.site.boot), n.root.String())
-}
-
 // derive makes a session of an entry that no service request accounts for: it
 // went in beside every service door, or through a runtime by hand.
 func (n *entry) derive(e *Engine) (session.Session, bool) {
@@ -53,7 +32,7 @@ func (n *entry) derive(e *Engine) (session.Session, bool) {
 		return session.Session{}, false // namespaces of its own, but no container: unshare, a systemd unit
 	}
 	s := session.Session{
-		ID: e.entryID(n), Kind: session.KindEnter, Channel: event.ChannelHostNsenter,
+		ID: e.actors.entryID(n), Kind: session.KindEnter, Channel: event.ChannelHostNsenter,
 		State: session.StateRunning, Started: n.born(), Target: e.target(where),
 	}
 	n.showTree(&s, &e.coverage)

@@ -153,8 +153,8 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	a.entry(n)
 	if at := (arrival{x, n}); e.arrivals.ofPod(at) {
 		a.asked(e, at)
-	} else if e.beside(x) {
-		starts, adds := e.runtimeClaims(x)
+	} else if e.doors.beside(x) {
+		starts, adds := e.doors.runtimeClaims(x)
 		a.asks(append(starts, adds...)...)
 	}
 	return a.sorted()
@@ -191,7 +191,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 			a.call(m)
 		}
 	}
-	a.asks(e.runAsks(r, begins)...)
+	a.asks(e.doors.runAsks(r, begins)...)
 	a.entry(n)
 	return a.sorted()
 }

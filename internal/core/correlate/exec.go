@@ -281,27 +281,6 @@ func (x *exec) asked() time.Time {
 	return t
 }
 
-// beside reports whether the exec came to the runtime without Docker: there is
-// a Docker that would have told of it, and it did not.
-func (e *Engine) beside(x *exec) bool {
-	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil ||
-		len(e.doors.claims(x.key.id)) > 0 {
-		return false
-	}
-	if !randomID(string(x.key.id)) {
-		return true // Docker draws its ids
-	}
-	c := e.inside.container(x.container)
-	if space := c.space(); space != "" && space != "moby" {
-		return true
-	}
-	t := x.asked()
-	if c.forgedStart(t, e.opt.Window) {
-		return false
-	}
-	return e.coverage.wouldTell(event.WitnessDocker, "", t)
-}
-
 func (x *exec) derive(e *Engine) (session.Session, bool) {
 	if !x.begun() && (x.created().IsZero() || !e.settled(x.created())) {
 		return session.Session{}, false // its start is still to come
@@ -323,7 +302,7 @@ func (x *exec) derive(e *Engine) (session.Session, bool) {
 			return session.Session{}, false
 		}
 		e.attributeArrival(a, &s)
-	} else if e.beside(x) {
+	} else if e.doors.beside(x) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
 		if x.seenStarting() {
 			e.attributeBesideExec(x, &s)

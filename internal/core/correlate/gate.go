@@ -26,7 +26,7 @@ type rebuffKey struct {
 
 func (r *rebuff) state() *state { return &r.st }
 
-func (r *rebuff) forget(e *Engine) { delete(e.rebuffs, r.key) }
+func (r *rebuff) forget(e *Engine) { delete(e.doors.rebuffs, r.key) }
 
 // applyGate takes what the gate stopped for a session. What it only observed went on,
 // and is seen for what it is.
@@ -35,10 +35,10 @@ func (e *Engine) applyGate(o event.GateSighting) {
 		return
 	}
 	k := rebuffKey{o.Peer.ID, o.Socket}
-	r := e.rebuffs[k]
+	r := e.doors.rebuffs[k]
 	if r == nil {
 		r = &rebuff{key: k, first: o, last: o}
-		e.rebuffs[k] = r
+		e.doors.rebuffs[k] = r
 	}
 	if o.Time.Before(r.first.Time) {
 		r.first = o
@@ -61,7 +61,7 @@ func (r *rebuff) derive(e *Engine) (session.Session, bool) {
 			Message: fmt.Sprintf("the socket gate lets nobody connect to %s but whom it names", r.key.socket),
 		},
 	}
-	known(&s, session.LevelExact, e.peer(r.first.Peer), viaGate)
+	known(&s, session.LevelExact, e.actors.peer(r.first.Peer), viaGate)
 	e.coverage.stamp(&s)
 	var a account
 	a.gate(&r.first)

@@ -77,7 +77,7 @@ func (e *Engine) setOff(r *request) session.ID {
 			}
 		}
 	case event.OpAttach, event.OpCopyIn, event.OpCopyOut:
-		if s := e.streams[r.ID]; s != nil && s.st.published != nil {
+		if s := e.streams.byID[r.ID]; s != nil && s.st.published != nil {
 			return s.st.published.ID
 		}
 	case event.OpOther:
@@ -101,7 +101,7 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 		s.Target.ContainerName = q.Ref
 	}
 	s.Target.HostAccess = cmp.Or(s.Target.HostAccess, q.HostAccess)
-	if s.Argv = e.argvAsked(q); s.Argv != nil {
+	if s.Argv = e.doors.argvAsked(q); s.Argv != nil {
 		s.ArgvSource = "request"
 	}
 	switch q.Op {
@@ -113,7 +113,7 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 		s.Direction = "out"
 	default:
 	}
-	if a := e.actor(q); a.Kind != session.ActorNone || a.Address != "" {
+	if a := e.actors.of(q); a.Kind != session.ActorNone || a.Address != "" {
 		known(&s, session.LevelExact, a, viaRequest)
 	} else {
 		none(&s)
@@ -130,25 +130,6 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	a.request(q)
 	s.Evidence = a.sorted()
 	return s, true
-}
-
-// argvAsked returns the command that a request is about: of the start of an exec,
-// that of its creation.
-func (e *Engine) argvAsked(q *request) []string {
-	if q.Argv != nil || q.ExecID == "" {
-		return q.Argv
-	}
-	for _, c := range e.doors.claims(q.ExecID) {
-		if c.Argv != nil {
-			return c.Argv
-		}
-	}
-	for _, x := range e.inside.execs.byID[q.ExecID] {
-		if x.inspect != nil {
-			return x.inspect.Argv
-		}
-	}
-	return nil
 }
 
 // procTick is how exactly /proc tells when a process began.

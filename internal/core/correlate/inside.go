@@ -277,3 +277,31 @@ func (in *inside) isShimOf(id event.ContainerID, a event.Ancestor) bool {
 	}
 	return true
 }
+
+// input says whether what the client of an attach types reaches anybody: it asked
+// for that, and the container's first process has a standard input.
+func (in *inside) input(s *stream) *bool {
+	if c := in.container(s.container); c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
+		return c.info.Stdin
+	}
+	if s.req != nil {
+		return &s.req.Stdin
+	}
+	return nil
+}
+
+// partOfRun reports whether an attach is the streams of a docker run: it came
+// between the container's create and its start.
+func (in *inside) partOfRun(s *stream) bool {
+	c := in.container(s.container)
+	if c == nil {
+		return false
+	}
+	for _, r := range in.runsIn(s.container) {
+		b := in.begins(r)
+		if wait := b.Sub(s.time()); wait > -skew && wait < time.Minute && in.first(r, b) {
+			return true
+		}
+	}
+	return false
+}

@@ -36,7 +36,7 @@ func (e *Engine) attributePodRun(r *run, s *session.Session) {
 		}
 		s.Attribution = session.Attribution{Level: session.LevelSet, Via: []string{viaWindow}, Candidates: actors}
 	}
-	e.explainPodRun(place, s)
+	e.kube.explainRun(place, s)
 	e.kube.awaitAudit(r, s.Started, len(made) > 0 || e.kube.auditSettled(s.Started))
 }
 
@@ -139,24 +139,8 @@ func (ku *kube) startOf(c *call) *run {
 	return first
 }
 
-// explainPodRun says whether a container of a pod lacks its request.
-func (e *Engine) explainPodRun(p *podPlace, s *session.Session) {
-	if s.Attribution.Level != session.LevelNone || p.sandbox {
-		return
-	}
-	pod := e.kube.podAt(p.pod, p.uid, s.Started)
-	switch {
-	case p.static:
-		s.Unexplained = session.Unexplained{Is: true, Reason: "a static pod: a file on the node asked for it, and whoever wrote that"}
-	case e.coverage.before(s.Started) || pod != nil && !pod.Started.IsZero() && pod.Started.Add(e.opt.Window).Before(s.Started):
-		// The pod was there before; who made it, made it before we looked.
-	case e.coverage.whole(event.WitnessAudit, "", s.Started.Add(-time.Minute), s.Started) && e.kube.auditSettled(s.Started):
-		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server made this pod"}
-	}
-}
-
 // podTarget completes a target with the container's place in its pod.
-func (e *Engine) podTarget(t *session.Target, c *container) {
+func (c *container) podTarget(t *session.Target) {
 	p := c.pod
 	if p == nil {
 		return
@@ -168,5 +152,21 @@ func (e *Engine) podTarget(t *session.Target, c *container) {
 	}
 	if c.cri != nil {
 		t.Image, t.Runtime = cmp.Or(t.Image, c.cri.Image), cmp.Or(c.cri.Runtime, t.Runtime)
+	}
+}
+
+// explainRun says whether a container of a pod lacks its request.
+func (ku *kube) explainRun(p *podPlace, s *session.Session) {
+	if s.Attribution.Level != session.LevelNone || p.sandbox {
+		return
+	}
+	pod := ku.podAt(p.pod, p.uid, s.Started)
+	switch {
+	case p.static:
+		s.Unexplained = session.Unexplained{Is: true, Reason: "a static pod: a file on the node asked for it, and whoever wrote that"}
+	case ku.coverage.before(s.Started) || pod != nil && !pod.Started.IsZero() && pod.Started.Add(ku.opt.Window).Before(s.Started):
+		// The pod was there before; who made it, made it before we looked.
+	case ku.coverage.whole(event.WitnessAudit, "", s.Started.Add(-time.Minute), s.Started) && ku.auditSettled(s.Started):
+		s.Unexplained = session.Unexplained{Is: true, Reason: "no request at the API server made this pod"}
 	}
 }

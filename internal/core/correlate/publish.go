@@ -337,12 +337,12 @@ func supersede(s *state, out []session.Revision, by session.ID) []session.Revisi
 func (e *Engine) successor(c subject) session.ID {
 	switch c := c.(type) {
 	case *entry:
-		if id := e.sessionOf(c); id != "" {
+		if id := e.actors.sessionOf(c); id != "" {
 			return id
 		}
 	case *exec:
 		if by := e.choices.partOfCopy(arrival{c, e.inside.entryOf(c)}); by != nil {
-			return e.arrivalID(*by)
+			return e.actors.arrivalID(*by)
 		}
 	case *refusal:
 		if id := e.setOff(c.req); id != "" {
@@ -350,7 +350,7 @@ func (e *Engine) successor(c subject) session.ID {
 		}
 	case *call:
 		if a := e.choices.arrivalsOf(c); len(a) > 0 {
-			return e.arrivalID(a[0])
+			return e.actors.arrivalID(a[0])
 		}
 		if r := e.kube.startOf(c); r != nil {
 			return r.sessionID()
@@ -404,10 +404,10 @@ func (e *Engine) open() []subject {
 	for _, n := range e.inside.entries.byRoot {
 		out = append(out, n)
 	}
-	for _, s := range e.streams {
+	for _, s := range e.streams.byID {
 		out = append(out, s)
 	}
-	for _, r := range e.rebuffs {
+	for _, r := range e.doors.rebuffs {
 		out = append(out, r)
 	}
 	for _, c := range e.kube.byKey {

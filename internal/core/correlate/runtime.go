@@ -16,42 +16,18 @@ func timeOf(o *event.RuntimeEvent) time.Time {
 	return o.Time
 }
 
-// asksIn returns the certain requests by containerd's own API that name a
-// process of a container of ours: an id alone may be another namespace's.
-func (e *Engine) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeRequest {
-	space := e.inside.container(id).space()
-	return slices.DeleteFunc(e.doors.asksFor(id), func(o *event.RuntimeRequest) bool {
-		return o.API != event.APIContainerd || !o.Certain || o.ExecID != x ||
-			space != "" && o.Namespace != "" && o.Namespace != space
-	})
-}
-
-// runtimeClaims returns the requests that started x and those that added it.
-func (e *Engine) runtimeClaims(x *exec) (starts, adds []*event.RuntimeRequest) {
-	added, started := timeOf(x.added), timeOf(x.started)
-	for _, o := range e.asksIn(x.container, x.key.id) {
-		switch {
-		case o.Op == event.RuntimeOpStart && between(o.Time, added, started):
-			starts = append(starts, o)
-		case o.Op == event.RuntimeOpExec && between(o.Time, time.Time{}, added):
-			adds = append(adds, o)
-		}
-	}
-	return starts, adds
-}
-
 // attributeBesideExec finds who asked containerd for x, when Docker did not.
 func (e *Engine) attributeBesideExec(x *exec, s *session.Session) {
-	starts, adds := e.runtimeClaims(x)
+	starts, adds := e.doors.runtimeClaims(x)
 	if !x.ran() && len(starts) == 0 {
 		starts, adds = adds, nil
 	}
-	e.commandOf(s, append(slices.Clone(adds), starts...))
+	commandOf(s, append(slices.Clone(adds), starts...))
 	if len(starts) > 0 {
 		e.attributeAsks(s, starts)
 		for _, o := range adds {
 			if s.Attribution.Level == session.LevelExact && !sameHand(o.Peer, starts[0].Peer) {
-				s.Attribution.Candidates = []session.Actor{s.Actor, e.asker(o)}
+				s.Attribution.Candidates = []session.Actor{s.Actor, e.actors.asker(o)}
 			}
 		}
 		return
@@ -60,7 +36,7 @@ func (e *Engine) attributeBesideExec(x *exec, s *session.Session) {
 }
 
 // commandOf takes the command from the request when nobody saw what ran.
-func (e *Engine) commandOf(s *session.Session, list []*event.RuntimeRequest) {
+func commandOf(s *session.Session, list []*event.RuntimeRequest) {
 	for _, o := range list {
 		if o.Argv == nil || s.Argv != nil && s.ArgvSource != "request" {
 			continue
@@ -80,7 +56,7 @@ func (e *Engine) commandOf(s *session.Session, list []*event.RuntimeRequest) {
 func (e *Engine) attributeAsks(s *session.Session, list []*event.RuntimeRequest) {
 	var actors []session.Actor
 	for _, o := range list {
-		actors = appendActor(actors, e.asker(o))
+		actors = appendActor(actors, e.actors.asker(o))
 	}
 	if len(actors) > 1 {
 		oneOf(s, actors, false) // only one of them was obeyed
@@ -89,52 +65,20 @@ func (e *Engine) attributeAsks(s *session.Session, list []*event.RuntimeRequest)
 	known(s, session.LevelExact, actors[0], viaRuntime)
 }
 
-// asker describes the client of a request to a runtime.
-func (e *Engine) asker(o *event.RuntimeRequest) session.Actor {
-	a := e.peer(e.doors.peerOf(o.ID.Conn, o.Peer))
-	a.UserAgent = o.UserAgent
-	return a
-}
-
 // attributeBeside finds who asked containerd, when Docker did not and no request
 // says it: whoever was connected and may have asked. Of a client whose requests
 // were all seen, asked says whether one of them may be it.
 func (e *Engine) attributeBeside(s *session.Session, t time.Time, asked func(*conn) bool) {
 	daemon := e.coverage.daemonPID(event.WitnessDocker)
-	clients, complete := e.candidates(t, event.ServiceContainerd, func(c *conn) bool {
+	clients, complete := e.actors.candidates(t, event.ServiceContainerd, func(c *conn) bool {
 		return daemon != 0 && c.peer.ID.PID == daemon || e.doors.heard(c, t) && !asked(c)
 	})
 	oneOf(s, clients, complete && daemon != 0)
 }
 
-// runAsks returns the requests that started r. The kubelet's are not among
-// them: it asks for others.
-func (e *Engine) runAsks(r *run, begins time.Time) []*event.RuntimeRequest {
-	created, started := timeOf(r.created), timeOf(r.started)
-	if created.IsZero() {
-		created = begins
-	}
-	if started.IsZero() {
-		started = created.Add(streamLag)
-	}
-	var out []*event.RuntimeRequest
-	for _, o := range e.asksIn(r.key.container, "") {
-		if o.Op == event.RuntimeOpStart && between(o.Time, created, started) {
-			out = append(out, o)
-		}
-	}
-	for _, o := range e.doors.asksFor(r.key.container) {
-		if o.API == event.APICRI && o.Op == event.RuntimeOpStart && o.Certain && !e.coverage.isKubelet(o.Peer) &&
-			between(o.Time, begins.Add(-syncLag), started) {
-			out = append(out, o)
-		}
-	}
-	return out
-}
-
 // attributeBesideRun finds who asked containerd for a container's start.
 func (e *Engine) attributeBesideRun(r *run, s *session.Session, begins time.Time) {
-	if list := e.runAsks(r, begins); len(list) > 0 {
+	if list := e.doors.runAsks(r, begins); len(list) > 0 {
 		e.attributeAsks(s, list)
 		return
 	}
