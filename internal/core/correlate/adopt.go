@@ -26,7 +26,7 @@ func (e *Engine) Adopt(s session.Session, now time.Time) {
 	if !s.State.Open() {
 		wait = max(e.opt.Keep, e.opt.Late)
 	}
-	e.schedule(o, e.now.Add(wait))
+	e.agenda.schedule(o, e.now.Add(wait))
 }
 
 // AdoptWatched is Adopt for an engine whose witnesses went on watching while
@@ -36,7 +36,7 @@ func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
 	e.advance(now)
 	o := e.adopted.add(s, e.now)
 	if !s.State.Open() {
-		e.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
+		e.agenda.schedule(o, e.now.Add(max(e.opt.Keep, e.opt.Late)))
 	}
 }
 
@@ -53,7 +53,7 @@ func newAdopted() adopted {
 
 // add makes an orphan of s.
 func (a *adopted) add(s session.Session, now time.Time) *orphan {
-	o := &orphan{old: s, st: state{firstSeen: now, lastSeen: now, index: -1}}
+	o := &orphan{old: s, st: state{firstSeen: now, lastSeen: now}}
 	a.byID[s.ID] = o
 	if len(s.Processes) > 0 {
 		a.byRoot[s.Processes[0].ID] = o
@@ -65,7 +65,7 @@ func (a *adopted) add(s session.Session, now time.Time) *orphan {
 func (e *Engine) endOrphan(x event.ProcessExit) {
 	if o := e.adopted.byRoot[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
 		o.exit = &x
-		e.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
+		e.agenda.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
 	}
 }
 
@@ -73,8 +73,8 @@ func (e *Engine) endOrphan(x event.ProcessExit) {
 // time to turn up again: the witnesses were started anew and find what runs.
 func (e *Engine) seekOrphans() {
 	for _, o := range e.adopted.byID {
-		if o.st.index < 0 && !o.found && o.old.State.Open() {
-			e.schedule(o, e.now.Add(orphanWait))
+		if o.st.queued == 0 && !o.found && o.old.State.Open() {
+			e.agenda.schedule(o, e.now.Add(orphanWait))
 		}
 	}
 }

@@ -97,9 +97,7 @@ func (e *Engine) absorb(c *call, nonce string) {
 		return
 	}
 	c.adm, c.told = was.adm, nil
-	if was.st.index >= 0 && !was.st.firstSeen.IsZero() {
-		e.unschedule(was)
-	}
+	e.agenda.remove(was)
 	was.st.gone = true
 	c.st.published = cmp.Or(c.st.published, was.st.published)
 	e.kube.calls.drop(was)
@@ -117,13 +115,4 @@ func (e *Engine) applyAdmission(o event.KubeAdmission) {
 	c.adm, c.told = &o, nil
 	e.kube.byNonce[o.Nonce] = c
 	e.touchCall(c)
-}
-
-// touchCall looks again at c and at the sessions that it may stand behind.
-func (e *Engine) touchCall(c *call) {
-	e.touch(c, true)
-	pod := c.pod()
-	for _, k := range e.inside.ofPod(pod) {
-		e.touchIn(k)
-	}
 }

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // conn is one client's connection to a service.
@@ -155,16 +154,6 @@ func (e *Engine) applyClose(o event.ClientClose) {
 		}
 	}
 	e.touchAround(o.Time)
-}
-
-// touchAround looks again at the published sessions that began at t or later and
-// are not tied by an id: a connection may matter to them. Those that wait to be
-// published will see it anyway.
-func (e *Engine) touchAround(t time.Time) {
-	e.touchIf(func(c subject) bool {
-		p := c.state().published
-		return p != nil && p.Attribution.Level != session.LevelExact && !p.Started.Before(t.Add(-e.opt.Window))
-	})
 }
 
 // richer returns the one of two descriptions of a peer that says more.

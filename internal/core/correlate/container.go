@@ -86,57 +86,6 @@ func (e *Engine) applyContainer(o event.DockerContainer) {
 	e.touchContainer(o.ID)
 }
 
-// touchContainer looks again at the sessions of a container that began lately.
-func (e *Engine) touchContainer(id event.ContainerID) {
-	if c := e.inside.container(id); c != nil {
-		e.touchIn(c)
-	}
-	for _, s := range e.streams.byID {
-		if s.container == id {
-			e.touchWaiting(s)
-		}
-	}
-}
-
-// touchIn looks again at the waiting sessions of a container's processes.
-func (e *Engine) touchIn(c *container) {
-	for _, x := range c.execs {
-		e.touchWaiting(x)
-	}
-	for _, r := range c.runs {
-		e.touchWaiting(r)
-	}
-	for _, n := range c.entries {
-		if !e.inside.owned(n) {
-			e.touchWaiting(n)
-		}
-	}
-}
-
-// touchWaiting looks again at c if it waits for anything.
-func (e *Engine) touchWaiting(c subject) {
-	if s := c.state(); !s.firstSeen.IsZero() && s.index >= 0 {
-		e.touch(c, true)
-	}
-}
-
-func targetOf(c subject) event.ContainerID {
-	switch c := c.(type) {
-	case *exec:
-		return c.container
-	case *run:
-		return c.key.container
-	case *entry:
-		return c.where
-	case *stream:
-		return c.container
-	case *refusal:
-		return c.container
-	case *call, *orphan, *rebuff:
-	}
-	return ""
-}
-
 // name returns the container's present name.
 func (c *container) name() string {
 	if c.info != nil && c.info.Name != "" {

@@ -14,7 +14,6 @@
 package correlate
 
 import (
-	"container/heap"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -73,11 +72,8 @@ type Engine struct {
 	cri      cri
 	choices  choices
 
-	queue      queue
-	awaiting   map[subject]time.Time // up to when the kernel sensor has to have told; see await
-	idle       []idle                // over, and open for late evidence only; oldest first
-	idleInPods []idle
-	derived    session.Session // room for the one that is being derived
+	agenda  agenda
+	derived session.Session // room for the one that is being derived
 }
 
 // New returns an empty engine.
@@ -88,11 +84,11 @@ func New(opt Options) *Engine { return newEngine(opt, "", nil, newPods()) }
 // the cluster's pods.
 func newEngine(opt Options, node string, elsewhere func(node string) bool, pods *pods) *Engine {
 	e := &Engine{
-		clock:    clock{opt: opt.withDefaults()},
-		site:     newSite(node, elsewhere),
-		past:     newPast(),
-		adopted:  newAdopted(),
-		awaiting: map[subject]time.Time{},
+		clock:   clock{opt: opt.withDefaults()},
+		site:    newSite(node, elsewhere),
+		past:    newPast(),
+		adopted: newAdopted(),
+		agenda:  newAgenda(),
 	}
 	e.coverage = newCoverage(&e.clock)
 	e.inside = newInside(&e.coverage, pods)
@@ -152,7 +148,17 @@ func (e *Engine) Stats() Stats {
 }
 
 // Pending reports whether the passing of time alone can still bring revisions.
-func (e *Engine) Pending() bool { return len(e.queue) > 0 }
+func (e *Engine) Pending() bool {
+	_, ok := e.NextDue()
+	return ok
+}
+
+// NextDue returns the moment at which the passing of time alone may next bring
+// revisions; ok is false when nothing waits for it. Whoever plays kept
+// observations ticks at exactly these moments.
+func (e *Engine) NextDue() (t time.Time, ok bool) {
+	return e.agenda.next()
+}
 
 // apply sorts one observation into the facts.
 func (e *Engine) apply(o event.Observation) {
@@ -209,22 +215,6 @@ func (e *Engine) apply(o event.Observation) {
 	case event.Clock:
 		e.applyClock(o)
 	}
-}
-
-// due derives every session whose time has come by now.
-func (e *Engine) due(now time.Time) []session.Revision {
-	var out []session.Revision
-	for len(e.queue) > 0 && !e.queue[0].state().dueAt.After(now) {
-		c := heap.Pop(&e.queue).(subject)
-		if c.state().expires {
-			e.expire(c)
-			continue
-		}
-		out = e.publish(c, out)
-		e.await(c)
-		e.reschedule(c)
-	}
-	return out
 }
 
 // changed forgets what was worked out: a fact came, went or got older. Sessions that

@@ -16,7 +16,7 @@ type coverage struct {
 	losses []event.Loss                           // by time
 	// through is up to when the kernel sensor has told everything; zero of one
 	// that does not say. wanted is the latest moment beyond that of which anybody
-	// asked since the last observation; see Engine.await.
+	// asked since the last observation; see agenda.await.
 	through, wanted time.Time
 	// kubelets are the processes that the kernel sensor knows as such, the latest
 	// of them; none while it knows none.
@@ -74,15 +74,6 @@ func insert[O event.Observation](list []O, o O, limit int) []O {
 		list = slices.Delete(list, 0, 1)
 	}
 	return list
-}
-
-// touchSince looks again at every session that was open at t or later.
-func (e *Engine) touchSince(t time.Time) {
-	for _, c := range e.open() {
-		if p := c.state().published; p == nil || p.Ended == nil || !p.Ended.Before(t) {
-			e.touch(c, true)
-		}
-	}
 }
 
 // at returns the last state of w at t, or nil.
@@ -154,28 +145,6 @@ func (c *coverage) read(t time.Time) bool {
 		c.wanted = t
 	}
 	return false
-}
-
-// applyRead notes how far the kernel sensor has told everything, and looks again
-// at what waited for that. The latest word counts: the clock may be set back.
-func (e *Engine) applyRead(through time.Time) {
-	e.coverage.through = through
-	for c, t := range e.awaiting {
-		if !t.After(through) {
-			delete(e.awaiting, c)
-			e.touch(c, true)
-		}
-	}
-}
-
-// await has c, just derived, looked at again once the kernel sensor has told of
-// what c, or what was weighed with it, was asked about.
-func (e *Engine) await(c subject) {
-	if t := e.coverage.wanted; !t.IsZero() {
-		e.awaiting[c] = t
-		return
-	}
-	delete(e.awaiting, c)
 }
 
 // healed reports whether w, down at t, came back having missed nothing.

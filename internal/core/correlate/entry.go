@@ -11,10 +11,7 @@ import (
 // forget takes the entry out of the indexes.
 func (n *entry) forget(e *Engine) {
 	n.st.gone = true
-	delete(e.awaiting, n)
-	if n.st.index >= 0 {
-		e.unschedule(n)
-	}
+	e.agenda.remove(n)
 	e.inside.dropEntry(n)
 }
 

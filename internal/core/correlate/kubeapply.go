@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 func (e *Engine) applyPod(o event.KubePod) {
@@ -50,19 +49,11 @@ func (e *Engine) applyClock(o event.Clock) {
 	}
 }
 
-// touchUnnamed looks again at sessions in pods that are without a name: what
-// comes late may tell.
-func (e *Engine) touchUnnamed() {
-	if len(e.inside.containers.byID) == 0 && !e.kube.admissions {
-		return // there is none
+// applyRead notes how far the kernel sensor has told everything, and looks again
+// at what waited for that. The latest word counts: the clock may be set back.
+func (e *Engine) applyRead(through time.Time) {
+	e.coverage.through = through
+	for _, c := range e.agenda.told(through) {
+		e.touch(c, true)
 	}
-	e.touchIf(func(c subject) bool {
-		if k, ok := c.(*call); ok {
-			return !k.vouched()
-		}
-		p := c.state().published
-		return e.now.Before(c.state().lookAt) || p != nil && !named(p.Attribution.Level) && e.inside.inPod(targetOf(c))
-	})
 }
-
-func named(l session.Level) bool { return l == session.LevelExact || l == session.LevelStrong }

@@ -29,14 +29,12 @@ func (e *Engine) boundCalls() {
 	})
 	for _, c := range calls[:min(len(calls), len(e.kube.byKey)-callsMax*3/4)] {
 		e.missed(c)
-		if c.st.index >= 0 {
-			e.unschedule(c)
-		}
 		if p := c.st.published; p == nil || p.State != session.StateRunning {
 			e.expire(c)
 			continue
 		}
 		c.st.gone = true
+		e.agenda.remove(c)
 		c.forget(e)
 	}
 	e.changed()

@@ -33,7 +33,7 @@ func TestCallsAreBounded(t *testing.T) {
 	if n := len(e.kube.byNonce); n > most {
 		t.Errorf("%d nonces are remembered", n)
 	}
-	if n := len(e.queue); n > most {
+	if n := len(e.agenda.queue); n > most {
 		t.Errorf("%d are in the queue", n)
 	}
 	tell(0, event.KubeComplete, forwarded(all)) // forgotten long ago

@@ -174,22 +174,6 @@ func (e *Engine) placeRun(n *entry) {
 	}
 }
 
-// touchEntry looks again at whoever accounts for n.
-func (e *Engine) touchEntry(n *entry, urgent bool) {
-	e.placeRun(n)
-	touch := func(c subject) {
-		c.state().crowded = n.total > session.MaxProcesses
-		e.touch(c, urgent)
-	}
-	touch(n)
-	if x := e.inside.execOf(n); x != nil {
-		touch(x)
-	}
-	if r := e.inside.runOf(n); r != nil {
-		touch(r)
-	}
-}
-
 // born is when the root came in, by the kernel's clock.
 func (n *entry) born() time.Time {
 	if n.fact != nil {

@@ -67,14 +67,6 @@ func (e *Engine) applyStreamRequest(r *request) {
 	e.touchStreams(s.container)
 }
 
-func (e *Engine) touchStreams(id event.ContainerID) {
-	for _, s := range e.streams.byID {
-		if s.container == id || s.container == "" {
-			e.touch(s, true)
-		}
-	}
-}
-
 func (s *stream) time() time.Time {
 	if s.req != nil {
 		return s.req.Time

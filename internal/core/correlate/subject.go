@@ -1,0 +1,112 @@
+package correlate
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+// A subject is something that can turn out to be a session: an exec, a run of
+// a container, an entry, a stream.
+type subject interface {
+	state() *state
+	// derive computes the session from the facts. It returns false when the
+	// subject is not a session of its own: nothing ran yet, or another
+	// subject accounts for it.
+	derive(e *Engine) (session.Session, bool)
+	// forget takes the subject out of the engine's indexes.
+	forget(e *Engine)
+}
+
+// state is where a subject stands in being published.
+type state struct {
+	firstSeen time.Time // engine time of the first fact
+	lastSeen  time.Time // engine time of the last fact
+	dueAt     time.Time
+	queued    int       // at which place of the queue, from 1 on; 0 when not in it
+	lookAt    time.Time // when what is not known yet will count as absent
+	expires   bool      // nothing is left to derive: forget it when due
+	crowded   bool      // of its process tree hardly more than the size can change
+	published *session.Session
+	derivedAt time.Time // engine time of the last look; zero before the first
+	cri       criSettled
+	gone      bool
+}
+
+func targetOf(c subject) event.ContainerID {
+	switch c := c.(type) {
+	case *exec:
+		return c.container
+	case *run:
+		return c.key.container
+	case *entry:
+		return c.where
+	case *stream:
+		return c.container
+	case *refusal:
+		return c.container
+	case *call, *orphan, *rebuff:
+	}
+	return ""
+}
+
+// open returns every subject, in no order.
+func (e *Engine) open() []subject {
+	var out []subject
+	for _, x := range e.inside.execs.byKey {
+		out = append(out, x)
+	}
+	for _, r := range e.inside.runs.byKey {
+		out = append(out, r)
+	}
+	for _, n := range e.inside.entries.byRoot {
+		out = append(out, n)
+	}
+	for _, s := range e.streams.byID {
+		out = append(out, s)
+	}
+	for _, r := range e.doors.rebuffs {
+		out = append(out, r)
+	}
+	for _, c := range e.kube.byKey {
+		out = append(out, c)
+	}
+	for _, q := range e.doors.requests.byID {
+		if q.refused != nil {
+			out = append(out, q.refused)
+		}
+	}
+	return out
+}
+
+// before orders subjects by when they came up, then by id.
+func before(a, b subject) int {
+	if d := a.state().firstSeen.Compare(b.state().firstSeen); d != 0 {
+		return d
+	}
+	return cmp.Compare(sortKey(a), sortKey(b))
+}
+
+func sortKey(c subject) string {
+	switch c := c.(type) {
+	case *exec:
+		return "exec " + string(c.key.container) + " " + string(c.key.id)
+	case *run:
+		return "run " + c.key.String()
+	case *entry:
+		return "entry " + c.root.String()
+	case *stream:
+		return "stream " + c.key()
+	case *refusal:
+		return "refusal " + c.key()
+	case *rebuff:
+		return "rebuff " + c.key.process.String() + " " + string(c.key.socket)
+	case *call:
+		return "call " + string(c.sessionID())
+	case *orphan:
+		return "orphan " + string(c.old.ID)
+	}
+	return ""
+}
