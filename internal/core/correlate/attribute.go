@@ -76,9 +76,6 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 	}
 }
 
-// ran reports whether a process is known to have run.
-func (x *exec) ran() bool { return x.started != nil || x.exited != nil || x.task != nil }
-
 // exactExec names the starter. When somebody else created the exec, both doors
 // were used by different hands (channel DK-EXEC-SPLIT).
 func (e *Engine) exactExec(s *session.Session, start *request, creators []*request) {

@@ -2,7 +2,9 @@ package correlate
 
 import (
 	"cmp"
+	"slices"
 	"strconv"
+	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -171,4 +173,57 @@ func (c *call) learn(o *event.KubeRequest) {
 	case event.KubeComplete, event.KubePanic:
 		c.complete = o
 	}
+}
+
+// callsMax bounds the requests to the API server that are remembered; see boundCalls.
+const callsMax = 1 << 13
+
+// calls are the requests to the API server: each is in byKey under its key, in
+// byPod under the pod that it concerns, if any, and in byNonce when our webhook
+// drew a nonce for it.
+type calls struct {
+	byKey   map[callKey]*call
+	byPod   map[podName][]*call
+	byNonce map[string]*call
+	calm    int // requests that may still come before boundCalls looks again
+}
+
+func newCalls() calls {
+	return calls{byKey: map[callKey]*call{}, byPod: map[podName][]*call{}, byNonce: map[string]*call{}}
+}
+
+func (cs *calls) add(key callKey, pod podName) *call {
+	c := &call{key: key}
+	cs.byKey[key] = c
+	if pod.name != "" {
+		cs.byPod[pod] = append(cs.byPod[pod], c)
+	}
+	return c
+}
+
+func (cs *calls) drop(c *call) {
+	delete(cs.byKey, c.key)
+	unlist(cs.byPod, c.pod(), c)
+	if n := c.nonce(); n != "" && cs.byNonce[n] == c {
+		delete(cs.byNonce, n)
+	}
+}
+
+// retried reports whether c, refused, is the first half of a kubectl that tried
+// by WebSocket and then again by SPDY: both are one deed.
+func (cs *calls) retried(c *call) bool {
+	f := c.fact()
+	if f == nil || f.Verb != "get" || f.Op != event.KubeExec && f.Op != event.KubeAttach && f.Op != event.KubePortForward {
+		return false
+	}
+	for _, o := range cs.byPod[c.pod()] {
+		g := o.fact()
+		if o == c || g == nil || g.Op != f.Op || g.Verb != "create" || g.User.Name != f.User.Name || g.Address != f.Address {
+			continue
+		}
+		if d := g.Received.Sub(f.Received); d >= 0 && d < 5*time.Second && slices.Equal(f.Argv, g.Argv) && f.Container == g.Container {
+			return true
+		}
+	}
+	return false
 }

@@ -191,18 +191,3 @@ func (e *Engine) targetOfCall(c *call) session.Target {
 	}
 	return t
 }
-
-// copied reads kubectl cp from the commands that it runs: tar out of the
-// container, or into it.
-func copied(argv []string) (direction, path string, ok bool) {
-	switch {
-	case len(argv) < 4 || argv[0] != "tar":
-	case argv[1] == "cf" && argv[2] == "-":
-		return "out", argv[len(argv)-1], true
-	case slices.Contains(argv, "-xmf") || slices.Contains(argv, "-xf"):
-		if i := slices.Index(argv, "-C"); i > 0 && i+1 < len(argv) {
-			return "in", argv[i+1], true
-		}
-	}
-	return "", "", false
-}

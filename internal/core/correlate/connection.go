@@ -127,35 +127,6 @@ func (cs *conns) peerOf(id event.ConnID, p event.Peer) event.Peer {
 	return p
 }
 
-func (e *Engine) applyConnect(o event.ClientConnect) {
-	c := e.doors.conn(o.Conn)
-	e.doors.introduce(c, o.Service, o.Peer)
-	c.tapped = c.tapped || o.Tapped
-	c.guarded = c.guarded || o.Witness == event.WitnessGuard
-	c.lives(o.Time)
-	since := o.Time
-	if o.Found {
-		since = time.Time{} // it was there before
-		e.doors.unsettle()
-	} else {
-		c.opened = o.Time
-	}
-	e.touchAround(since)
-}
-
-func (e *Engine) applyClose(o event.ClientClose) {
-	c := e.doors.conn(o.Conn)
-	if o.Time.After(c.gone) {
-		c.gone = o.Time
-	}
-	for _, s := range e.streams.byID {
-		if s.req != nil && s.id.Conn == o.Conn {
-			e.touch(s, true)
-		}
-	}
-	e.touchAround(o.Time)
-}
-
 // richer returns the one of two descriptions of a peer that says more.
 func richer(a, b event.Peer) event.Peer {
 	score := func(p event.Peer) int {

@@ -47,45 +47,6 @@ func (c *container) space() string {
 // eventsMax bounds the events remembered of one container.
 const eventsMax = 256
 
-// container returns a container, from now on a known one.
-func (e *Engine) container(id event.ContainerID) *container {
-	c := e.inside.container(id)
-	if c == nil {
-		c = e.inside.containers.add(id)
-		for _, short := range e.inside.abbreviations(c) {
-			e.merge(short, c)
-		}
-	}
-	return c
-}
-
-// merge gives the container to what is known of the container from, which is the
-// same one under the beginning of its id.
-func (e *Engine) merge(from, to *container) {
-	e.inside.merge(from, to)
-	for _, n := range from.entries {
-		e.touchEntry(n, true)
-	}
-	if to.cri == nil {
-		to.cri = from.cri
-	}
-	if from.pod != nil {
-		e.inside.placeInPod(to, *from.pod, from.pod.time)
-	}
-	e.inside.containers.drop(from)
-}
-
-func (e *Engine) applyContainer(o event.DockerContainer) {
-	c := e.container(o.ID)
-	c.infos = insert(c.infos, o, 8)
-	c.info = &c.infos[len(c.infos)-1]
-	if o.InitPID != 0 {
-		r := e.run(newRunKey(o.ID, o.InitPID))
-		e.touch(r, true)
-	}
-	e.touchContainer(o.ID)
-}
-
 // name returns the container's present name.
 func (c *container) name() string {
 	if c.info != nil && c.info.Name != "" {
@@ -162,32 +123,6 @@ func (c *container) hostAccess() *event.HostAccess {
 		spec = c.pod.spec.HostAccess
 	}
 	return cmp.Or(docker, runtime, spec)
-}
-
-func (e *Engine) applyDockerEvent(o event.DockerEvent) {
-	switch o.Action {
-	case event.DockerExecCreate, event.DockerExecStart, event.DockerExecDie, event.DockerExecDetach:
-		if c := e.container(o.Container); slices.Contains(o.Forged, "execID") {
-			c.forged = insert(c.forged, o, eventsMax)
-			e.touchContainer(o.Container)
-		} else if o.ExecID != "" {
-			x := e.exec(o.ExecID, o.Container)
-			x.docker = insert(x.docker, o, 16)
-			e.touch(x, true)
-		}
-		return
-	case event.DockerAttach, event.DockerDetach, event.DockerCopyIn, event.DockerCopyOut:
-		e.applyStreamEvent(o)
-	case event.DockerCreate, event.DockerStart, event.DockerRestart, event.DockerDie,
-		event.DockerDestroy, event.DockerRename, event.DockerHealth, event.DockerOtherAction:
-	}
-	c := e.container(o.Container)
-	c.events = insert(c.events, o, eventsMax)
-	if o.Action == event.DockerStart {
-		// Only a short-lived container has nothing but this; see run.derive.
-		e.touch(e.run(runKey{container: o.Container, event: o.Time.UnixNano()}), true)
-	}
-	e.touchContainer(o.Container)
 }
 
 // place notes c's place in a pod. What only the API server knows stays when the

@@ -160,63 +160,6 @@ func (e *Engine) NextDue() (t time.Time, ok bool) {
 	return e.agenda.next()
 }
 
-// apply sorts one observation into the facts.
-func (e *Engine) apply(o event.Observation) {
-	switch o := o.(type) {
-	case event.Tick:
-	case event.Host:
-		e.site.learn(o)
-	case event.WitnessState:
-		e.applyState(o)
-	case event.Loss:
-		e.applyLoss(o)
-	case event.SessionEntry:
-		e.applyEntry(o)
-	case event.ProcessExec:
-		e.applyProcessExec(o)
-	case event.ProcessFork:
-		e.applyFork(o)
-	case event.ProcessExit:
-		e.applyExit(o)
-	case event.ClientConnect:
-		e.applyConnect(o)
-	case event.ClientClose:
-		e.applyClose(o)
-	case event.DockerRequest:
-		e.applyRequest(o)
-	case event.DockerAnswer:
-		e.applyAnswer(o)
-	case event.Decision:
-		e.applyDecision(o)
-	case event.GateSighting:
-		e.applyGate(o)
-	case event.DockerEvent:
-		e.applyDockerEvent(o)
-	case event.DockerContainer:
-		e.applyContainer(o)
-	case event.DockerExec:
-		e.applyDockerExec(o)
-	case event.RuntimeEvent:
-		e.applyRuntime(o)
-	case event.RuntimeTask:
-		e.applyTask(o)
-	case event.RuntimeRequest:
-		e.applyRuntimeRequest(o)
-	case event.RuntimeContainer:
-		e.applyRuntimeContainer(o)
-	case event.KubeRequest:
-		e.applyKubeRequest(o)
-	case event.KubeAdmission:
-		e.applyAdmission(o)
-	case event.KubePod:
-		e.applyPod(o)
-	case event.Progress:
-		e.applyProgress(o)
-	case event.Clock:
-		e.applyClock(o)
-	}
-}
-
 // changed forgets what was worked out: a fact came, went or got older. Sessions that
 // one fact touches are derived together, and each asks the same questions about all
 // of them. It costs next to nothing where nothing was worked out, as outside pods.

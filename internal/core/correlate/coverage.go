@@ -38,12 +38,6 @@ func newCoverage(now *clock) coverage {
 	return coverage{clock: now, states: map[event.Witness][]event.WitnessState{}}
 }
 
-func (e *Engine) applyState(s event.WitnessState) {
-	e.coverage.learn(s)
-	e.doors.unsettle()
-	e.touchSince(s.Time)
-}
-
 func (c *coverage) learn(s event.WitnessState) {
 	c.states[s.Witness] = insert(c.states[s.Witness], s, statesMax)
 	c.kubelets = latest(c.kubelets, s.Kubelets, kubeletsMax)
@@ -58,12 +52,6 @@ func latest[T comparable](list, more []T, most int) []T {
 		}
 	}
 	return list[max(0, len(list)-most):]
-}
-
-func (e *Engine) applyLoss(l event.Loss) {
-	e.coverage.losses = insert(e.coverage.losses, l, lossesMax)
-	e.doors.unsettle()
-	e.touchSince(l.From)
 }
 
 // insert keeps list ordered by time and at most limit long, dropping the oldest.
@@ -169,49 +157,6 @@ func (c *coverage) lost(w event.Witness, what string, a, b time.Time) uint64 {
 	return n
 }
 
-// peersWhole reports whether every client of the Docker service that was
-// connected between a and b is known, and which doors nobody watched.
-func (c *coverage) peersWhole(a, b time.Time) (whole bool, doors []string) {
-	k := c.at(event.WitnessKernel, a)
-	return k != nil && k.Up && k.Peers && c.whole(event.WitnessKernel, "process", a, b), c.unwatched(a, b)
-}
-
-// unwatched lists the doors of the Docker service that nobody watched all the
-// way from a to b.
-func (c *coverage) unwatched(a, b time.Time) []string {
-	d := c.at(event.WitnessDocker, b)
-	if d == nil {
-		return nil
-	}
-	return slices.DeleteFunc(slices.Clone(d.OpenDoors), func(door string) bool { return c.seesDoor(door, a, b) })
-}
-
-// seesDoor reports whether the kernel sensor saw all clients of a TCP door from
-// a to b.
-func (c *coverage) seesDoor(door string, a, b time.Time) bool {
-	sees := func(s *event.WitnessState) bool { return s != nil && s.Up && slices.Contains(s.TCPDoors, door) }
-	if !sees(c.at(event.WitnessKernel, a)) {
-		return false
-	}
-	for i := range c.states[event.WitnessKernel] {
-		if s := &c.states[event.WitnessKernel][i]; s.Time.After(a) && !s.Time.After(b) && !sees(s) {
-			return false
-		}
-	}
-	return true
-}
-
-// daemonPID returns the pid of the service that w watches, as last told.
-func (c *coverage) daemonPID(w event.Witness) uint32 {
-	list := c.states[w]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].DaemonPID != 0 {
-			return list[i].DaemonPID
-		}
-	}
-	return 0
-}
-
 // blind reports whether w, known at all, was down for a part of a to b.
 func (c *coverage) blind(w event.Witness, a, b time.Time) bool {
 	if len(c.states[w]) == 0 {
@@ -227,19 +172,6 @@ func (c *coverage) blind(w event.Witness, a, b time.Time) bool {
 		}
 	}
 	return false
-}
-
-// clientsKnown reports whether every client that can have asked the Docker
-// daemon at t is known.
-func (c *coverage) clientsKnown(t time.Time) bool {
-	whole, doors := c.peersWhole(t.Add(-skew), t.Add(skew))
-	return whole && len(doors) == 0
-}
-
-// doorsShut reports whether every request that can have reached the Docker daemon
-// at t came by a door that the kernel sensor reads, and has been read.
-func (c *coverage) doorsShut(t time.Time) bool {
-	return c.read(t.Add(skew)) && len(c.unwatched(t.Add(-skew), t.Add(skew))) == 0
 }
 
 // stamp notes what could not be seen while the session ran.

@@ -28,28 +28,6 @@ func (r *rebuff) state() *state { return &r.st }
 
 func (r *rebuff) forget(e *Engine) { delete(e.doors.rebuffs, r.key) }
 
-// applyGate takes what the gate stopped for a session. What it only observed went on,
-// and is seen for what it is.
-func (e *Engine) applyGate(o event.GateSighting) {
-	if o.Verdict != event.GateRefused && o.Verdict != event.GateKilled {
-		return
-	}
-	k := rebuffKey{o.Peer.ID, o.Socket}
-	r := e.doors.rebuffs[k]
-	if r == nil {
-		r = &rebuff{key: k, first: o, last: o}
-		e.doors.rebuffs[k] = r
-	}
-	if o.Time.Before(r.first.Time) {
-		r.first = o
-	}
-	if !o.Time.Before(r.last.Time) {
-		r.last = o
-	}
-	r.tries++
-	e.touch(r, r.tries == 1)
-}
-
 func (r *rebuff) derive(e *Engine) (session.Session, bool) {
 	ended := r.last.Time
 	s := session.Session{

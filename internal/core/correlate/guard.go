@@ -2,9 +2,7 @@ package correlate
 
 import (
 	"cmp"
-	"slices"
 	"strconv"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -32,26 +30,6 @@ func (r *refusal) key() string {
 }
 
 func (r *refusal) forget(*Engine) { r.req.refused = nil }
-
-func (e *Engine) applyDecision(o event.Decision) {
-	if o.ExecID != "" {
-		x := e.exec(o.ExecID, o.Container)
-		x.decision = &o
-		e.touch(x, true)
-		return
-	}
-	r := e.doors.request(o.Request)
-	if r.decision == nil || r.decision.Waiting {
-		r.decision = &o
-	}
-	if r.stopped() && r.refused == nil {
-		r.refused = &refusal{req: r}
-		e.touch(r.refused, true)
-	}
-	if r.asked {
-		e.relate(r)
-	}
-}
 
 // stopped reports whether a guard kept the request from the service, or keeps it
 // as yet.
@@ -130,37 +108,6 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	a.request(q)
 	s.Evidence = a.sorted()
 	return s, true
-}
-
-// procTick is how exactly /proc tells when a process began.
-const procTick = uint64(10 * time.Millisecond)
-
-// isGuard reports whether a client of a service is a guard's process, which asks
-// for others.
-func (c *coverage) isGuard(p event.Peer) bool {
-	return slices.ContainsFunc(c.guards, func(g event.ProcessID) bool {
-		return g.PID == p.ID.PID && (g.Start == 0 || p.ID.Start == 0 || g.Start/procTick == p.ID.Start/procTick)
-	})
-}
-
-// passedOn reports whether r is what a guard asked for somebody else.
-func (c *coverage) passedOn(r *request) bool {
-	return r.Witness != event.WitnessGuard && c.isGuard(r.Peer)
-}
-
-// guardTells reports whether the guards told of all that they let pass at t.
-func (c *coverage) guardTells(t time.Time) bool { return c.whole(event.WitnessGuard, "", t, t) }
-
-// guardHeard reports whether no guard fell silent since t.
-func (c *coverage) guardHeard(t time.Time) bool {
-	return c.whole(event.WitnessGuard, "", t, c.now)
-}
-
-// ownWord returns the requests that have somebody behind them. hidden says that
-// there are none, though a guard passed one on.
-func (c *coverage) ownWord(all []*request) (own []*request, hidden bool) {
-	own = slices.DeleteFunc(slices.Clone(all), c.passedOn)
-	return own, len(own) == 0 && len(all) > 0
 }
 
 // decisionOf returns what a guard decided about the last of these requests that it

@@ -1,6 +1,9 @@
 package correlate
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // partOfCopy returns the command that a is a preparation of: kubectl cp asks
 // "test -d DIR" before it lets tar write. nil when a stands for itself.
@@ -37,4 +40,19 @@ func sameClient(a, b *call) bool {
 		return f == g && a.adm.User.Name == b.adm.User.Name
 	}
 	return f.User.Name == g.User.Name && f.Address == g.Address && f.UserAgent == g.UserAgent
+}
+
+// copied reads kubectl cp from the commands that it runs: tar out of the
+// container, or into it.
+func copied(argv []string) (direction, path string, ok bool) {
+	switch {
+	case len(argv) < 4 || argv[0] != "tar":
+	case argv[1] == "cf" && argv[2] == "-":
+		return "out", argv[len(argv)-1], true
+	case slices.Contains(argv, "-xmf") || slices.Contains(argv, "-xf"):
+		if i := slices.Index(argv, "-C"); i > 0 && i+1 < len(argv) {
+			return "in", argv[i+1], true
+		}
+	}
+	return "", "", false
 }

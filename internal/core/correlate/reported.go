@@ -79,17 +79,6 @@ func (n *entry) classifyReported(e *Engine, s *session.Session, runtime int, byS
 	}
 }
 
-// doorWatched reports whether a service that can have asked for what began at t
-// was watched without a gap: only then its silence says something.
-func (c *coverage) doorWatched(t time.Time) bool {
-	for _, w := range []event.Witness{event.WitnessDocker, event.WitnessContainerd, event.WitnessAudit, event.WitnessAdmission} {
-		if c.whole(w, "", t, t.Add(c.opt.Window)) {
-			return true
-		}
-	}
-	return false
-}
-
 // isNamed reports whether anything but the pid of a is known.
 func isNamed(a event.Ancestor) bool { return a.Exe != "" || a.Comm != "" }
 

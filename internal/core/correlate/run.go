@@ -64,20 +64,6 @@ func (rs *runs) drop(r *run) {
 	unlist(rs.byPID, r.key.pid, r)
 }
 
-// run returns a run, from now on a known one.
-func (e *Engine) run(key runKey) *run {
-	r := e.inside.runs.byKey[key]
-	if r == nil {
-		r = e.inside.runs.add(key, e.container(key.container))
-		if key.pid != 0 {
-			for _, n := range e.inside.entries.byPID[key.pid] {
-				e.touch(n, true)
-			}
-		}
-	}
-	return r
-}
-
 func (r *run) forget(e *Engine) {
 	if n := e.inside.rootOf(r); n != nil {
 		n.forget(e)
@@ -87,27 +73,6 @@ func (r *run) forget(e *Engine) {
 
 func (c *container) destroyed() bool {
 	return slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool { return ev.Action == event.DockerDestroy })
-}
-
-func (e *Engine) applyRunEvent(o event.RuntimeEvent) {
-	if o.PID == 0 {
-		return
-	}
-	key := newRunKey(o.Container, o.PID)
-	if o.Action == event.RuntimeExit && e.inside.runs.byKey[key] == nil && len(e.inside.execs.byPID[o.PID]) > 0 {
-		return
-	}
-	r := e.run(key)
-	switch o.Action {
-	case event.RuntimeCreate:
-		r.created = &o
-	case event.RuntimeStart:
-		r.started = &o
-	case event.RuntimeExit:
-		r.exited = &o
-	case event.RuntimeDelete, event.RuntimeExecAdded, event.RuntimeExecStarted:
-	}
-	e.touch(r, true)
 }
 
 // reported is when a service door first told of the run.
@@ -180,4 +145,15 @@ func (r *run) outcome(e *Engine, s *session.Session, n *entry) {
 		return
 	}
 	conclude(s, n, r.exited, e.inside.dockerEvent(r, event.DockerDie))
+}
+
+// askedAccess returns what of the host the request that made a container asked
+// for, where it was read: some containers are gone before they can be inspected.
+func askedAccess(creates []*request) *event.HostAccess {
+	for _, r := range creates {
+		if r.asked && r.Certain && r.succeeded() {
+			return r.HostAccess
+		}
+	}
+	return nil
 }

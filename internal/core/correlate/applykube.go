@@ -1,0 +1,113 @@
+package correlate
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/session"
+)
+
+func (e *Engine) applyKubeRequest(o event.KubeRequest) {
+	e.kube.entered(o.Time)
+	if o.Op == event.KubeAccessReview {
+		e.kube.reviews = insert(e.kube.reviews, &o, reviewsMax)
+		e.touchUnnamed()
+		return
+	}
+	c := e.call(callKey{id: o.ID, received: o.Received.UnixNano(), user: o.User.Name, uri: o.URI}, podName{o.Namespace, o.Pod})
+	c.learn(&o)
+	if o.Nonce != "" && c.adm == nil {
+		e.absorb(c, o.Nonce)
+	}
+	e.kube.measure(c)
+	e.touchCall(c)
+}
+
+func (e *Engine) applyAdmission(o event.KubeAdmission) {
+	e.kube.admissions = true
+	if c := e.kube.byNonce[o.Nonce]; c != nil && c.adm == nil {
+		c.adm, c.told = &o, nil
+		e.kube.measure(c)
+		e.touchCall(c)
+		return
+	}
+	c := e.call(callKey{nonce: o.Nonce}, podName{o.Namespace, o.Pod})
+	c.adm, c.told = &o, nil
+	e.kube.byNonce[o.Nonce] = c
+	e.touchCall(c)
+}
+
+func (e *Engine) call(key callKey, pod podName) *call {
+	c := e.kube.byKey[key]
+	if c == nil {
+		e.boundCalls()
+		c = e.kube.calls.add(key, pod)
+	}
+	return c
+}
+
+// absorb gives a request of the audit log what the webhook saw of it.
+func (e *Engine) absorb(c *call, nonce string) {
+	was := e.kube.byNonce[nonce]
+	if was != nil && (was == c || was.adm == nil || was.fact() != nil) {
+		return // a nonce is drawn once: whoever repeats it made it up
+	}
+	e.kube.byNonce[nonce] = c
+	if was == nil {
+		return
+	}
+	c.adm, c.told = was.adm, nil
+	e.agenda.remove(was)
+	was.st.gone = true
+	c.st.published = cmp.Or(c.st.published, was.st.published)
+	e.kube.calls.drop(was)
+}
+
+// boundCalls makes room for a request when callsMax are remembered: those about
+// which nothing was told for longest are forgotten, down to three quarters. They
+// are streams whose end has not been told, as a rule; when it is, it makes the
+// session anew. What has not settled stays, however much it is.
+func (e *Engine) boundCalls() {
+	if e.kube.calm > 0 || len(e.kube.byKey) < callsMax {
+		e.kube.calm = max(0, e.kube.calm-1)
+		return
+	}
+	e.kube.calm = callsMax / 4
+	settled := e.now.Add(-e.opt.Settle - e.opt.Window)
+	var calls []*call
+	for _, c := range e.kube.byKey {
+		if c.st.lastSeen.Before(settled) {
+			calls = append(calls, c)
+		}
+	}
+	slices.SortFunc(calls, func(a, b *call) int {
+		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
+	})
+	for _, c := range calls[:min(len(calls), len(e.kube.byKey)-callsMax*3/4)] {
+		e.missed(c)
+		if p := c.st.published; p == nil || p.State != session.StateRunning {
+			e.expire(c)
+			continue
+		}
+		c.st.gone = true
+		e.agenda.remove(c)
+		c.forget(e)
+	}
+	e.changed()
+}
+
+func (e *Engine) applyPod(o event.KubePod) {
+	if e.site.alone() { // else the Fleet has seen to that
+		e.kube.pods.apply(o)
+	}
+	for k := range o.Containers {
+		id := o.Containers[k].ID
+		if c := e.inside.container(id); c != nil {
+			e.inside.placeAsTold(c)
+		}
+		if id != "" {
+			e.touchContainer(id)
+		}
+	}
+}
