@@ -101,7 +101,7 @@ func (e *Engine) applyClock(o event.Clock) {
 
 // container returns a container, from now on a known one.
 func (e *Engine) container(id event.ContainerID) *container {
-	c := e.inside.container(id)
+	c := e.inside.seen(id)
 	if c == nil {
 		c = e.inside.containers.add(id)
 		for _, short := range e.inside.abbreviations(c) {

@@ -52,6 +52,17 @@ func (e *Engine) applyDockerExec(o event.DockerExec) {
 	e.touch(x, true)
 }
 
+func knows(o event.DockerExec) int {
+	n := 0
+	if o.PID != 0 {
+		n += 2
+	}
+	if o.ExitCode != nil {
+		n++
+	}
+	return n
+}
+
 func (e *Engine) applyRequest(o event.DockerRequest) {
 	r := e.doors.request(o.ID)
 	r.DockerRequest, r.asked = o, true
@@ -62,7 +73,7 @@ func (e *Engine) applyRequest(o event.DockerRequest) {
 		c.blurred = true
 	}
 	if o.Op == event.OpExecStart && o.ExecID != "" {
-		e.claim(o.ExecID, r)
+		e.doors.claim(o.ExecID, r)
 	}
 	e.relate(r)
 }
@@ -72,23 +83,18 @@ func (e *Engine) applyAnswer(o event.DockerAnswer) {
 	r.answer = &o
 	e.doors.conn(o.ID.Conn).lives(o.Time)
 	if o.Op == event.OpExecCreate && o.Created != "" {
-		e.claim(event.ExecID(o.Created), r)
+		e.doors.claim(event.ExecID(o.Created), r)
 	}
 	e.relate(r)
 }
 
-// relate tells the sessions that a request may concern.
+// relate looks again at the sessions that a request may concern.
 func (e *Engine) relate(r *request) {
+	e.touchExecs(r.ExecID)
+	if r.answer != nil {
+		e.touchExecs(event.ExecID(r.answer.Created))
+	}
 	switch r.Op {
-	case event.OpExecStart, event.OpExecCreate:
-		for _, x := range e.inside.execs.byID[r.ExecID] {
-			e.touch(x, true)
-		}
-		if r.answer != nil {
-			for _, x := range e.inside.execs.byID[event.ExecID(r.answer.Created)] {
-				e.touch(x, true)
-			}
-		}
 	case event.OpContainerCreate, event.OpContainerStart, event.OpAttach, event.OpCopyIn, event.OpCopyOut:
 		for _, u := range e.inside.runs.byKey {
 			if e.inside.refersTo(r, u.key.container) {
@@ -96,17 +102,10 @@ func (e *Engine) relate(r *request) {
 			}
 		}
 		e.applyStreamRequest(r)
-	case event.OpOther:
+	case event.OpExecCreate, event.OpExecStart, event.OpOther:
 	}
 	if r.refused != nil {
 		e.touch(r.refused, true)
-	}
-}
-
-func (e *Engine) claim(id event.ExecID, r *request) {
-	e.doors.claim(id, r)
-	for _, x := range e.inside.execs.byID[id] {
-		e.touch(x, true)
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 )
 
 func (e *Engine) applyEntry(o event.SessionEntry) {
-	n := e.inside.of(o.Root)
-	e.inside.learn(n, &o)
+	n := e.inside.entry(o.Root)
+	e.inside.cameIn(n, &o)
 	n.process(o.Root)
 	e.place(n, o.Container)
 	e.touchEntry(n, true)
@@ -18,7 +18,7 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 	if o.Entry.IsZero() {
 		return // a runtime's own process on the host: the entry's lineage has it
 	}
-	n := e.inside.of(o.Entry)
+	n := e.inside.entry(o.Entry)
 	if p := n.process(o.ID); p != nil {
 		p.execs = insert(p.execs, o, execsOfProcess)
 	}
@@ -29,7 +29,7 @@ func (e *Engine) applyProcessExec(o event.ProcessExec) {
 }
 
 func (e *Engine) applyFork(o event.ProcessFork) {
-	n := e.inside.of(o.Entry)
+	n := e.inside.entry(o.Entry)
 	if p := n.process(o.ID); p != nil {
 		fork := o // only what is kept may cost memory: a storm's processes are not
 		p.fork = &fork
@@ -45,7 +45,7 @@ func (e *Engine) applyExit(o event.ProcessExit) {
 		if o.Entry.IsZero() {
 			return
 		}
-		n = e.inside.of(o.Entry)
+		n = e.inside.entry(o.Entry)
 	}
 	if p := n.process(o.ID); p != nil {
 		exit := o
@@ -61,9 +61,7 @@ func (e *Engine) place(n *entry, id event.ContainerID) {
 	if id == "" || n.where != "" {
 		return
 	}
-	n.where = e.inside.wholeID(id)
-	c := e.container(n.where)
-	c.entries = append(c.entries, n)
+	e.inside.place(n, e.container(e.inside.wholeID(id)))
 	e.placeRun(n)
 }
 

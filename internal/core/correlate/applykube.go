@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -64,27 +63,26 @@ func (e *Engine) absorb(c *call, nonce string) {
 	e.kube.calls.drop(was)
 }
 
-// boundCalls makes room for a request when callsMax are remembered: those about
-// which nothing was told for longest are forgotten, down to three quarters. They
-// are streams whose end has not been told, as a rule; when it is, it makes the
-// session anew. What has not settled stays, however much it is.
-func (e *Engine) boundCalls() {
-	if e.kube.calm > 0 || len(e.kube.byKey) < callsMax {
-		e.kube.calm = max(0, e.kube.calm-1)
-		return
+func (e *Engine) applyPod(o event.KubePod) {
+	if e.site.alone() { // else the Fleet has seen to that
+		e.kube.pods.apply(o)
 	}
-	e.kube.calm = callsMax / 4
-	settled := e.now.Add(-e.opt.Settle - e.opt.Window)
-	var calls []*call
-	for _, c := range e.kube.byKey {
-		if c.st.lastSeen.Before(settled) {
-			calls = append(calls, c)
+	for k := range o.Containers {
+		id := o.Containers[k].ID
+		if c := e.inside.seen(id); c != nil {
+			e.inside.placeAsTold(c)
+		}
+		if id != "" {
+			e.touchContainer(id)
 		}
 	}
-	slices.SortFunc(calls, func(a, b *call) int {
-		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
-	})
-	for _, c := range calls[:min(len(calls), len(e.kube.byKey)-callsMax*3/4)] {
+}
+
+// boundCalls makes room for a request. What is forgotten are streams whose end has
+// not been told, as a rule; when it is, it makes the session anew.
+func (e *Engine) boundCalls() {
+	surplus := e.kube.surplus(e.now.Add(-e.opt.Settle - e.opt.Window))
+	for _, c := range surplus {
 		e.missed(c)
 		if p := c.st.published; p == nil || p.State != session.StateRunning {
 			e.expire(c)
@@ -94,20 +92,7 @@ func (e *Engine) boundCalls() {
 		e.agenda.remove(c)
 		c.forget(e)
 	}
-	e.changed()
-}
-
-func (e *Engine) applyPod(o event.KubePod) {
-	if e.site.alone() { // else the Fleet has seen to that
-		e.kube.pods.apply(o)
-	}
-	for k := range o.Containers {
-		id := o.Containers[k].ID
-		if c := e.inside.container(id); c != nil {
-			e.inside.placeAsTold(c)
-		}
-		if id != "" {
-			e.touchContainer(id)
-		}
+	if len(surplus) > 0 {
+		e.changed()
 	}
 }

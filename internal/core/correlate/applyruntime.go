@@ -2,7 +2,6 @@ package correlate
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 )
@@ -81,31 +80,12 @@ func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
 func (e *Engine) applyRuntimeRequest(o event.RuntimeRequest) {
 	c := e.doors.conn(o.ID.Conn)
 	e.doors.introduce(c, o.Service, o.Peer)
-	c.lives(o.Time)
-	blurred, followed := c.blurred, c.followed
-	c.blurred = c.blurred || !o.Certain || unclear(&o)
-	switch {
-	case o.Op == event.RuntimeOpOther && !o.Certain:
-		c.followed = time.Time{}
-	case c.followed.IsZero() || o.Time.Before(c.followed):
-		c.followed = o.Time
-	}
-	if c.blurred != blurred || c.followed != followed {
+	if c.hear(&o) {
 		e.doors.unsettle()
 	}
-	e.doors.makeRoom()
-	if o.Op == event.RuntimeOpOther || o.Container == "" || e.doors.full() {
-		c.blurred = c.blurred || o.Container == "" && o.Sandbox == "" || e.doors.full()
+	if !e.doors.keep(c, &o) {
 		e.touchAround(c.opened)
 		return
 	}
-	e.doors.asks.add(&o)
 	e.touchIf(func(s subject) bool { return names(&o, targetOf(s)) })
-}
-
-// unclear reports whether a request may concern more than it says: what was not
-// seen of it may have held an exec id.
-func unclear(o *event.RuntimeRequest) bool {
-	named := o.Op == event.RuntimeOpStart || o.Op == event.RuntimeOpExec
-	return o.Cut && named && o.API == event.APIContainerd && o.ExecID == ""
 }

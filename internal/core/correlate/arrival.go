@@ -191,7 +191,7 @@ func (as *arrivals) ofPod(a arrival) bool {
 // the caller's to change.
 func (as *arrivals) in(id event.ContainerID) []arrival {
 	out, ok := as.byContainer[id]
-	c := as.inside.container(id)
+	c := as.inside.seen(id)
 	if ok || c == nil {
 		return out
 	}

@@ -74,7 +74,7 @@ func names(o *event.RuntimeRequest, id event.ContainerID) bool {
 // asksIn returns the certain requests by containerd's own API that name a
 // process of a container of ours: an id alone may be another namespace's.
 func (d *doors) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeRequest {
-	space := d.inside.container(id).space()
+	space := d.inside.seen(id).space()
 	return slices.DeleteFunc(d.asksFor(id), func(o *event.RuntimeRequest) bool {
 		return o.API != event.APIContainerd || !o.Certain || o.ExecID != x ||
 			space != "" && o.Namespace != "" && o.Namespace != space

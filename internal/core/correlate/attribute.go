@@ -144,7 +144,7 @@ func daemonOr(clients []session.Actor) []session.Actor {
 // attributeRun finds who started a container.
 func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 	begins := s.Started
-	c := e.inside.container(r.key.container)
+	c := e.inside.seen(r.key.container)
 	first := e.inside.first(r, begins)
 	switch {
 	case first:

@@ -175,7 +175,7 @@ func (c *call) learn(o *event.KubeRequest) {
 	}
 }
 
-// callsMax bounds the requests to the API server that are remembered; see boundCalls.
+// callsMax bounds the requests to the API server that are remembered; see surplus.
 const callsMax = 1 << 13
 
 // calls are the requests to the API server: each is in byKey under its key, in
@@ -185,7 +185,7 @@ type calls struct {
 	byKey   map[callKey]*call
 	byPod   map[podName][]*call
 	byNonce map[string]*call
-	calm    int // requests that may still come before boundCalls looks again
+	calm    int // requests that may still come before surplus looks again
 }
 
 func newCalls() calls {
@@ -226,4 +226,25 @@ func (cs *calls) retried(c *call) bool {
 		}
 	}
 	return false
+}
+
+// surplus returns, when callsMax are remembered, those about which nothing was told
+// for longest, down to three quarters. What has not settled stays, however much it
+// is: the last word about the others came before then.
+func (cs *calls) surplus(settled time.Time) []*call {
+	if cs.calm > 0 || len(cs.byKey) < callsMax {
+		cs.calm = max(0, cs.calm-1)
+		return nil
+	}
+	cs.calm = callsMax / 4
+	var old []*call
+	for _, c := range cs.byKey {
+		if c.st.lastSeen.Before(settled) {
+			old = append(old, c)
+		}
+	}
+	slices.SortFunc(old, func(a, b *call) int {
+		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
+	})
+	return old[:min(len(old), len(cs.byKey)-callsMax*3/4)]
 }

@@ -100,7 +100,7 @@ type group struct {
 // group collects the requests that fit a, the arrivals that fit those, and so
 // on. a comes first.
 func (ch *choices) group(a arrival) group {
-	k := ch.inside.container(a.container())
+	k := ch.inside.seen(a.container())
 	if k == nil || k.pod == nil {
 		return group{arrivals: []arrival{a}}
 	}
@@ -145,7 +145,7 @@ func (ch *choices) mustBeAsked(a arrival) bool {
 // specKnown reports whether it is known what the kubelet runs by itself in a's
 // container, and what a ran.
 func (ch *choices) specKnown(a arrival) bool {
-	k := ch.inside.container(a.container())
+	k := ch.inside.seen(a.container())
 	_, whole := a.argv()
 	return whole && k != nil && k.pod != nil && k.pod.spec != nil
 }
@@ -182,7 +182,7 @@ func (ch *choices) fits(a arrival, c *call) bool {
 	if !commands(k.op) || c.refused() || ch.kube.twin(c) || ch.kube.madeUp(c) {
 		return false
 	}
-	p := ch.inside.container(a.container())
+	p := ch.inside.seen(a.container())
 	if p == nil || p.pod == nil || p.pod.pod != k.pod || k.container != "" && k.container != p.pod.container {
 		return false
 	}

@@ -143,3 +143,25 @@ func richer(a, b event.Peer) event.Peer {
 	}
 	return a
 }
+
+// hear notes what a request to a runtime says of its connection, and reports
+// whether that changes what is known of other requests on it.
+func (c *conn) hear(o *event.RuntimeRequest) bool {
+	c.lives(o.Time)
+	blurred, followed := c.blurred, c.followed
+	c.blurred = c.blurred || !o.Certain || unclear(o)
+	switch {
+	case o.Op == event.RuntimeOpOther && !o.Certain:
+		c.followed = time.Time{}
+	case c.followed.IsZero() || o.Time.Before(c.followed):
+		c.followed = o.Time
+	}
+	return c.blurred != blurred || c.followed != followed
+}
+
+// unclear reports whether a request may concern more than it says: what was not
+// seen of it may have held an exec id.
+func unclear(o *event.RuntimeRequest) bool {
+	named := o.Op == event.RuntimeOpStart || o.Op == event.RuntimeOpExec
+	return o.Cut && named && o.API == event.APIContainerd && o.ExecID == ""
+}

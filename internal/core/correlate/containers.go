@@ -25,8 +25,8 @@ func newContainers(pods *pods) containers {
 	}
 }
 
-// container returns a container that something was heard of, or nil.
-func (cs *containers) container(id event.ContainerID) *container { return cs.byID[id] }
+// seen returns a container that something was heard of, or nil.
+func (cs *containers) seen(id event.ContainerID) *container { return cs.byID[id] }
 
 // add makes a container known.
 func (cs *containers) add(id event.ContainerID) *container {

@@ -206,7 +206,7 @@ func criBefore(asks []*event.RuntimeRequest, t time.Time) int {
 // requests being one too many.
 func (cr *cri) mustRun(o *event.RuntimeRequest) bool {
 	until := o.Time.Add(cr.opt.Window)
-	k := cr.inside.container(o.Container)
+	k := cr.inside.seen(o.Container)
 	return cr.coverage.isKubelet(o.Peer) && k != nil && cr.coverage.wouldTell(event.WitnessContainerd, "", o.Time) &&
 		slices.ContainsFunc(k.runs, func(r *run) bool { return cr.inside.covers(r, o.Time) && cr.inside.covers(r, until) })
 }

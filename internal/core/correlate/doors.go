@@ -106,6 +106,18 @@ func (d *doors) nodeKeep() time.Duration {
 	return d.opt.Keep
 }
 
+// keep remembers a request to a runtime that names a container, if there is room.
+// One that is not remembered, and may have named any, blurs its connection.
+func (d *doors) keep(c *conn, o *event.RuntimeRequest) bool {
+	d.makeRoom()
+	if o.Op != event.RuntimeOpOther && o.Container != "" && !d.full() {
+		d.asks.add(o)
+		return true
+	}
+	c.blurred = c.blurred || o.Container == "" && o.Sandbox == "" || d.full()
+	return false
+}
+
 // makeRoom forgets asks when there are too many: from the oldest on, until there
 // is room or all that are left are of the last second.
 func (d *doors) makeRoom() {
@@ -242,7 +254,7 @@ func (d *doors) beside(x *exec) bool {
 	if !randomID(string(x.key.id)) {
 		return true // Docker draws its ids
 	}
-	c := d.inside.container(x.container)
+	c := d.inside.seen(x.container)
 	if space := c.space(); space != "" && space != "moby" {
 		return true
 	}

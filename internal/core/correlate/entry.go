@@ -51,8 +51,8 @@ func newEntries() entries {
 	return entries{byRoot: map[event.ProcessID]*entry{}, byPID: map[uint32][]*entry{}, byExec: map[event.ExecID][]*entry{}}
 }
 
-// of returns the entry of a root, from now on a known one.
-func (ns *entries) of(root event.ProcessID) *entry {
+// entry returns the entry of a root, from now on a known one.
+func (ns *entries) entry(root event.ProcessID) *entry {
 	n := ns.byRoot[root]
 	if n == nil {
 		n = &entry{root: root, procs: map[event.ProcessID]*process{}}
@@ -64,8 +64,8 @@ func (ns *entries) of(root event.ProcessID) *entry {
 	return n
 }
 
-// learn notes how n came in.
-func (ns *entries) learn(n *entry, o *event.SessionEntry) {
+// cameIn notes how n came in.
+func (ns *entries) cameIn(n *entry, o *event.SessionEntry) {
 	if n.fact == nil || o.Cause != event.EntryFound {
 		n.fact = o
 		n.named = n.execID()

@@ -162,7 +162,7 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 
 func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Evidence {
 	var a account
-	for _, ev := range e.inside.container(r.key.container).events {
+	for _, ev := range e.inside.seen(r.key.container).events {
 		switch ev.Action {
 		case event.DockerCreate:
 			if e.inside.first(r, e.inside.begins(r)) {
@@ -186,7 +186,7 @@ func (r *run) evidence(e *Engine, n *entry, creates []*request) []session.Eviden
 	for _, q := range creates {
 		a.request(q)
 	}
-	if c := e.inside.container(r.key.container); c.pod != nil {
+	if c := e.inside.seen(r.key.container); c.pod != nil {
 		for _, m := range e.kube.makers(c.pod, begins) {
 			a.call(m)
 		}

@@ -27,6 +27,7 @@ type exec struct {
 	st        state
 	key       execKey
 	container event.ContainerID
+	pids      []uint32 // that its root is said to have
 	docker    []event.DockerEvent
 	inspect   *event.DockerExec // the latest that knows most
 	added     *event.RuntimeEvent
@@ -77,9 +78,10 @@ func (xs *execs) add(key execKey, in *container) *exec {
 
 // at notes that x's root has this host pid, and reports whether that is news.
 func (xs *execs) at(pid uint32, x *exec) bool {
-	if pid == 0 || slices.Contains(xs.byPID[pid], x) {
+	if pid == 0 || slices.Contains(x.pids, pid) {
 		return false
 	}
+	x.pids = append(x.pids, pid)
 	xs.byPID[pid] = append(xs.byPID[pid], x)
 	return true
 }
@@ -87,7 +89,7 @@ func (xs *execs) at(pid uint32, x *exec) bool {
 func (xs *execs) drop(x *exec) {
 	delete(xs.byKey, x.key)
 	unlist(xs.byID, x.key.id, x)
-	for _, pid := range x.pids() {
+	for _, pid := range x.pids {
 		unlist(xs.byPID, pid, x)
 	}
 }
@@ -97,45 +99,6 @@ func (x *exec) forget(e *Engine) {
 		n.forget(e)
 	}
 	e.inside.dropExec(x)
-}
-
-func unlist[K comparable, V comparable](m map[K][]V, k K, v V) {
-	list := slices.DeleteFunc(m[k], func(w V) bool { return w == v })
-	if len(list) == 0 {
-		delete(m, k)
-	} else {
-		m[k] = list
-	}
-}
-
-func knows(o event.DockerExec) int {
-	n := 0
-	if o.PID != 0 {
-		n += 2
-	}
-	if o.ExitCode != nil {
-		n++
-	}
-	return n
-}
-
-func (x *exec) pids() []uint32 {
-	var out []uint32
-	add := func(pid uint32) {
-		if pid != 0 && !slices.Contains(out, pid) {
-			out = append(out, pid)
-		}
-	}
-	if x.started != nil {
-		add(x.started.PID)
-	}
-	if x.task != nil {
-		add(x.task.PID)
-	}
-	if x.inspect != nil {
-		add(x.inspect.PID)
-	}
-	return out
 }
 
 // begun reports whether the exec was started, or is said to have been.

@@ -125,12 +125,12 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	case !x.begun():
 		unexplained("created and never started")
 	case s.Kind == session.KindRuntime:
-		unexplained("%s", directly(e.inside.container(x.container)))
+		unexplained("%s", directly(e.inside.seen(x.container)))
 	case x.started != nil && n == nil && e.settled(x.started.Time) &&
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
 	case e.inside.inPod(x.container): // Docker has no part in it
-	case x.docker == nil && x.inspect == nil && len(e.doors.claims(x.key.id)) == 0 && !e.inside.container(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
+	case x.docker == nil && x.inspect == nil && len(e.doors.claims(x.key.id)) == 0 && !e.inside.seen(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed &&
 		x.task == nil && e.coverage.wouldTell(event.WitnessContainerd, "", t):

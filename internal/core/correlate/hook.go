@@ -9,7 +9,7 @@ import (
 
 // hookOf returns the command of the pod's specification that a ran, or nil.
 func (ch *choices) hookOf(a arrival) *event.KubeHook {
-	k := ch.inside.container(a.container())
+	k := ch.inside.seen(a.container())
 	argv, whole := a.argv()
 	if k == nil || k.pod == nil || k.pod.spec == nil || !whole {
 		return nil
@@ -38,7 +38,7 @@ func (ch *choices) hookOf(a arrival) *event.KubeHook {
 // long after the runtime told of it; that it never is says something only where
 // the sensor watches.
 func (ch *choices) mayBeHook(a arrival) bool {
-	k := ch.inside.container(a.container())
+	k := ch.inside.seen(a.container())
 	if k == nil || k.pod == nil || k.pod.spec == nil || len(k.pod.spec.Hooks) == 0 {
 		return false
 	}
@@ -70,7 +70,7 @@ func (ch *choices) routine(a arrival, h *event.KubeHook, nobodyElse bool) bool {
 // sooner after the one before than its period, with room for jitter; a hook
 // once, when its container starts or stops.
 func (ch *choices) onTime(a arrival, h *event.KubeHook) bool {
-	k := ch.inside.container(a.container())
+	k := ch.inside.seen(a.container())
 	argv, _ := a.argv()
 	same := 0
 	for _, o := range k.pod.spec.Hooks {

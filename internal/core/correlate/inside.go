@@ -28,7 +28,7 @@ func newInside(c *coverage, pods *pods) inside {
 
 func (in *inside) dropExec(x *exec) {
 	in.execs.drop(x)
-	if c := in.container(x.container); c != nil {
+	if c := in.seen(x.container); c != nil {
 		c.execs = without(c.execs, x)
 	}
 }
@@ -37,7 +37,7 @@ func (in *inside) dropExec(x *exec) {
 // still has it.
 func (in *inside) dropRun(r *run) {
 	in.runs.drop(r)
-	c := in.container(r.key.container)
+	c := in.seen(r.key.container)
 	c.runs = without(c.runs, r)
 	if len(c.runs) == 0 && (c.info == nil || c.destroyed()) {
 		in.containers.drop(c)
@@ -46,7 +46,7 @@ func (in *inside) dropRun(r *run) {
 
 func (in *inside) dropEntry(n *entry) {
 	in.entries.drop(n)
-	if c := in.container(n.where); c != nil {
+	if c := in.seen(n.where); c != nil {
 		c.entries = without(c.entries, n)
 	}
 }
@@ -62,9 +62,14 @@ func (in *inside) merge(from, to *container) {
 		}
 	}
 	for _, n := range from.entries {
-		n.where = to.id
-		to.entries = append(to.entries, n)
+		in.place(n, to)
 	}
+}
+
+// place notes which container n is in.
+func (in *inside) place(n *entry, c *container) {
+	n.where = c.id
+	c.entries = append(c.entries, n)
 }
 
 func without[T comparable](list []T, v T) []T {
@@ -104,7 +109,7 @@ func (in *inside) namedBy(n *entry) *exec {
 		return nil
 	}
 	for _, x := range in.execs.byID[n.named] {
-		if x.container == n.where && len(x.pids()) == 0 {
+		if x.container == n.where && len(x.pids) == 0 {
 			return x
 		}
 	}
@@ -157,7 +162,7 @@ func (in *inside) begins(r *run) time.Time {
 	if t := r.reported(); !t.IsZero() && r.task == nil {
 		return t
 	}
-	if c := in.container(r.key.container); c != nil {
+	if c := in.seen(r.key.container); c != nil {
 		for _, info := range c.infos {
 			if info.InitPID == r.key.pid && !info.StartedAt.IsZero() {
 				return info.StartedAt
@@ -188,7 +193,7 @@ func (in *inside) covers(r *run, t time.Time) bool {
 // first reports whether this is the container's first life: it was created for
 // it, as by docker run.
 func (in *inside) first(r *run, begins time.Time) bool {
-	c := in.container(r.key.container)
+	c := in.seen(r.key.container)
 	made := slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool {
 		return ev.Action == event.DockerCreate && !ev.Time.After(begins.Add(skew))
 	}) || c.info != nil && !c.info.Created.IsZero() && begins.Sub(c.info.Created) < 10*time.Second
@@ -205,7 +210,7 @@ func (in *inside) first(r *run, begins time.Time) bool {
 
 // dockerEvent returns Docker's event of r, if one came.
 func (in *inside) dockerEvent(r *run, a event.DockerAction) *event.DockerEvent {
-	c := in.container(r.key.container)
+	c := in.seen(r.key.container)
 	for i := range c.events {
 		if ev := &c.events[i]; ev.Action == a && in.covers(r, ev.Time) {
 			return ev
@@ -223,7 +228,7 @@ func (in *inside) ran(r *run) bool {
 // dockerKnows reports whether Docker told of the container; while it still may,
 // it is assumed to.
 func (in *inside) dockerKnows(r *run) bool {
-	c := in.container(r.key.container)
+	c := in.seen(r.key.container)
 	if c.info != nil || len(c.events) > 0 {
 		return true
 	}
@@ -234,7 +239,7 @@ func (in *inside) dockerKnows(r *run) bool {
 // isHealthcheck reports whether x runs what the daemon runs in that container
 // by itself. Whether the daemon did, another question, is attributeHealthcheck's.
 func (in *inside) isHealthcheck(x *exec) bool {
-	c := in.container(x.container)
+	c := in.seen(x.container)
 	if x.inspect != nil && x.inspect.Argv != nil {
 		return c.isHealthcheck(x.inspect.Argv, "")
 	}
@@ -281,7 +286,7 @@ func (in *inside) isShimOf(id event.ContainerID, a event.Ancestor) bool {
 // input says whether what the client of an attach types reaches anybody: it asked
 // for that, and the container's first process has a standard input.
 func (in *inside) input(s *stream) *bool {
-	if c := in.container(s.container); c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
+	if c := in.seen(s.container); c != nil && c.info != nil && c.info.Stdin != nil && !*c.info.Stdin {
 		return c.info.Stdin
 	}
 	if s.req != nil {
@@ -293,7 +298,7 @@ func (in *inside) input(s *stream) *bool {
 // partOfRun reports whether an attach is the streams of a docker run: it came
 // between the container's create and its start.
 func (in *inside) partOfRun(s *stream) bool {
-	c := in.container(s.container)
+	c := in.seen(s.container)
 	if c == nil {
 		return false
 	}
@@ -304,4 +309,13 @@ func (in *inside) partOfRun(s *stream) bool {
 		}
 	}
 	return false
+}
+
+// unlist takes v out of the list of k, and the list out of m when it was the last.
+func unlist[K, V comparable](m map[K][]V, k K, v V) {
+	if list := without(m[k], v); len(list) > 0 {
+		m[k] = list
+	} else {
+		delete(m, k)
+	}
 }

@@ -15,7 +15,7 @@ import (
 // it, so the request that made the pod, or put the container into it, is tied
 // by an id.
 func (e *Engine) attributePodRun(r *run, s *session.Session) {
-	place := e.inside.container(r.key.container).pod
+	place := e.inside.seen(r.key.container).pod
 	none(s)
 	made := e.kube.makers(place, s.Started)
 	switch {

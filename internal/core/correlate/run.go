@@ -111,7 +111,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	if n != nil {
 		n.showTree(&s, &e.coverage)
 	}
-	s.Carried = e.inside.container(r.key.container).carried()
+	s.Carried = e.inside.seen(r.key.container).carried()
 	r.command(e, &s)
 	r.outcome(e, &s, n)
 	e.coverage.unsure(&s, n, nil)
@@ -122,7 +122,7 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 }
 
 func (r *run) command(e *Engine, s *session.Session) {
-	c := e.inside.container(r.key.container)
+	c := e.inside.seen(r.key.container)
 	if c.info != nil {
 		s.Stdin = c.info.Stdin
 	} else if c.pod != nil && c.pod.spec != nil {

@@ -161,7 +161,7 @@ func (s *stream) outcome(e *Engine, out *session.Session) {
 			return
 		}
 	}
-	if c := e.inside.container(s.container); c != nil {
+	if c := e.inside.seen(s.container); c != nil {
 		for _, ev := range c.events {
 			if (ev.Action == event.DockerDetach || ev.Action == event.DockerDie) && ev.Time.After(s.time()) {
 				at := ev.Time

@@ -105,7 +105,7 @@ func named(l session.Level) bool { return l == session.LevelExact || l == sessio
 
 // touchContainer looks again at the sessions of a container that began lately.
 func (e *Engine) touchContainer(id event.ContainerID) {
-	if c := e.inside.container(id); c != nil {
+	if c := e.inside.seen(id); c != nil {
 		e.touchIn(c)
 	}
 	for _, s := range e.streams.byID {
@@ -167,5 +167,15 @@ func (e *Engine) touchCall(c *call) {
 	pod := c.pod()
 	for _, k := range e.inside.ofPod(pod) {
 		e.touchIn(k)
+	}
+}
+
+// touchExecs looks again at the execs with an id.
+func (e *Engine) touchExecs(id event.ExecID) {
+	if id == "" {
+		return
+	}
+	for _, x := range e.inside.execs.byID[id] {
+		e.touch(x, true)
 	}
 }
