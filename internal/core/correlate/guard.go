@@ -49,10 +49,8 @@ func (e *Engine) setOff(r *request) session.ID {
 			return list[0].sessionID()
 		}
 	case event.OpContainerCreate, event.OpContainerStart:
-		for _, u := range e.inside.runs.byKey {
-			if e.inside.refersTo(r, u.key.container) {
-				return u.sessionID()
-			}
+		if u := e.inside.firstSince(r.decision.Time, func(id event.ContainerID) bool { return e.inside.refersTo(r, id) }); u != nil {
+			return u.sessionID()
 		}
 	case event.OpAttach, event.OpCopyIn, event.OpCopyOut:
 		if s := e.streams.byID[r.ID]; s != nil && s.st.published != nil {

@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -216,6 +217,44 @@ func TestHolds(t *testing.T) {
 	hold(t, got, 1001)
 	if got.ExecID != x || got.State != session.StateEnded || got.Decision.Approver != "bob" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A start that a guard held becomes the start that came of it, and not one of the
+// container's earlier ones.
+func TestHeldStartBecomesItsRun(t *testing.T) {
+	d := newDoor(newWorld(true))
+	starts := []uint32{501, 502, 503}
+	for _, pid := range starts[:2] {
+		d.runtime(event.RuntimeStart, "", pid)
+		d.later(time.Second)
+		d.runtime(event.RuntimeExit, "", pid)
+		d.later(10 * time.Second)
+	}
+	d.hold = 5 * time.Second
+	d.request(d.peer(1001), event.DockerRequest{Op: event.OpContainerStart, Ref: string(web)}, event.Decision{Effect: effect.Approve, Approver: "bob"}, 204, "")
+	d.runtime(event.RuntimeStart, "", starts[2])
+	e := correlate.New(correlate.Options{})
+	var held, started session.Session
+	keep := func(list []session.Revision) {
+		for _, r := range list {
+			switch s := r.Session; {
+			case s.State == session.StateWaiting || s.SupersededBy != "":
+				held = s
+			case s.State == session.StateRunning:
+				started = s
+			}
+		}
+	}
+	for _, o := range d.obs {
+		if o.Head().Time.After(d.now.Add(-4 * time.Second)) {
+			keep(e.Observe(event.Tick{Header: event.Header{Time: d.now.Add(-4 * time.Second), Witness: event.WitnessEngine}}))
+		}
+		keep(e.Observe(o))
+	}
+	keep(e.Flush())
+	if held.ID == "" || started.ID == "" || held.SupersededBy != started.ID {
+		t.Errorf("%s became %s, want %s", held.ID, held.SupersededBy, started.ID)
 	}
 }
 

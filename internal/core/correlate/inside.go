@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -206,6 +207,26 @@ func (in *inside) first(r *run, begins time.Time) bool {
 		}
 	}
 	return true
+}
+
+// firstSince returns the first run of such containers that began at t or later;
+// one that only an event of Docker's tells of, when there is no other.
+func (in *inside) firstSince(t time.Time, match func(event.ContainerID) bool) *run {
+	var list []*run
+	for _, r := range in.runs.byKey {
+		if match(r.key.container) && !in.begins(r).Before(t.Add(-skew)) {
+			list = append(list, r)
+		}
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	return slices.MinFunc(list, func(a, b *run) int {
+		if (a.key.pid == 0) != (b.key.pid == 0) {
+			return cmp.Compare(b.key.pid, a.key.pid)
+		}
+		return cmp.Or(in.begins(a).Compare(in.begins(b)), cmp.Compare(a.key.String(), b.key.String()))
+	})
 }
 
 // dockerEvent returns Docker's event of r, if one came.
