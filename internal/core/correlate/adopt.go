@@ -40,6 +40,24 @@ func (e *Engine) AdoptWatched(s session.Session, now time.Time) {
 	}
 }
 
+// endOrphan notes the end of the root of an adopted session.
+func (e *Engine) endOrphan(x event.ProcessExit) {
+	if o := e.adopted.byRoot[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
+		o.exit = &x
+		e.agenda.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
+	}
+}
+
+// seekOrphans gives the sessions that a node's earlier witnesses left running a
+// time to turn up again: the witnesses were started anew and find what runs.
+func (e *Engine) seekOrphans() {
+	for _, o := range e.adopted.byID {
+		if o.st.queued == 0 && !o.found && o.old.State.Open() {
+			e.agenda.schedule(o, e.now.Add(orphanWait))
+		}
+	}
+}
+
 // adopted are the sessions that an earlier engine left behind, each under its id
 // and, as long as it is there, under the root of its process tree.
 type adopted struct {
@@ -61,21 +79,15 @@ func (a *adopted) add(s session.Session, now time.Time) *orphan {
 	return o
 }
 
-// endOrphan notes the end of the root of an adopted session.
-func (e *Engine) endOrphan(x event.ProcessExit) {
-	if o := e.adopted.byRoot[x.ID]; o != nil && o.exit == nil && o.old.State == session.StateRunning {
-		o.exit = &x
-		e.agenda.schedule(o, e.now.Add(e.opt.Window)) // whoever accounts for it comes first
+// drop forgets an adopted session that is over.
+func (a *adopted) drop(id session.ID) {
+	o := a.byID[id]
+	if o == nil {
+		return
 	}
-}
-
-// seekOrphans gives the sessions that a node's earlier witnesses left running a
-// time to turn up again: the witnesses were started anew and find what runs.
-func (e *Engine) seekOrphans() {
-	for _, o := range e.adopted.byID {
-		if o.st.queued == 0 && !o.found && o.old.State.Open() {
-			e.agenda.schedule(o, e.now.Add(orphanWait))
-		}
+	delete(a.byID, id)
+	if len(o.old.Processes) > 0 {
+		delete(a.byRoot, o.old.Processes[0].ID)
 	}
 }
 
@@ -111,18 +123,6 @@ func (o *orphan) derive(*Engine) (session.Session, bool) {
 func (o *orphan) forget(e *Engine) {
 	if !o.found {
 		e.adopted.drop(o.old.ID)
-	}
-}
-
-// drop forgets an adopted session that is over.
-func (a *adopted) drop(id session.ID) {
-	o := a.byID[id]
-	if o == nil {
-		return
-	}
-	delete(a.byID, id)
-	if len(o.old.Processes) > 0 {
-		delete(a.byRoot, o.old.Processes[0].ID)
 	}
 }
 

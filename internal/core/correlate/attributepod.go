@@ -166,7 +166,7 @@ func sameIdentity(a, b *session.Identity) bool {
 // nobody else can have: not one whose requests were not seen, and not the
 // kubelet, which asks for others.
 func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
-	asked, alone := e.cri.choice(a)
+	asked, alone := e.cri.asked(a)
 	if _, seen := a.argv(); alone || !seen || slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool {
 		return e.coverage.isKubelet(o.Peer) || !o.Certain || o.Cut
 	}) {
@@ -183,7 +183,7 @@ func (e *Engine) attributeCRI(a arrival, s *session.Session) bool {
 // seen are atRuntime's.
 func (e *Engine) criClients(a arrival) []session.Actor {
 	var out []session.Actor
-	asked, alone := e.cri.choice(a)
+	asked, alone := e.cri.asked(a)
 	for _, o := range asked {
 		if !e.coverage.isKubelet(o.Peer) {
 			out = appendActor(out, e.actors.asker(o))

@@ -10,8 +10,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-const levelExact = session.LevelExact
-
 // callKey names one request to the API server. The audit id alone does not:
 // clients choose it. A request that only the admission webhook saw is named by
 // its nonce.
@@ -38,8 +36,19 @@ type call struct {
 
 func (c *call) state() *state { return &c.st }
 
-func (c *call) forget(e *Engine) {
-	e.kube.calls.drop(c)
+func (c *call) forget(e *Engine) { e.kube.calls.drop(c) }
+
+// learn notes what the audit log says of one stage of c.
+func (c *call) learn(o *event.KubeRequest) {
+	c.told = nil
+	switch o.Stage {
+	case event.KubeReceived:
+		c.received = o
+	case event.KubeStarted:
+		c.started = o
+	case event.KubeComplete, event.KubePanic:
+		c.complete = o
+	}
 }
 
 // fact returns what the audit log says, of the stage that says most; nil when
@@ -160,19 +169,6 @@ func (c *call) newID(nonce string) session.ID {
 		return sessionID("call", nonce)
 	}
 	return sessionID("call", string(c.key.id), strconv.FormatInt(c.key.received, 10), c.key.user, c.key.uri)
-}
-
-// learn notes what the audit log says of one stage of c.
-func (c *call) learn(o *event.KubeRequest) {
-	c.told = nil
-	switch o.Stage {
-	case event.KubeReceived:
-		c.received = o
-	case event.KubeStarted:
-		c.started = o
-	case event.KubeComplete, event.KubePanic:
-		c.complete = o
-	}
 }
 
 // callsMax bounds the requests to the API server that are remembered; see surplus.

@@ -45,7 +45,7 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		none(&s)
 		s.Gaps = append(s.Gaps, gapReceived)
 	case c.vouched():
-		known(&s, levelExact, e.kube.actor(c), via(c)...)
+		known(&s, session.LevelExact, e.kube.actor(c), via(c)...)
 	default:
 		oneOf(&s, []session.Actor{e.kube.actor(c)}, false)
 	}

@@ -206,7 +206,7 @@ func (ch *choices) fits(a arrival, c *call) bool {
 // kubelet has the stream's address, so the kubelet asked for it between the two
 // (testbed.md §4.8), with the input and the terminal that c wants.
 func (ch *choices) streamed(a arrival, c *call) bool {
-	asked, alone := ch.cri.choice(a)
+	asked, alone := ch.cri.asked(a)
 	want := c.ask()
 	if alone || c.started == nil || want.op != event.KubeExec {
 		return true

@@ -67,14 +67,9 @@ func newConns() conns {
 	return conns{byID: map[event.ConnID]*conn{}, byService: map[event.Service][]*conn{}}
 }
 
-// conn returns a connection, from now on a known one.
-func (cs *conns) conn(id event.ConnID, now time.Time) *conn {
-	c := cs.byID[id]
-	if c == nil {
-		c = &conn{id: id, service: event.ServiceDocker}
-		cs.byID[id] = c
-	}
-	c.seen = now
+func (cs *conns) add(id event.ConnID) *conn {
+	c := &conn{id: id, service: event.ServiceDocker}
+	cs.byID[id] = c
 	return c
 }
 

@@ -147,3 +147,7 @@ func (c *container) place(p podPlace, at time.Time) {
 	}
 	c.pod = &p
 }
+
+func (c *container) destroyed() bool {
+	return slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool { return ev.Action == event.DockerDestroy })
+}

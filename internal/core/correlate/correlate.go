@@ -1,16 +1,3 @@
-// Package correlate joins observations into sessions: what the service doors
-// and the process door saw of the same command.
-//
-// Engine is a pure state machine: no clock, no I/O, no goroutines; time comes
-// with the observations. It keeps facts, indexed by the ids they carry, and
-// derives each session anew from the facts that concern it, so the order in
-// which facts arrive inside the window does not matter. Nothing is joined on a
-// guess: where an id is missing, everybody who fits is a candidate and all
-// candidates are listed (design §2, attribution).
-//
-// Join keys, strongest first: the exec id that a client's own request names
-// and that the runtime reports with the host pid; the kernel's label on the
-// process tree; the connections that were open when the command started.
 package correlate
 
 import (
@@ -56,23 +43,28 @@ func (o Options) withDefaults() Options {
 }
 
 // Engine joins observations into sessions. It is not safe for concurrent use.
+//
+// Its parts own what is known. None reads one that stands below it here, and none
+// knows the Engine: what has to be looked at again because a part has changed is
+// for the Engine to say.
 type Engine struct {
 	clock
-	site    site
-	past    past
-	adopted adopted
+	site    site    // whose observations these are
+	past    past    // what is not known any more
+	adopted adopted // what an earlier engine left
 
-	coverage coverage
-	inside   inside
-	doors    doors
-	streams  streams
-	actors   actors
-	kube     kube
-	arrivals arrivals
-	cri      cri
-	choices  choices
+	coverage coverage // what the witnesses could see
+	inside   inside   // what is in the containers
+	doors    doors    // who asked the services for what
+	streams  streams  // what was attached and copied
+	actors   actors   // who that is
+	kube     kube     // what the API server was asked for
 
-	agenda  agenda
+	arrivals arrivals // the commands in pods,
+	cri      cri      // the requests by CRI that can be theirs,
+	choices  choices  // and who can stand behind them
+
+	agenda  agenda          // what is to be looked at, and when
 	derived session.Session // room for the one that is being derived
 }
 

@@ -60,10 +60,10 @@ type criAsked struct {
 	alone    bool
 }
 
-// choice returns the requests by CRI that can be a's, the kubelet's among
+// asked returns the requests by CRI that can be a's, the kubelet's among
 // them, in all ways of pairing the container's execs with the requests. alone
 // says that there may be one that was not seen.
-func (cr *cri) choice(a arrival) (asked []*event.RuntimeRequest, alone bool) {
+func (cr *cri) asked(a arrival) (asked []*event.RuntimeRequest, alone bool) {
 	if o := cr.settledOn(a); o != nil {
 		return []*event.RuntimeRequest{o}, false
 	}
@@ -235,7 +235,7 @@ func (cr *cri) known(t time.Time) bool {
 // input says whether the requests by CRI that can be a's ask for standard
 // input; nil when they differ, or not all were seen. An exec_sync has none.
 func (cr *cri) input(a arrival) *bool {
-	asked, alone := cr.choice(a)
+	asked, alone := cr.asked(a)
 	if alone || len(asked) == 0 {
 		return nil
 	}
@@ -249,7 +249,7 @@ func (cr *cri) input(a arrival) *bool {
 
 // clientAsked reports whether somebody besides the kubelet asked for what can be a.
 func (cr *cri) clientAsked(a arrival) bool {
-	asked, _ := cr.choice(a)
+	asked, _ := cr.asked(a)
 	return slices.ContainsFunc(asked, func(o *event.RuntimeRequest) bool { return !cr.coverage.isKubelet(o.Peer) })
 }
 
@@ -289,7 +289,7 @@ const (
 
 // manner returns how a can have come through CRI.
 func (cr *cri) manner(a arrival) manner {
-	asked, alone := cr.choice(a)
+	asked, alone := cr.asked(a)
 	if alone {
 		return byAny
 	}
@@ -322,6 +322,6 @@ func mannerOf(op event.KubeOp) manner {
 // followedThrough reports whether the kubelet's one request that led to a was
 // seen, and no other can have.
 func (cr *cri) followedThrough(a arrival) bool {
-	asked, alone := cr.choice(a)
+	asked, alone := cr.asked(a)
 	return !alone && len(asked) == 1 && cr.coverage.isKubelet(asked[0].Peer) && asked[0].Op == event.RuntimeOpExecStream
 }

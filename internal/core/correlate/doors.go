@@ -10,8 +10,7 @@ import (
 )
 
 // doors is what was seen at the service doors: who was connected to which service,
-// and who asked for what. What is remembered is bounded, and for how long: see
-// sweep.
+// and who asked for what. What is remembered is bounded; see sweep.
 type doors struct {
 	*clock
 	coverage *coverage
@@ -40,18 +39,27 @@ func (d *doors) unsettle() { d.epoch++ }
 
 // conn returns a connection, from now on a known one.
 func (d *doors) conn(id event.ConnID) *conn {
-	if d.conns.byID[id] == nil && len(d.conns.byID) >= connsMax {
-		d.sweep()
+	c := d.conns.byID[id]
+	if c == nil {
+		if len(d.conns.byID) >= connsMax {
+			d.sweep()
+		}
+		c = d.conns.add(id)
 	}
-	return d.conns.conn(id, d.now)
+	c.seen = d.now
+	return c
 }
 
 // request returns a request, from now on a known one.
 func (d *doors) request(id event.RequestID) *request {
-	if d.requests.byID[id] == nil && len(d.requests.byID) >= requestsMax {
-		d.sweep()
+	r := d.requests.byID[id]
+	if r == nil {
+		if len(d.requests.byID) >= requestsMax {
+			d.sweep()
+		}
+		r = d.requests.add(id)
 	}
-	return d.requests.request(id)
+	return r
 }
 
 // tidy sweeps when that was long ago.
@@ -171,13 +179,13 @@ func (d *doors) silent(c *conn, x *exec) bool {
 	return true
 }
 
-// silentRun reports whether k is known not to have started a container at that time.
-func (d *doors) silentRun(k *conn, begins time.Time) bool {
-	if !d.heard(k, begins) {
+// silentRun reports whether c is known not to have started any container by t.
+func (d *doors) silentRun(c *conn, t time.Time) bool {
+	if !d.heard(c, t) {
 		return false
 	}
 	for _, q := range d.requests.byID {
-		if q.ID.Conn == k.id && q.Op == event.OpContainerStart {
+		if q.ID.Conn == c.id && q.Op == event.OpContainerStart {
 			return false // started something whose name could not be resolved
 		}
 	}

@@ -95,7 +95,7 @@ func (x *exec) outcome(e *Engine, s *session.Session, n *entry) {
 // failed reports whether the command never ran: the daemon said so, or nobody
 // saw it start although it would have been seen.
 func (x *exec) failed(e *Engine, n *entry) bool {
-	if n != nil || x.started != nil || x.exited != nil || x.task != nil {
+	if n != nil || x.ran() {
 		return false
 	}
 	if !x.begun() || x.stopped() {

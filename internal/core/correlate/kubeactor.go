@@ -138,6 +138,6 @@ func (a *account) asked(e *Engine, at arrival) {
 	for _, c := range e.choices.of(at).calls {
 		a.call(c)
 	}
-	asked, _ := e.cri.choice(at)
+	asked, _ := e.cri.asked(at)
 	a.asks(asked...)
 }

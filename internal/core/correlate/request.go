@@ -38,14 +38,10 @@ func newRequests() requests {
 	return requests{byID: map[event.RequestID]*request{}, byExec: map[event.ExecID][]*request{}}
 }
 
-// request returns a request, from now on a known one.
-func (rs *requests) request(id event.RequestID) *request {
-	r := rs.byID[id]
-	if r == nil {
-		r = &request{}
-		r.ID = id
-		rs.byID[id] = r
-	}
+func (rs *requests) add(id event.RequestID) *request {
+	r := &request{}
+	r.ID = id
+	rs.byID[id] = r
 	return r
 }
 

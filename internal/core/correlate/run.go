@@ -71,10 +71,6 @@ func (r *run) forget(e *Engine) {
 	e.inside.dropRun(r)
 }
 
-func (c *container) destroyed() bool {
-	return slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool { return ev.Action == event.DockerDestroy })
-}
-
 // reported is when a service door first told of the run.
 func (r *run) reported() time.Time {
 	switch {

@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -31,9 +32,7 @@ func (s *stream) key() string {
 	return strconv.FormatUint(uint64(s.id.Conn), 10) + "/" + strconv.FormatUint(uint64(s.id.N), 10)
 }
 
-func (s *stream) forget(e *Engine) {
-	e.streams.drop(s)
-}
+func (s *stream) forget(e *Engine) { e.streams.drop(s) }
 
 func (s *stream) time() time.Time {
 	if s.req != nil {
@@ -86,8 +85,8 @@ func (ss *streams) pairing(id event.ContainerID, op event.DockerOp) map[*stream]
 			told = append(told, s)
 		}
 	}
-	slices.SortFunc(asked, func(a, b *stream) int { return a.req.Time.Compare(b.req.Time) })
-	slices.SortFunc(told, func(a, b *stream) int { return a.began.Time.Compare(b.began.Time) })
+	slices.SortFunc(asked, func(a, b *stream) int { return inTurn(a.req, b.req) })
+	slices.SortFunc(told, func(a, b *stream) int { return cmp.Or(a.began.Time.Compare(b.began.Time), cmp.Compare(a.at.N, b.at.N)) })
 	pairs := map[*stream]*stream{}
 	for _, a := range asked {
 		for i, t := range told {
