@@ -175,8 +175,8 @@ func (c *call) newID(nonce string) session.ID {
 const callsMax = 1 << 13
 
 // calls are the requests to the API server: each is in byKey under its key, in
-// byPod under the pod that it concerns, if any, and in byNonce when our webhook
-// drew a nonce for it.
+// byPod under the pod that it concerns, if it names one, and in byNonce when our
+// webhook drew a nonce for it.
 type calls struct {
 	byKey   map[callKey]*call
 	byPod   map[podName][]*call

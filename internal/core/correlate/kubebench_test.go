@@ -46,9 +46,7 @@ func BenchmarkPods(b *testing.B) {
 		}
 		b.ReportMetric(float64(heap()-before)/1e6, "MB")
 		b.ReportMetric(float64(heap()-before)/pods, "B/pod")
-		if n := f.Stats().Containers; n != 2*pods {
-			b.Errorf("%d containers", n)
-		}
+		runtime.KeepAlive(f)
 	}
 }
 
