@@ -70,7 +70,7 @@ func (e *Engine) applyState(s event.WitnessState) {
 }
 
 func (e *Engine) applyLoss(l event.Loss) {
-	e.coverage.losses = insert(e.coverage.losses, l, lossesMax)
+	e.coverage.lose(l)
 	e.doors.unsettle()
 	e.touchSince(l.From)
 }
@@ -78,18 +78,12 @@ func (e *Engine) applyLoss(l event.Loss) {
 func (e *Engine) applyProgress(o event.Progress) {
 	switch {
 	case o.Witness == event.WitnessKernel:
-		e.applyRead(o.Through)
+		e.coverage.told(o.Through)
+		for _, c := range e.agenda.told(o.Through) {
+			e.touch(c, true)
+		}
 	case o.Witness == event.WitnessAudit && e.kube.progress(o.Through):
 		e.touchUnnamed()
-	}
-}
-
-// applyRead notes how far the kernel sensor has told everything, and looks again
-// at what waited for that. The latest word counts: the clock may be set back.
-func (e *Engine) applyRead(through time.Time) {
-	e.coverage.through = through
-	for _, c := range e.agenda.told(through) {
-		e.touch(c, true)
 	}
 }
 

@@ -107,18 +107,6 @@ func (e *Engine) applyGate(o event.GateSighting) {
 	if o.Verdict != event.GateRefused && o.Verdict != event.GateKilled {
 		return
 	}
-	k := rebuffKey{o.Peer.ID, o.Socket}
-	r := e.doors.rebuffs[k]
-	if r == nil {
-		r = &rebuff{key: k, first: o, last: o}
-		e.doors.rebuffs[k] = r
-	}
-	if o.Time.Before(r.first.Time) {
-		r.first = o
-	}
-	if !o.Time.Before(r.last.Time) {
-		r.last = o
-	}
-	r.tries++
+	r := e.doors.rebuffs.add(&o)
 	e.touch(r, r.tries == 1)
 }

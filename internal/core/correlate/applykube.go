@@ -10,7 +10,7 @@ import (
 func (e *Engine) applyKubeRequest(o event.KubeRequest) {
 	e.kube.entered(o.Time)
 	if o.Op == event.KubeAccessReview {
-		e.kube.reviews = insert(e.kube.reviews, &o, reviewsMax)
+		e.kube.review(&o)
 		e.touchUnnamed()
 		return
 	}
@@ -24,16 +24,11 @@ func (e *Engine) applyKubeRequest(o event.KubeRequest) {
 }
 
 func (e *Engine) applyAdmission(o event.KubeAdmission) {
-	e.kube.admissions = true
-	if c := e.kube.byNonce[o.Nonce]; c != nil && c.adm == nil {
-		c.adm, c.told = &o, nil
-		e.kube.measure(c)
-		e.touchCall(c)
-		return
+	c := e.kube.byNonce[o.Nonce]
+	if c == nil || c.adm != nil {
+		c = e.call(callKey{nonce: o.Nonce}, podName{o.Namespace, o.Pod})
 	}
-	c := e.call(callKey{nonce: o.Nonce}, podName{o.Namespace, o.Pod})
-	c.adm, c.told = &o, nil
-	e.kube.byNonce[o.Nonce] = c
+	e.kube.admit(c, &o)
 	e.touchCall(c)
 }
 
@@ -46,21 +41,14 @@ func (e *Engine) call(key callKey, pod podName) *call {
 	return c
 }
 
-// absorb gives a request of the audit log what the webhook saw of it.
+// absorb gives a request of the audit log what the webhook saw of it, and the
+// session that was made of that.
 func (e *Engine) absorb(c *call, nonce string) {
-	was := e.kube.byNonce[nonce]
-	if was != nil && (was == c || was.adm == nil || was.fact() != nil) {
-		return // a nonce is drawn once: whoever repeats it made it up
+	if was := e.kube.absorb(c, nonce); was != nil {
+		e.agenda.remove(was)
+		was.st.gone = true
+		c.st.published = cmp.Or(c.st.published, was.st.published)
 	}
-	e.kube.byNonce[nonce] = c
-	if was == nil {
-		return
-	}
-	c.adm, c.told = was.adm, nil
-	e.agenda.remove(was)
-	was.st.gone = true
-	c.st.published = cmp.Or(c.st.published, was.st.published)
-	e.kube.calls.drop(was)
 }
 
 func (e *Engine) applyPod(o event.KubePod) {

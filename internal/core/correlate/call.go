@@ -205,6 +205,21 @@ func (cs *calls) drop(c *call) {
 	}
 }
 
+// absorb gives c, of the audit log, what the webhook saw of it, and returns the
+// request that stood for that so far, or nil.
+func (cs *calls) absorb(c *call, nonce string) *call {
+	was := cs.byNonce[nonce]
+	if was != nil && (was == c || was.adm == nil || was.fact() != nil) {
+		return nil // a nonce is drawn once: whoever repeats it made it up
+	}
+	cs.byNonce[nonce] = c
+	if was != nil {
+		c.adm, c.told = was.adm, nil
+		cs.drop(was)
+	}
+	return was
+}
+
 // retried reports whether c, refused, is the first half of a kubectl that tried
 // by WebSocket and then again by SPDY: both are one deed.
 func (cs *calls) retried(c *call) bool {

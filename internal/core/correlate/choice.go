@@ -37,6 +37,8 @@ type choices struct {
 	chosen map[subject]choice // since the last observation; see Engine.changed
 }
 
+func (ch *choices) changed() { clear(ch.chosen) }
+
 // groupMax bounds the identical commands that are told apart at once.
 const groupMax = 512
 

@@ -159,6 +159,6 @@ func (e *Engine) changed() {
 	e.kube.changed()
 	e.arrivals.changed()
 	e.cri.changed()
-	clear(e.choices.chosen)
-	e.coverage.wanted = time.Time{} // only now: what was worked out rests on it, too
+	e.choices.changed()
+	e.coverage.changed() // only now: what was worked out rests on it, too
 }

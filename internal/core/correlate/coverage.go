@@ -16,7 +16,8 @@ type coverage struct {
 	losses []event.Loss                           // by time
 	// through is up to when the kernel sensor has told everything; zero of one
 	// that does not say. wanted is the latest moment beyond that of which anybody
-	// asked since the last observation; see agenda.await.
+	// asked since the last observation; whoever was derived meanwhile awaits it
+	// (agenda.await).
 	through, wanted time.Time
 	// kubelets are the processes that the kernel sensor knows as such, the latest
 	// of them; none while it knows none.
@@ -43,6 +44,15 @@ func (c *coverage) learn(s event.WitnessState) {
 	c.kubelets = latest(c.kubelets, s.Kubelets, kubeletsMax)
 	c.guards = latest(c.guards, s.Guards, guardsMax)
 }
+
+func (c *coverage) lose(l event.Loss) { c.losses = insert(c.losses, l, lossesMax) }
+
+// told notes how far the kernel sensor has told everything. The latest word
+// counts: the clock may be set back.
+func (c *coverage) told(through time.Time) { c.through = through }
+
+// changed has nobody wait for more than is asked of from now on.
+func (c *coverage) changed() { c.wanted = time.Time{} }
 
 // latest adds to list what is new of more, and keeps the last of it.
 func latest[T comparable](list, more []T, most int) []T {

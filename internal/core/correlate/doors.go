@@ -20,8 +20,8 @@ type doors struct {
 	requests
 	asks
 	pace    pace
-	rebuffs map[rebuffKey]*rebuff // whom the socket gate kept out
-	swept   time.Time             // when what is old was last forgotten
+	rebuffs rebuffs   // whom the socket gate kept out
+	swept   time.Time // when what is old was last forgotten
 	// epoch counts the facts about long ago: what was settled before one has to be
 	// looked for anew.
 	epoch uint64
@@ -30,7 +30,7 @@ type doors struct {
 func newDoors(now *clock, c *coverage, in *inside, p *past) doors {
 	return doors{
 		clock: now, coverage: c, inside: in, past: p,
-		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{}, rebuffs: map[rebuffKey]*rebuff{},
+		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{}, rebuffs: rebuffs{},
 	}
 }
 

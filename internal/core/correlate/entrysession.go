@@ -143,7 +143,7 @@ func (n *entry) showTree(s *session.Session, c *coverage) {
 		s.Gaps = append(s.Gaps, gapFound)
 	}
 	if n.reported() {
-		s.Gaps = append(s.Gaps, c.told(n))
+		s.Gaps = append(s.Gaps, c.lacks(n))
 	}
 	if n.total > len(s.Processes) {
 		s.Gaps = append(s.Gaps, "more processes ran than are listed here")

@@ -24,6 +24,27 @@ type rebuffKey struct {
 	socket  event.Text
 }
 
+// rebuffs are those that are known, each under its key.
+type rebuffs map[rebuffKey]*rebuff
+
+// add notes a try.
+func (rs rebuffs) add(o *event.GateSighting) *rebuff {
+	k := rebuffKey{o.Peer.ID, o.Socket}
+	r := rs[k]
+	if r == nil {
+		r = &rebuff{key: k, first: *o, last: *o}
+		rs[k] = r
+	}
+	if o.Time.Before(r.first.Time) {
+		r.first = *o
+	}
+	if !o.Time.Before(r.last.Time) {
+		r.last = *o
+	}
+	r.tries++
+	return r
+}
+
 func (r *rebuff) state() *state { return &r.st }
 
 func (r *rebuff) forget(e *Engine) { delete(e.doors.rebuffs, r.key) }

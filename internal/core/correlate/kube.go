@@ -41,6 +41,14 @@ func (ku *kube) changed() {
 	clear(ku.spans)
 }
 
+// admit notes what the webhook saw of c.
+func (ku *kube) admit(c *call, o *event.KubeAdmission) {
+	ku.admissions = true
+	c.adm, c.told = o, nil
+	ku.byNonce[o.Nonce] = c
+	ku.measure(c)
+}
+
 // earliest is the earliest moment at which what c asked for can have begun, on this
 // host's clock.
 func (ku *kube) earliest(c *call) time.Time {
@@ -173,6 +181,9 @@ func (ku *kube) spansOf(pod podName) []span {
 
 // reviewsMax bounds the access reviews that are remembered.
 const reviewsMax = 1024
+
+// review notes that a kubelet asked about somebody.
+func (ku *kube) review(o *event.KubeRequest) { ku.reviews = insert(ku.reviews, o, reviewsMax) }
 
 // reviewCache is how long a kubelet remembers that somebody may talk to it
 // before it asks the API server again.

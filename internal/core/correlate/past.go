@@ -24,6 +24,19 @@ func (p *past) lost(t time.Time) {
 	}
 }
 
+// lacks reports whether what was first seen at t may lack facts.
+func (p *past) lacks(t time.Time) bool { return !t.After(p.forgotten) }
+
+// straggles reports, and counts, a session of which a straggling fact is all that
+// is left.
+func (p *past) straggles(s *session.Session) bool {
+	if !p.retired.covers(s) {
+		return false
+	}
+	p.late++
+	return true
+}
+
 // retired remembers the ids of sessions that are closed for good and until when
 // facts came for them, so that a straggling fact does not open one of them
 // again with nothing but itself. What began later is no straggler: an exec may

@@ -122,8 +122,7 @@ func (e *Engine) publish(c subject, out []session.Revision) []session.Revision {
 		}
 		*now = settle(*was, *now)
 	}
-	if e.past.retired.covers(now) {
-		e.past.late++
+	if e.past.straggles(now) {
 		return out
 	}
 	changed := isNew
@@ -169,7 +168,7 @@ func (e *Engine) frozen(c subject) bool {
 	if x, ok := c.(*exec); ok && x.begun() && !x.created().IsZero() && x.asked().Sub(x.created()) > e.opt.Window {
 		first = x.asked()
 	}
-	return !first.After(e.past.forgotten) || e.now.Sub(first) > e.openFor(c)
+	return e.past.lacks(first) || e.now.Sub(first) > e.openFor(c)
 }
 
 // openFor is how long the facts that say who asked for c are remembered. Those

@@ -46,8 +46,8 @@ func (c *coverage) unsure(s *session.Session, n *entry, docker []event.DockerEve
 	}
 }
 
-// told says in words what rests on a log only.
-func (c *coverage) told(n *entry) string {
+// lacks says in words what rests on a log only.
+func (c *coverage) lacks(n *entry) string {
 	w := c.teller(n)
 	out := "the processes are those that the log of " + string(w.Witness) + " has, and perhaps not all"
 	if len(w.Lacks) > 0 {
