@@ -175,6 +175,12 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		}
 		return
 	}
+	e.attributeDockerRun(r, first, s)
+}
+
+// attributeDockerRun finds who asked Docker for a container's start.
+func (e *Engine) attributeDockerRun(r *run, first bool, s *session.Session) {
+	begins := s.Started
 	asked := e.doors.starters(r, begins)
 	s.Decision = decisionOf(asked...)
 	asked, hidden := e.coverage.ownWord(asked)
@@ -186,7 +192,7 @@ func (e *Engine) attributeRun(r *run, n *entry, s *session.Session) {
 		e.attributeStarter(s, asked[0], begins)
 	case len(asked) > 1:
 		oneOf(s, e.actors.ofAll(asked), false)
-	case !first && c.info != nil && c.info.AutoRestart:
+	case !first && e.inside.seen(r.key.container).restarts():
 		e.attributeRestart(s, begins)
 	default:
 		clients, complete := e.actors.candidates(begins, event.ServiceDocker, func(k *conn) bool { return e.doors.silentRun(k, begins) })

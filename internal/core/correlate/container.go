@@ -71,6 +71,9 @@ func (c *container) called(name string, t time.Time) bool {
 	return c.name() == name
 }
 
+// restarts reports whether Docker starts c again by itself.
+func (c *container) restarts() bool { return c.info != nil && c.info.AutoRestart }
+
 // isHealthcheck reports whether argv is what the daemon runs in c by itself.
 func (c *container) isHealthcheck(argv []string, joined string) bool {
 	if c == nil || c.info == nil || c.info.Health == nil {

@@ -94,6 +94,13 @@ func (ns *entries) drop(n *entry) {
 	}
 }
 
+// forget takes the entry out of the indexes.
+func (n *entry) forget(e *Engine) {
+	n.st.gone = true
+	e.agenda.remove(n)
+	e.inside.dropEntry(n)
+}
+
 // process returns what is known of a process; nil when it is one too many to be
 // remembered, which the root never is.
 func (n *entry) process(id event.ProcessID) *process {

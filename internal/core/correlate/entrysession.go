@@ -8,13 +8,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// forget takes the entry out of the indexes.
-func (n *entry) forget(e *Engine) {
-	n.st.gone = true
-	e.agenda.remove(n)
-	e.inside.dropEntry(n)
-}
-
 // derive makes a session of an entry that no service request accounts for: it
 // went in beside every service door, or through a runtime by hand.
 func (n *entry) derive(e *Engine) (session.Session, bool) {

@@ -117,6 +117,8 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 // explain says whether the exec lacks its other half.
 func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	t := x.asked()
+	byDocker := x.docker != nil || x.inspect != nil || len(e.doors.claims(x.key.id)) > 0 ||
+		e.inside.seen(x.container).forgedStart(t, e.opt.Window)
 	unexplained := func(format string, args ...any) {
 		s.Unexplained = session.Unexplained{Is: true, Reason: fmt.Sprintf(format, args...)}
 	}
@@ -130,7 +132,7 @@ func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 		e.coverage.whole(event.WitnessKernel, "process", t, x.started.Time):
 		unexplained("the runtime reported process %d, the kernel sensor saw none", x.started.PID)
 	case e.inside.inPod(x.container): // Docker has no part in it
-	case x.docker == nil && x.inspect == nil && len(e.doors.claims(x.key.id)) == 0 && !e.inside.seen(x.container).forgedStart(t, e.opt.Window) && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
+	case !byDocker && (x.added != nil || x.started != nil) && e.settled(t) && e.coverage.read(t.Add(skew)):
 		unexplained("no Docker event for this exec, and the Docker witness was not whole")
 	case x.added == nil && x.started == nil && n == nil && s.State != session.StateFailed &&
 		x.task == nil && e.coverage.wouldTell(event.WitnessContainerd, "", t):
