@@ -408,10 +408,12 @@ func TestHungStore(t *testing.T) {
 		})
 		e, stop := running(t, Options{Witnesses: []Named{{Name: "storm", Witness: storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		if seen == 5000 {
 			t.Error("a store that has not answered for 5 s did not make the witness wait")
 		}
 		time.Sleep(10 * time.Second)
+		synctest.Wait()
 		if s := e.Status(); seen != 5000 || s.Store.OK || s.Store.DroppedObservations == 0 || s.BlockedNS < int64(5*time.Second) {
 			t.Errorf("after 15 s: %d of 5000 observations taken, %+v, blocked %v", seen, s.Store, time.Duration(s.BlockedNS))
 		}
@@ -471,6 +473,7 @@ func TestCommitsAreShared(t *testing.T) {
 		})
 		_, stop := running(t, Options{Witnesses: []Named{{Name: "steady", Witness: steady}}, Keeper: m})
 		time.Sleep(3 * time.Second)
+		synctest.Wait()
 		if m.appends < 6 || m.appends > 12 {
 			t.Errorf("%d commits for 2 s of records, want one for each 250 ms", m.appends)
 		}
@@ -489,11 +492,13 @@ func TestRevisionIsStoredSoon(t *testing.T) {
 		written := start(func() { b.run(t.Context()) })
 		b.put(event.ClientClose{Header: head("steady")}, nil)
 		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
 		if m.appends != 0 {
 			t.Error("one observation has a commit of its own")
 		}
 		b.put(nil, []session.Revision{{Session: session.Session{ID: "a"}}})
 		time.Sleep(50 * time.Millisecond)
+		synctest.Wait()
 		if len(m.observations) != 1 || len(m.revisions) != 1 || m.appends != 1 {
 			t.Errorf("%d commits with %d observations and %d revisions 50 ms after a revision", m.appends, len(m.observations), len(m.revisions))
 		}

@@ -330,8 +330,8 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, g *passing) {
 // daemon is waited for.
 type asAnswered struct {
 	http.ResponseWriter
-	late   bool // send is called before the daemon is waited for
-	unsent bool
+	late   bool        // send is called before the daemon is waited for
+	unsent atomic.Bool // ReverseProxy flushes from a goroutine of its own, too
 }
 
 // WriteHeader implements http.ResponseWriter.
@@ -349,7 +349,8 @@ func (w *asAnswered) WriteHeader(status int) {
 
 // FlushError is for http.ResponseController.
 func (w *asAnswered) FlushError() error {
-	if w.unsent = w.late; w.unsent {
+	if w.late {
+		w.unsent.Store(true)
 		return nil
 	}
 	return http.NewResponseController(w.ResponseWriter).Flush()
@@ -357,8 +358,7 @@ func (w *asAnswered) FlushError() error {
 
 // send has the client get what was written so far.
 func (w *asAnswered) send() {
-	if w.unsent {
-		w.unsent = false
+	if w.unsent.Swap(false) {
 		_ = http.NewResponseController(w.ResponseWriter).Flush()
 	}
 }
