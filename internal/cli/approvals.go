@@ -45,7 +45,7 @@ come again) or approved (until UNTIL). Only approvers see the list: see
 		Args: cobra.NoArgs,
 		Example: `  sallyport approvals
   sallyport approvals --json | jq -r .approval.id`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.approvals(cmd.Context(), d) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return approvals(cmd.Context(), env, d) },
 	}
 	d.flags(cmd.Flags())
 	return cmd
@@ -68,12 +68,12 @@ ask about.`,
 		Args: cobra.ExactArgs(1),
 		Example: `  sallyport approve lqj5hki2oo7zhwoh
   sallyport approve lqj5 --for 15m --reason "incident 42"`,
-		ValidArgsFunction: env.completeRequests(&d, false),
+		ValidArgsFunction: completeRequests(env, &d, false),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if cmd.Flags().Changed("for") && (a.For < time.Second || a.For > guard.ForMax) {
 				return fail(ExitUsage, "--for 15m", "--for %s: want between 1s and %s", a.For, guard.ForMax)
 			}
-			return env.settle(d, ids[0], a.Reason, func(c *control.Client) (guard.Record, error) {
+			return settle(env, d, ids[0], a.Reason, func(c *control.Client) (guard.Record, error) {
 				return c.Approve(cmd.Context(), ids[0], a)
 			})
 		},
@@ -96,9 +96,9 @@ approved for. Whoever asked is told by whom, and the reason.`,
 		Args: cobra.ExactArgs(1),
 		Example: `  sallyport deny lqj5hki2oo7zhwoh
   sallyport deny lqj5 --reason "not on a Friday"`,
-		ValidArgsFunction: env.completeRequests(&d, true),
+		ValidArgsFunction: completeRequests(env, &d, true),
 		RunE: func(cmd *cobra.Command, ids []string) error {
-			return env.settle(d, ids[0], reason, func(c *control.Client) (guard.Record, error) {
+			return settle(env, d, ids[0], reason, func(c *control.Client) (guard.Record, error) {
 				return c.Deny(cmd.Context(), ids[0], reason)
 			})
 		},
@@ -141,7 +141,7 @@ func (d *desk) failed(err error) error {
 	return fail(ExitFindings, "", "the guard at %s: %w", printable.Text(d.address), err)
 }
 
-func (env *environment) approvals(ctx context.Context, d desk) error {
+func approvals(ctx context.Context, env *environment, d desk) error {
 	c, err := d.client()
 	if err != nil {
 		return err
@@ -157,11 +157,11 @@ func (env *environment) approvals(ctx context.Context, d desk) error {
 		fmt.Fprintln(env.stderr, "nothing waits for approval")
 		return nil
 	}
-	return env.renderer().approvals(list).write(env.stdout, env.width(), env.palette())
+	return newRenderer(env).approvals(list).write(env.stdout, env.width(), env.palette())
 }
 
 // settle answers for a request and says what became of it.
-func (env *environment) settle(d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
+func settle(env *environment, d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
 	if err := errors.Join(control.CheckID(id), control.CheckReason(reason)); err != nil {
 		return fail(ExitUsage, "sallyport approvals", "%w", err)
 	}
@@ -176,14 +176,14 @@ func (env *environment) settle(d desk, id, reason string, give func(*control.Cli
 	if d.asJSON {
 		return writeJSON(env.stdout, r)
 	}
-	out := decisions{render: env.renderer()}
+	out := decisions{render: newRenderer(env)}
 	_, err = fmt.Fprintln(env.stdout, out.line(&r))
 	return err
 }
 
 // completeRequests offers what can be answered; granted, also what is approved for a
 // time.
-func (env *environment) completeRequests(d *desk, granted bool) cobra.CompletionFunc {
+func completeRequests(env *environment, d *desk, granted bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		c, err := d.client()
 		if err != nil || len(args) > 0 {

@@ -76,7 +76,7 @@ Exit status:
   sallyport attack coverage --offline --channels`,
 		ValidArgsFunction: completeTechniques,
 		RunE: func(cmd *cobra.Command, techniques []string) error {
-			return env.attackCoverage(cmd.Context(), cmd.Flags(), opt, techniques)
+			return attackCoverage(cmd.Context(), env, cmd.Flags(), opt, techniques)
 		},
 	}
 	f := cmd.Flags()
@@ -85,7 +85,7 @@ Exit status:
 	f.BoolVar(&opt.asJSON, "json", false, "print one JSON object per technique, procedure, data source, channel and rule")
 	f.BoolVar(&opt.offline, "offline", false, "do not look at this host")
 	f.BoolVar(&opt.channels, "channels", false, "list the channels, too")
-	f.String("state", "", "state directory `DIR` (default "+env.stateDir()+")")
+	f.String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
 	watchFlags(f)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(coverageFormats, cobra.ShellCompDirectiveNoFileComp)) // fails for no flag only
 	return cmd
@@ -99,7 +99,7 @@ func completeTechniques(*cobra.Command, []string, string) ([]cobra.Completion, c
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-func (env *environment) attackCoverage(ctx context.Context, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
+func attackCoverage(ctx context.Context, env *environment, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
 	if opt.asJSON && !flags.Changed("format") {
 		opt.format = formatJSON
 	}
@@ -112,7 +112,7 @@ func (env *environment) attackCoverage(ctx context.Context, flags *pflag.FlagSet
 	}
 	host := attack.AnyHost()
 	if !opt.offline {
-		conf, err := env.config("", flags)
+		conf, err := loadConfig(env, "", flags)
 		if err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func (env *environment) attackCoverage(ctx context.Context, flags *pflag.FlagSet
 	if len(wanted) > 0 {
 		c = c.Only(wanted...)
 	}
-	if err := env.printCoverage(c, opt, len(wanted) > 0); err != nil {
+	if err := printCoverage(env, c, opt, len(wanted) > 0); err != nil {
 		return err
 	}
 	for _, r := range failed {
@@ -219,7 +219,7 @@ func about(set *policy.Set, found map[string][]string) []attack.Rule {
 	return out
 }
 
-func (env *environment) printCoverage(c attack.Coverage, opt coverageOptions, detailed bool) error {
+func printCoverage(env *environment, c attack.Coverage, opt coverageOptions, detailed bool) error {
 	switch {
 	case opt.format == formatJSON:
 		return coverageLines(env.stdout, c)
@@ -228,7 +228,7 @@ func (env *environment) printCoverage(c attack.Coverage, opt coverageOptions, de
 	case detailed:
 		return coverageDetails(env.stdout, c)
 	}
-	return env.coverageTables(c, opt.channels)
+	return coverageTables(env, c, opt.channels)
 }
 
 func layerAbout(opt coverageOptions) string {
@@ -269,7 +269,7 @@ func coverageLines(w io.Writer, c attack.Coverage) error {
 }
 
 // coverageTables prints a table for each kind of thing.
-func (env *environment) coverageTables(c attack.Coverage, channels bool) error {
+func coverageTables(env *environment, c attack.Coverage, channels bool) error {
 	w := &writer{to: env.stdout}
 	tables := []*table{coverTable("TECHNIQUE"), coverTable("PROCEDURE"), coverTable("DATA SOURCE")}
 	for _, t := range c.Techniques {
@@ -284,7 +284,7 @@ func (env *environment) coverageTables(c attack.Coverage, channels bool) error {
 	if channels {
 		tables = append(tables, coveredChannels(c.Channels))
 	}
-	r := env.renderer()
+	r := newRenderer(env)
 	for i, t := range tables {
 		if i > 0 {
 			w.line("")

@@ -59,7 +59,7 @@ func TestCoverageIsPrintable(t *testing.T) {
 			var out bytes.Buffer
 			env := &environment{stdout: &out, getenv: func(string) string { return "" }}
 			opt := coverageOptions{format: format, rules: []string{"\u009b2J"}}
-			if err := env.printCoverage(c, opt, detailed); err != nil || out.Len() == 0 {
+			if err := printCoverage(env, c, opt, detailed); err != nil || out.Len() == 0 {
 				t.Fatal(err)
 			}
 			if strings.ContainsAny(out.String(), "\u009b\u202e\x7f") {

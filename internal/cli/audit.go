@@ -276,7 +276,7 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", env.stateDir(), "state directory `DIR`")
+	cmd.Flags().StringVar(&state, "state", stateDir(env), "state directory `DIR`")
 	cmd.Flags().StringVar(&server, "server", "", "where the API server reaches this host: `ADDR`, host:port")
 	return cmd
 }

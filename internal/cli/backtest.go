@@ -65,7 +65,7 @@ func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error
 }
 
 func newRulesBacktest(env *environment) *cobra.Command {
-	h := history{state: env.stateDir()}
+	h := history{state: stateDir(env)}
 	var against []string
 	var examples int
 	var asJSON bool
@@ -82,7 +82,7 @@ Nothing is stored and nothing is enforced.`,
   sallyport rules backtest new/ --against /etc/sallyport/rules
   sallyport rules backtest new/ --capture monday.capture --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.backtest(cmd.Context(), args, against, h, examples, asJSON)
+			return backtest(cmd.Context(), env, args, against, h, examples, asJSON)
 		},
 	}
 	h.flags(cmd)
@@ -92,7 +92,7 @@ Nothing is stored and nothing is enforced.`,
 	return cmd
 }
 
-func (env *environment) backtest(ctx context.Context, paths, against []string, h history, examples int, asJSON bool) error {
+func backtest(ctx context.Context, env *environment, paths, against []string, h history, examples int, asJSON bool) error {
 	set, err := loadRules(paths)
 	if err != nil {
 		return err
@@ -119,7 +119,7 @@ func (env *environment) backtest(ctx context.Context, paths, against []string, h
 	if asJSON {
 		err = writeJSON(env.stdout, out)
 	} else {
-		err = env.outcome(out)
+		err = printOutcome(env, out)
 	}
 	if err != nil {
 		return err
@@ -127,9 +127,9 @@ func (env *environment) backtest(ctx context.Context, paths, against []string, h
 	return incomplete(broken)
 }
 
-func (env *environment) outcome(out policy.Outcome) error {
+func printOutcome(env *environment, out policy.Outcome) error {
 	w := &writer{to: env.stdout}
-	r := env.renderer()
+	r := newRenderer(env)
 	if out.Sessions == 0 {
 		fmt.Fprintln(env.stderr, "no sessions fit")
 		return nil
@@ -161,7 +161,7 @@ func (env *environment) outcome(out policy.Outcome) error {
 			return err
 		}
 	}
-	env.changes(w, out)
+	changes(env, w, out)
 	return w.err
 }
 
@@ -173,7 +173,7 @@ func count(n int) cell {
 	return cell{text: fmt.Sprint(n)}
 }
 
-func (env *environment) changes(w *writer, out policy.Outcome) {
+func changes(env *environment, w *writer, out policy.Outcome) {
 	if out.ChangedTotal == 0 {
 		return
 	}
@@ -205,7 +205,7 @@ func orDefault(rule string) string {
 }
 
 func newRulesExplain(env *environment) *cobra.Command {
-	h := history{state: env.stateDir()}
+	h := history{state: stateDir(env)}
 	var rules []string
 	var all, asJSON bool
 	cmd := &cobra.Command{
@@ -221,7 +221,7 @@ session).`,
 		Args:    cobra.ExactArgs(1),
 		Example: "  sallyport rules explain 4t7k --rules rules/\n  sallyport rules explain 4t7k --rules rules/ --capture monday.capture --all",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.explain(cmd.Context(), args[0], rules, h, all, asJSON)
+			return explain(cmd.Context(), env, args[0], rules, h, all, asJSON)
 		},
 	}
 	h.flags(cmd)
@@ -242,7 +242,7 @@ type explained struct {
 	ArgvHash string `json:"argv_hash,omitempty"`
 }
 
-func (env *environment) explain(ctx context.Context, prefix string, rules []string, h history, all, asJSON bool) error {
+func explain(ctx context.Context, env *environment, prefix string, rules []string, h history, all, asJSON bool) error {
 	if len(rules) == 0 {
 		return fail(ExitUsage, "--rules PATH", "no rules are named")
 	}
@@ -264,7 +264,7 @@ func (env *environment) explain(ctx context.Context, prefix string, rules []stri
 	if asJSON {
 		return writeJSON(env.stdout, e)
 	}
-	return env.explanation(&s, e)
+	return explanation(env, &s, e)
 }
 
 // one returns the session whose id begins so.
@@ -293,8 +293,8 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 	return found[0], nil
 }
 
-func (env *environment) explanation(s *session.Session, e explained) error {
-	r := env.renderer()
+func explanation(env *environment, s *session.Session, e explained) error {
+	r := newRenderer(env)
 	w := &writer{to: env.stdout}
 	w.line("%s", r.line(session.Revision{Session: *s}))
 	w.line("")

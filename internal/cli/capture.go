@@ -16,7 +16,7 @@ import (
 )
 
 func newCapture(env *environment) *cobra.Command {
-	var file, config string
+	var file, from string
 	var length time.Duration
 	cmd := &cobra.Command{
 		Use:   "capture -o FILE",
@@ -31,22 +31,22 @@ it, on any machine. The file holds command lines and user names of this host.`,
 			if file == "" {
 				return fail(ExitUsage, "sallyport capture -o FILE", "capture: no file is named")
 			}
-			conf, err := env.config(config, cmd.Flags())
+			conf, err := loadConfig(env, from, cmd.Flags())
 			if err != nil {
 				return err
 			}
-			return env.capture(cmd.Context(), conf, file, length)
+			return runCapture(cmd.Context(), env, conf, file, length)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVarP(&file, "output", "o", "", "write to `FILE`")
 	f.DurationVar(&length, "for", 0, "stop after `TIME` (30s, 5m); 0: at Ctrl-C")
-	f.StringVar(&config, "config", "", "read the configuration from `FILE`")
+	f.StringVar(&from, "config", "", "read the configuration from `FILE`")
 	watchFlags(f)
 	return cmd
 }
 
-func (env *environment) capture(ctx context.Context, conf config, file string, length time.Duration) error {
+func runCapture(ctx context.Context, env *environment, conf config, file string, length time.Duration) error {
 	log := env.logger(slog.LevelWarn)
 	h := findHost(env, conf, log)
 	missing, all := h.missing()

@@ -42,7 +42,7 @@ A channel without a claim is one that this version does nothing about.`,
 			if err != nil {
 				return err
 			}
-			conf, err := env.config("", cmd.Flags())
+			conf, err := loadConfig(env, "", cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,7 @@ A channel without a claim is one that this version does nothing about.`,
 	flags.StringSliceVar(&filter.families, "family", nil, "only these `FAMILIES`: "+familyNames())
 	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
-	flags.String("state", "", "state directory `DIR` (default "+env.stateDir()+")")
+	flags.String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
 	watchFlags(flags)
 	return cmd
 }

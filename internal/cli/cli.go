@@ -53,15 +53,15 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	context.AfterFunc(ctx, stop)
 	env := &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, began: time.Now()}
 	if len(args) == 0 {
-		return env.main(ctx, nil)
+		return execute(ctx, env, nil)
 	}
 	if strings.TrimSuffix(filepath.Base(args[0]), ".exe") == "kubectl-sallyport" {
 		env.called = "kubectl sallyport"
 	}
-	return env.main(ctx, args[1:])
+	return execute(ctx, env, args[1:])
 }
 
-func (env *environment) main(ctx context.Context, args []string) int {
+func execute(ctx context.Context, env *environment, args []string) int {
 	root := newRoot(env)
 	root.SetArgs(args)
 	root.SetIn(env.stdin)
@@ -71,11 +71,11 @@ func (env *environment) main(ctx context.Context, args []string) int {
 	if err == nil {
 		return ExitFine
 	}
-	return env.report(err)
+	return report(env, err)
 }
 
 // report prints err with its hint and returns the exit status that it means.
-func (env *environment) report(err error) int {
+func report(env *environment, err error) int {
 	code := ExitFindings
 	if !env.running {
 		code = ExitUsage

@@ -171,7 +171,7 @@ const (
 
 func defaultConfig(env *environment) config {
 	return config{
-		State: env.stateDir(), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
+		State: stateDir(env), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
 		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
 		RecordingAge: defaultRetention, RecordingSize: defaultRecordings,
 		RecordingMode: recordStrict, RecordingInput: string(recording.InputNone), NodeSpool: defaultSpool,
@@ -187,7 +187,7 @@ const (
 
 // stateDir returns where state is kept when nothing else is said:
 // /var/lib/sallyport for root, the user's own state directory otherwise.
-func (env *environment) stateDir() string {
+func stateDir(env *environment) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/sallyport"
 	}

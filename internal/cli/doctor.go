@@ -140,7 +140,7 @@ Exit status:
   sudo sallyport doctor --json
   sudo sallyport doctor --config /etc/sallyport.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conf, err := env.config(file, cmd.Flags())
+			conf, err := loadConfig(env, file, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -160,7 +160,7 @@ Exit status:
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per check, and the verdict last")
 	cmd.Flags().StringVar(&file, "config", "", "read the configuration from `FILE`")
-	cmd.Flags().String("state", "", "state directory `DIR` (default "+env.stateDir()+")")
+	cmd.Flags().String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
 	watchFlags(cmd.Flags())
 	roleFlags(cmd.Flags())
 	return cmd

@@ -16,7 +16,7 @@ import (
 )
 
 func newFindings(env *environment) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var since, severity, of string
 	var q store.FindingQuery
 	var asJSON bool
@@ -39,7 +39,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 				return fail(ExitUsage, "info, low, medium, high or critical", "--severity: %w", err)
 			}
 			q.Session = session.ID(of)
-			return env.findings(cmd.Context(), state, q, asJSON)
+			return findings(cmd.Context(), env, state, q, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -53,7 +53,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 	return cmd
 }
 
-func (env *environment) findings(ctx context.Context, state string, q store.FindingQuery, asJSON bool) error {
+func findings(ctx context.Context, env *environment, state string, q store.FindingQuery, asJSON bool) error {
 	if q.Limit < 0 {
 		return fail(ExitUsage, "", "--limit %d: want a positive number", q.Limit)
 	}
@@ -77,7 +77,7 @@ func (env *environment) findings(ctx context.Context, state string, q store.Find
 		}
 	}
 	if !asJSON {
-		if e := env.findingTable(env.renderer(), all, "no findings fit"); e != nil {
+		if e := findingTable(env, newRenderer(env), all, "no findings fit"); e != nil {
 			return e
 		}
 	}
@@ -85,7 +85,7 @@ func (env *environment) findings(ctx context.Context, state string, q store.Find
 }
 
 // findingTable prints findings, or says on standard error that there are none.
-func (env *environment) findingTable(r renderer, all []finding.Finding, empty string) error {
+func findingTable(env *environment, r renderer, all []finding.Finding, empty string) error {
 	if len(all) == 0 {
 		fmt.Fprintln(env.stderr, empty)
 		return nil

@@ -19,12 +19,12 @@ var gainColumns = []column{
 }
 
 // gains prints what a command gets in each container.
-func (env *environment) gains(list []gain.Container) error {
+func gains(env *environment, list []gain.Container) error {
 	if len(list) == 0 {
 		return nil
 	}
 	fmt.Fprintln(env.stdout)
-	r := env.renderer()
+	r := newRenderer(env)
 	t := table{columns: gainColumns}
 	for n := range list {
 		c := &list[n]

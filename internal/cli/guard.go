@@ -85,7 +85,7 @@ func (c *guardConfig) flags(f *pflag.FlagSet) {
 
 // tellFlag adds the flag of guards that tell a sallyport up.
 func (c *guardConfig) tellFlag(f *pflag.FlagSet, env *environment) {
-	f.StringVar(&c.tell, "tell", env.stateDir(), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
+	f.StringVar(&c.tell, "tell", stateDir(env), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
 }
 
 func newGuardDocker(env *environment) *cobra.Command {
@@ -125,10 +125,10 @@ how to keep them from going round it.`,
   sudo sallyport guard docker --rules prod.yaml --enforce --record /var/lib/sallyport-guard
   DOCKER_HOST=unix:///run/sallyport/docker.sock docker ps`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if c.settings, err = env.config(file, recordings); err != nil {
+			if c.settings, err = loadConfig(env, file, recordings); err != nil {
 				return err
 			}
-			return env.guardDocker(cmd.Context(), c)
+			return guardDocker(cmd.Context(), env, c)
 		},
 	}
 	f := cmd.Flags()
@@ -148,8 +148,8 @@ how to keep them from going round it.`,
 	return cmd
 }
 
-func (env *environment) guardDocker(ctx context.Context, c guardConfig) (err error) {
-	g, err := env.newGuarding(&c)
+func guardDocker(ctx context.Context, env *environment, c guardConfig) (err error) {
+	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ type guarding struct {
 }
 
 // newGuarding reads what the command line names. It listens nowhere yet.
-func (env *environment) newGuarding(c *guardConfig) (*guarding, error) {
+func newGuarding(env *environment, c *guardConfig) (*guarding, error) {
 	signal.Ignore(syscall.SIGPIPE)
 	useOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
 	if c.rules == "" {
@@ -216,7 +216,7 @@ func (env *environment) newGuarding(c *guardConfig) (*guarding, error) {
 	if g.second, err = c.approvals.prepare(g.log); err != nil {
 		return nil, err
 	}
-	out := &decisions{out: env.stdout, render: env.renderer(), asJSON: c.asJSON, records: c.record != ""}
+	out := &decisions{out: env.stdout, render: newRenderer(env), asJSON: c.asJSON, records: c.record != ""}
 	g.judge = guard.New(guard.Options{
 		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != guardsSocket, Approvers: g.second.approvers, Wait: g.second.wait,
 		Tell: func(r guard.Record) {

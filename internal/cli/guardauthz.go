@@ -33,7 +33,7 @@ docs/guide/guard-docker.md has systemd units, and says how to get in all the sam
 		Args: cobra.NoArgs,
 		Example: `  sudo sallyport guard docker-authz --rules /etc/sallyport/rules
   sudo sallyport guard docker-authz --rules /etc/sallyport/rules --enforce --listen systemd`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.guardDockerAuthz(cmd.Context(), c) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return guardDockerAuthz(cmd.Context(), env, c) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", "unix:///run/docker/plugins/sallyport.sock", "answer the daemon at `ADDR`: unix:///run/docker/plugins/NAME.sock, or systemd for the socket that it hands on")
@@ -46,8 +46,8 @@ docs/guide/guard-docker.md has systemd units, and says how to get in all the sam
 	return cmd
 }
 
-func (env *environment) guardDockerAuthz(ctx context.Context, c guardConfig) error {
-	g, err := env.newGuarding(&c)
+func guardDockerAuthz(ctx context.Context, env *environment, c guardConfig) error {
+	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,7 @@ leads to now: after an update of it switch the gate on again.`,
 		Example: `  sudo sallyport guard gate on
   sudo sallyport guard gate watch
   sudo sallyport guard gate on --enforce --allow-exe /usr/bin/dockerd --allow-exe /usr/bin/kubelet`,
-		RunE: func(*cobra.Command, []string) error { return env.gateOn(*dir, c) },
+		RunE: func(*cobra.Command, []string) error { return gateOn(env, *dir, c) },
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&c.sockets, "socket", nil, "guard the socket at `PATH`; may be repeated (default: those at which Docker, containerd, CRI-O and Podman listen, where distributions have them)")
@@ -99,7 +99,7 @@ func newGateStatus(env *environment, dir *string) *cobra.Command {
 		Use: "status", Short: "Say what the gate guards, whom it lets through, and what it saw", Args: cobra.NoArgs,
 		Long: `Say what the gate guards, whom it lets through, and what it saw. The exit status is
 1 when no gate is on.`,
-		RunE: func(*cobra.Command, []string) error { return env.gateStatus(*dir, asJSON) },
+		RunE: func(*cobra.Command, []string) error { return gateStatus(env, *dir, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd
@@ -115,7 +115,7 @@ filled their room is counted as lost by status.
 
 A sighting goes to one reader. While sallyport up runs, it takes them too, and keeps
 whom the gate refused as sessions: see sallyport sessions.`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.gateWatch(cmd.Context(), *dir, asJSON) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return gateWatch(cmd.Context(), env, *dir, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print each as one JSON object")
 	return cmd
@@ -127,7 +127,7 @@ var rawSockets = []string{
 	"/run/crio/crio.sock", "/run/podman/podman.sock",
 }
 
-func (env *environment) gateOn(dir string, c gateFlags) error {
+func gateOn(env *environment, dir string, c gateFlags) error {
 	config, err := c.config()
 	if err != nil {
 		return err
@@ -136,7 +136,7 @@ func (env *environment) gateOn(dir string, c gateFlags) error {
 	if err != nil {
 		return &failure{code: ExitUsage, err: err}
 	}
-	env.describeGate(dir, &status)
+	describeGate(env, dir, &status)
 	return nil
 }
 
@@ -221,7 +221,7 @@ var gateStands = map[kernel.GateHook]string{
 		"who comes by a path that cannot be followed beforehand is killed when he arrives.",
 }
 
-func (env *environment) describeGate(dir string, s *kernel.GateStatus) {
+func describeGate(env *environment, dir string, s *kernel.GateStatus) {
 	w := env.stdout
 	mode := "ENFORCING: nobody else connects."
 	if !s.Enforce {
@@ -258,7 +258,7 @@ func uidName(names *userNames, uid uint32) string {
 	return "uid " + strconv.FormatUint(uint64(uid), 10)
 }
 
-func (env *environment) gateStatus(dir string, asJSON bool) error {
+func gateStatus(env *environment, dir string, asJSON bool) error {
 	s, err := kernel.NewGate(dir).Status()
 	off := errors.Is(err, kernel.ErrGateOff)
 	if err != nil && !off {
@@ -275,10 +275,10 @@ func (env *environment) gateStatus(dir string, asJSON bool) error {
 	case off:
 		_, err = fmt.Fprintln(env.stdout, "No gate is on.")
 	default:
-		env.describeGate(dir, &s)
+		describeGate(env, dir, &s)
 		c := s.Counts
 		_, err = fmt.Fprintf(env.stdout, "Since %s: %d let through, %d would have been refused, %d refused, %d killed; %d of those lost.\n",
-			s.Since.In(env.renderer().zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
+			s.Since.In(newRenderer(env).zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
 	}
 	if err == nil && off {
 		return status(ExitFindings)
@@ -286,8 +286,8 @@ func (env *environment) gateStatus(dir string, asJSON bool) error {
 	return err
 }
 
-func (env *environment) gateWatch(ctx context.Context, dir string, asJSON bool) error {
-	render, names := env.renderer(), new(userNames)
+func gateWatch(ctx context.Context, env *environment, dir string, asJSON bool) error {
+	render, names := newRenderer(env), new(userNames)
 	err := kernel.NewGate(dir).Follow(ctx, func(s event.GateSighting) error {
 		var err error
 		if asJSON {

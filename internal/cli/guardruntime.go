@@ -35,7 +35,7 @@ what they let through is not judged twice, and all else is.`,
 		Args: cobra.NoArgs,
 		Example: `  sudo sallyport guard runtime --rules /etc/sallyport/rules
   sudo sallyport guard runtime --rules /etc/sallyport/rules --enforce`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.guardRuntime(cmd.Context(), c) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return guardRuntime(cmd.Context(), env, c) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", runtimeSocket, "answer sallyport-runtime at `ADDR`: unix:///path, or systemd for the socket that it hands on")
@@ -44,8 +44,8 @@ what they let through is not judged twice, and all else is.`,
 	return cmd
 }
 
-func (env *environment) guardRuntime(ctx context.Context, c guardConfig) error {
-	g, err := env.newGuarding(&c)
+func guardRuntime(ctx context.Context, env *environment, c guardConfig) error {
+	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
 	}

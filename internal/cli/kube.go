@@ -75,7 +75,7 @@ certificate when it starts: restart it when this is printed for a new address.`,
 	f := cmd.Flags()
 	f.StringVar(&target, "url", "", "the webhook's `URL`, https://HOST:PORT")
 	f.StringVar(&service, "service", "", "the webhook's service, `NAMESPACE/NAME[:PORT]`")
-	f.StringVar(&state, "state", env.stateDir(), "state `DIR` of the sallyport up that serves the webhook")
+	f.StringVar(&state, "state", stateDir(env), "state `DIR` of the sallyport up that serves the webhook")
 	f.StringVar(&ca, "ca", "", "`FILE` with the authority of the webhook's certificate (default: Sallyport's own)")
 	return cmd
 }

@@ -53,7 +53,7 @@ func (c config) checkRole() error {
 }
 
 // upNode watches this host for a collector.
-func (env *environment) upNode(ctx context.Context, conf config, h *host, log *slog.Logger) error {
+func upNode(ctx context.Context, env *environment, conf config, h *host, log *slog.Logger) error {
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
@@ -81,14 +81,14 @@ func (env *environment) upNode(ctx context.Context, conf config, h *host, log *s
 		Witnesses: h.witnesses(guards(conf.State, log), gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.parser.counters,
 		Link: func() watch.Link { return linkStatus(conf, node, queue) },
 	})
-	err = env.runNode(ctx, conf, h, engine, node, queue, name)
+	err = runNode(ctx, env, conf, h, engine, node, queue, name)
 	return errors.Join(err, queue.Close())
 }
 
 // lastWords is how long a stopping node goes on sending what it saw last.
 const lastWords = 2 * time.Second
 
-func (env *environment) runNode(ctx context.Context, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
+func runNode(ctx context.Context, env *environment, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
 	linking, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	defer unlink()
 	group, ctx := errgroup.WithContext(ctx)
@@ -96,7 +96,7 @@ func (env *environment) runNode(ctx context.Context, conf config, h *host, engin
 	if err != nil {
 		return err
 	}
-	env.banner(h, conf, nil, address)
+	banner(env, h, conf, nil, address)
 	fmt.Fprintf(env.stderr, "Node %s: observations go to %s.\n", printable.Text(name), printable.Text(conf.NodeCollector))
 	group.Go(func() error { return node.Run(linking) })
 	group.Go(func() error {
@@ -257,7 +257,7 @@ node's name as common name. Under Kubernetes that must be the name of the Node.`
 		Example: `  sallyport node certs -o pki --collector watch.example.org --node worker-1 --node worker-2
   sallyport up --collect :7443 --collect-cert pki/collector.crt --collect-key pki/collector.key --collect-ca pki/ca.crt
   sallyport up --node watch.example.org:7443 --node-cert node-worker-1.crt --node-key node-worker-1.key --collector-ca ca.crt`,
-		RunE: func(*cobra.Command, []string) error { return env.nodeCerts(dir, collectors, nodes) },
+		RunE: func(*cobra.Command, []string) error { return nodeCerts(env, dir, collectors, nodes) },
 	}
 	f := cmd.Flags()
 	f.StringVarP(&dir, "output", "o", "", "keep authority and certificates in `DIR`")
@@ -266,7 +266,7 @@ node's name as common name. Under Kubernetes that must be the name of the Node.`
 	return cmd
 }
 
-func (env *environment) nodeCerts(dir string, collectors, nodes []string) error {
+func nodeCerts(env *environment, dir string, collectors, nodes []string) error {
 	if dir == "" || len(collectors)+len(nodes) == 0 {
 		return fail(ExitUsage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
 	}

@@ -37,11 +37,11 @@ What there is to tune is in lists.yaml; docs/guide/rule-pack.md explains it.`,
 		Example: `  sallyport rules copy /etc/sallyport/rules
   sallyport rules lint /etc/sallyport/rules
   sallyport up --rules /etc/sallyport/rules`,
-		RunE: func(_ *cobra.Command, args []string) error { return env.rulesCopy(args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error { return rulesCopy(env, args[0]) },
 	}
 }
 
-func (env *environment) rulesCopy(dir string) error {
+func rulesCopy(env *environment, dir string) error {
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
 		return fail(ExitUsage, "name a directory that does not exist yet: rules that you changed are not written over", "rules copy: %s exists", dir)
 	} else if err != nil {

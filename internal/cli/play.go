@@ -18,7 +18,7 @@ import (
 )
 
 func newPlay(env *environment) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var p recording.Playing
 	var identities []string
 	cmd := &cobra.Command{
@@ -43,12 +43,12 @@ that was played.`,
 			if p.Speed <= 0 || p.Idle < 0 || p.From < 0 || p.To < 0 {
 				return fail(ExitUsage, "", "play: --speed, --idle, --from and --to want positive values")
 			}
-			r, err := env.openRecording(cmd.Context(), state, args[0], identities)
+			r, err := openRecording(cmd.Context(), env, state, args[0], identities)
 			if err != nil {
 				return err
 			}
 			defer r.Close()
-			return env.play(cmd.Context(), r, p)
+			return play(cmd.Context(), env, r, p)
 		},
 	}
 	f := cmd.Flags()
@@ -62,9 +62,9 @@ that was played.`,
 	return cmd
 }
 
-func (env *environment) play(ctx context.Context, r *recording.Reader, p recording.Playing) error {
+func play(ctx context.Context, env *environment, r *recording.Reader, p recording.Playing) error {
 	h := &r.Header
-	env.introduce(h)
+	introduce(env, h)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var notes []string
@@ -75,7 +75,7 @@ func (env *environment) play(ctx context.Context, r *recording.Reader, p recordi
 	out := &screen{to: env.stdout}
 	restore := func() {}
 	if h.TTY && !p.Safe {
-		restore = env.handOver(cancel, out)
+		restore = handOver(env, cancel, out)
 	}
 	err := p.Play(ctx, out, *h, r.Frames())
 	restore()
@@ -88,11 +88,11 @@ func (env *environment) play(ctx context.Context, r *recording.Reader, p recordi
 	if p.To > 0 && err == nil {
 		return nil
 	}
-	return env.readToEnd(r, err)
+	return readToEnd(env, r, err)
 }
 
 // introduce says what is going to be played.
-func (env *environment) introduce(h *recording.Header) {
+func introduce(env *environment, h *recording.Header) {
 	fmt.Fprintf(env.stderr, "%s  %s by %s in %s: %s\n", h.ID, h.Started.In(time.Local).Format(layoutExact), actorName(&h.Actor),
 		container(&session.Session{Target: h.Target}), printable.Cut(recordedCommand(h.Argv, h.Path), cellMax))
 	f, ok := env.stdout.(*os.File)
@@ -133,7 +133,7 @@ func (s *screen) Write(p []byte) (int, error) {
 // q stop, and what the terminal answers to questions in the recording goes
 // nowhere, instead of into the next command line. The function that it returns
 // gives the keyboard back and brings the terminal into order.
-func (env *environment) handOver(stop func(), s *screen) func() {
+func handOver(env *environment, stop func(), s *screen) func() {
 	_, shown := terminalWidth(env.stdout)
 	in, ok := env.stdin.(*os.File)
 	if !shown || !ok || !term.IsTerminal(int(in.Fd())) {

@@ -40,7 +40,7 @@ changed or removed.`
 }
 
 func newRecordingsList(env *environment, use string) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     use,
@@ -48,7 +48,7 @@ func newRecordingsList(env *environment, use string) *cobra.Command {
 		Args:    cobra.NoArgs,
 		Example: "  sallyport recordings list --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.recordings(cmd.Context(), state, asJSON)
+			return recordings(cmd.Context(), env, state, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -95,7 +95,7 @@ func recordedOf(i *recording.Info, said session.Recording) recorded {
 	return r
 }
 
-func (env *environment) recordings(ctx context.Context, state string, asJSON bool) error {
+func recordings(ctx context.Context, env *environment, state string, asJSON bool) error {
 	ids, err := recording.IDs(recording.DirIn(state))
 	if err != nil {
 		return fail(ExitUsage, "", "%w", err)
@@ -127,7 +127,7 @@ func (env *environment) recordings(ctx context.Context, state string, asJSON boo
 		fmt.Fprintln(env.stderr, "no recordings here")
 		return nil
 	}
-	return errors.Join(env.renderer().recordings(env.stdout, all), incomplete(unread))
+	return errors.Join(newRenderer(env).recordings(env.stdout, all), incomplete(unread))
 }
 
 // saidOf returns what the ledger says of recordings; nothing where there is no
@@ -188,7 +188,7 @@ func recordedCommand(argv []event.Text, path event.Text) string {
 }
 
 func newRecordingsExport(env *environment) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var format, file, stream string
 	var identities []string
 	cmd := &cobra.Command{
@@ -207,12 +207,12 @@ that is written.`,
   sallyport recordings export 4t7k --format raw --stream stdout -o out.bin
   sallyport recordings export 4t7k --identity key.txt -o session.cast`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := env.openRecording(cmd.Context(), state, args[0], identities)
+			r, err := openRecording(cmd.Context(), env, state, args[0], identities)
 			if err != nil {
 				return err
 			}
 			defer r.Close()
-			return env.exportRecording(r, format, stream, file)
+			return exportRecording(env, r, format, stream, file)
 		},
 	}
 	f := cmd.Flags()
@@ -225,7 +225,7 @@ that is written.`,
 	return cmd
 }
 
-func (env *environment) exportRecording(r *recording.Reader, format, stream, file string) error {
+func exportRecording(env *environment, r *recording.Reader, format, stream, file string) error {
 	write, err := exportTo(r, format, stream)
 	if err != nil {
 		return err
@@ -244,7 +244,7 @@ func (env *environment) exportRecording(r *recording.Reader, format, stream, fil
 	if e := done(); e != nil {
 		return fmt.Errorf("export: %w", e)
 	}
-	return env.readToEnd(r, err)
+	return readToEnd(env, r, err)
 }
 
 // exportTo returns what writes a recording in a format.
@@ -269,7 +269,7 @@ func exportTo(r *recording.Reader, format, stream string) (func(io.Writer) error
 }
 
 // readToEnd says how a recording ended that was read with an error or none.
-func (env *environment) readToEnd(r *recording.Reader, err error) error {
+func readToEnd(env *environment, r *recording.Reader, err error) error {
 	var torn *recording.TornError
 	switch {
 	case errors.As(err, &torn):
@@ -282,7 +282,7 @@ func (env *environment) readToEnd(r *recording.Reader, err error) error {
 
 // openRecording opens the recording that id begins, or that of the session that
 // it begins.
-func (env *environment) openRecording(ctx context.Context, state, id string, identities []string) (*recording.Reader, error) {
+func openRecording(ctx context.Context, env *environment, state, id string, identities []string) (*recording.Reader, error) {
 	with, err := readIdentities(identities)
 	if err != nil {
 		return nil, err

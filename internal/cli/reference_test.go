@@ -84,7 +84,7 @@ func commandsPage() []byte {
 		}
 	}
 	// The default depends on who generates; the page is for root.
-	return bytes.ReplaceAll(b.Bytes(), []byte(env.stateDir()), []byte("/var/lib/sallyport"))
+	return bytes.ReplaceAll(b.Bytes(), []byte(stateDir(env)), []byte("/var/lib/sallyport"))
 }
 
 func commandSection(b *bytes.Buffer, c *cobra.Command) {

@@ -21,7 +21,7 @@ type renderer struct {
 	zone    *time.Location
 }
 
-func (env *environment) renderer() renderer {
+func newRenderer(env *environment) renderer {
 	return renderer{palette: env.palette(), width: env.width(), zone: time.Local}
 }
 

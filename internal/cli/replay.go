@@ -52,7 +52,7 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
   sallyport replay /var/log/audit/audit.log docker-events.json --node edge1
   sallyport replay sysmon.xml --format winevent`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return env.replay(cmd.Context(), files, &v, replayOutput{asJSON, revisions, show, rules})
+			return runReplay(cmd.Context(), env, files, &v, replayOutput{asJSON, revisions, show, rules})
 		},
 	}
 	f := cmd.Flags()
@@ -82,14 +82,14 @@ func formatsHelp() string {
 	return b.String()
 }
 
-func (env *environment) replay(ctx context.Context, files []string, v *evidence, out replayOutput) error {
+func runReplay(ctx context.Context, env *environment, files []string, v *evidence, out replayOutput) error {
 	input, err := v.read(ctx, files)
 	if err != nil {
 		return err
 	}
-	render := env.renderer()
+	render := newRenderer(env)
 	render.zone = time.UTC
-	each, history := env.eachRevision(render, out)
+	each, history := eachRevision(env, render, out)
 	var found []finding.Finding
 	finish := func() {}
 	if out.rules != "" {
@@ -109,7 +109,7 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 	}
 	switch {
 	case out.show != "":
-		err = env.replayed(render, result.Sessions, history, out)
+		err = replayed(env, render, result.Sessions, history, out)
 	case out.revisions:
 	case out.asJSON:
 		for _, s := range result.Sessions {
@@ -118,10 +118,10 @@ func (env *environment) replay(ctx context.Context, files []string, v *evidence,
 			}
 		}
 	default:
-		err = env.table(render, onePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
+		err = sessionTable(env, render, onePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
 	}
 	if err == nil && out.rules != "" {
-		err = env.replayFindings(render, found, out)
+		err = replayFindings(env, render, found, out)
 	}
 	if err != nil {
 		return err
@@ -153,7 +153,7 @@ func reviewing(set *policy.Set, input kept, each func(session.Revision) error, f
 type kept = iter.Seq2[event.Observation, error]
 
 // replayFindings prints what rules found: of the session to show, if there is one.
-func (env *environment) replayFindings(render renderer, found []finding.Finding, out replayOutput) error {
+func replayFindings(env *environment, render renderer, found []finding.Finding, out replayOutput) error {
 	if out.show != "" {
 		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !hasPrefix(f.Session, out.show) })
 	}
@@ -161,7 +161,7 @@ func (env *environment) replayFindings(render renderer, found []finding.Finding,
 		if len(found) > 0 {
 			fmt.Fprintln(env.stdout)
 		}
-		return env.findingTable(render, found, "the rules found nothing")
+		return findingTable(env, render, found, "the rules found nothing")
 	}
 	for _, f := range found {
 		if err := writeJSON(env.stdout, map[string]finding.Finding{"finding": f}); err != nil {
@@ -173,7 +173,7 @@ func (env *environment) replayFindings(render renderer, found []finding.Finding,
 
 // eachRevision returns what to do with each revision as it comes, and where
 // those of the session to show are collected.
-func (env *environment) eachRevision(render renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
+func eachRevision(env *environment, render renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
 	history := new([]session.Revision)
 	live := newLive(env, out.asJSON)
 	live.render = render
@@ -195,7 +195,7 @@ func hasPrefix(id session.ID, prefix string) bool {
 }
 
 // replayed shows one session of a replay, as `show` does.
-func (env *environment) replayed(render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
+func replayed(env *environment, render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
 	var found []session.Session
 	for _, s := range sessions {
 		if hasPrefix(s.ID, out.show) {

@@ -180,14 +180,14 @@ Exit status 2 when rules cannot be used; 1 when a suppression has expired.`,
   sallyport rules lint rules/
   sallyport rules lint rules/ --channels
   sallyport rules lint rules/ --json | jq -r .rule.id`,
-		RunE: func(_ *cobra.Command, args []string) error { return env.rulesLint(args, channels, asJSON) },
+		RunE: func(_ *cobra.Command, args []string) error { return rulesLint(env, args, channels, asJSON) },
 	}
 	cmd.Flags().BoolVar(&channels, "channels", false, "a line for each rule and channel, with the reason")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per rule")
 	return cmd
 }
 
-func (env *environment) rulesLint(paths []string, channels, asJSON bool) error {
+func rulesLint(env *environment, paths []string, channels, asJSON bool) error {
 	set, err := loadRules(paths)
 	if err != nil {
 		return err
@@ -201,17 +201,17 @@ func (env *environment) rulesLint(paths []string, channels, asJSON bool) error {
 			}
 		}
 	case channels:
-		err = env.lintChannels(reports)
+		err = lintChannels(env, reports)
 	default:
-		err = env.lintRules(reports)
+		err = lintRules(env, reports)
 	}
 	if err != nil {
 		return err
 	}
-	return env.expired(set.Suppressions())
+	return expired(env, set.Suppressions())
 }
 
-func (env *environment) lintRules(reports []policy.Report) error {
+func lintRules(env *environment, reports []policy.Report) error {
 	t := table{columns: []column{
 		{title: "RULE", least: 12}, {title: "EFFECT"}, {title: "SEVERITY"}, {title: "DECIDABLE"}, {title: "ALERT ONLY"}, {title: "INVISIBLE"},
 		{title: "UNKNOWN"}, {title: "UNSURE", least: 10, drop: 1},
@@ -231,17 +231,17 @@ func (env *environment) lintRules(reports []policy.Report) error {
 			{text: string(r.Rule.Unknown)}, {text: strings.Join(slices.Compact(unsure), " ")},
 		})
 	}
-	r := env.renderer()
+	r := newRenderer(env)
 	if err := t.write(env.stdout, r.width, r.palette); err != nil {
 		return err
 	}
-	env.lintNotes(reports)
+	lintNotes(env, reports)
 	fmt.Fprintf(env.stderr, "%s, no mistakes. Numbers are channels; --channels names them.\n", plural(len(reports), "rule"))
 	return nil
 }
 
 // lintNotes says what was not taken over from Sigma rules.
-func (env *environment) lintNotes(reports []policy.Report) {
+func lintNotes(env *environment, reports []policy.Report) {
 	for _, r := range reports {
 		if r.Rule.Sigma == nil {
 			continue
@@ -260,7 +260,7 @@ func effectsText(r policy.Rule) string {
 	return strings.Join(names, "+")
 }
 
-func (env *environment) lintChannels(reports []policy.Report) error {
+func lintChannels(env *environment, reports []policy.Report) error {
 	t := table{columns: []column{
 		{title: "RULE", least: 12}, {title: "CHANNEL"}, {title: "REACH"}, {title: "WHY", least: 20}, {title: "UNSURE", least: 10, drop: 1},
 	}}
@@ -272,7 +272,7 @@ func (env *environment) lintChannels(reports []policy.Report) error {
 			})
 		}
 	}
-	r := env.renderer()
+	r := newRenderer(env)
 	return t.write(env.stdout, r.width, r.palette)
 }
 
@@ -289,7 +289,7 @@ func reachStyle(r policy.Reach) style {
 }
 
 // expired tells of suppressions that no longer hold.
-func (env *environment) expired(all []policy.Suppression) error {
+func expired(env *environment, all []policy.Suppression) error {
 	found := false
 	for _, x := range all {
 		if !time.Now().Before(x.Expires) {
@@ -317,7 +317,7 @@ with rules, lists or values that are not under PATH.
 Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 		Args:    cobra.ArbitraryArgs,
 		Example: "  sallyport rules test\n  sallyport rules test rules/\n  sallyport rules test rules/shell.test.yaml --rules rules/",
-		RunE:    func(_ *cobra.Command, args []string) error { return env.rulesTest(args, with, verbose, asJSON) },
+		RunE:    func(_ *cobra.Command, args []string) error { return rulesTest(env, args, with, verbose, asJSON) },
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&with, "rules", nil, "further `PATH` with rules; may be repeated")
@@ -326,7 +326,7 @@ Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 	return cmd
 }
 
-func (env *environment) rulesTest(paths, with []string, verbose, asJSON bool) error {
+func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) error {
 	if len(paths) == 0 && len(with) > 0 {
 		return fail(ExitUsage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
 	}
@@ -350,7 +350,7 @@ func (env *environment) rulesTest(paths, with []string, verbose, asJSON bool) er
 		if len(r.Wrong) > 0 {
 			failed++
 		}
-		if err := env.testResult(r, verbose, asJSON); err != nil {
+		if err := testResult(env, r, verbose, asJSON); err != nil {
 			return err
 		}
 	}
@@ -361,7 +361,7 @@ func (env *environment) rulesTest(paths, with []string, verbose, asJSON bool) er
 	return nil
 }
 
-func (env *environment) testResult(r policy.Result, verbose, asJSON bool) error {
+func testResult(env *environment, r policy.Result, verbose, asJSON bool) error {
 	w := &writer{to: env.stdout}
 	p := env.palette()
 	switch {

@@ -75,9 +75,9 @@ them. Of a host its users, sudo rules, runtime sockets and Docker engine are
 read, best as root. What could not be read is said on standard error, and is never taken for
 something that is not there.`
 
-// inventory reads all that a scan looks at, and says on standard error what it
+// gather reads all that a scan looks at, and says on standard error what it
 // could not.
-func (env *environment) inventory(ctx context.Context, s *sources) (*inventory.Inventory, error) {
+func gather(ctx context.Context, env *environment, s *sources) (*inventory.Inventory, error) {
 	opts := objects.Options{Namespace: s.namespace}
 	if s.kubeVersion != "" {
 		v, err := objects.ParseVersion(s.kubeVersion)
@@ -90,7 +90,7 @@ func (env *environment) inventory(ctx context.Context, s *sources) (*inventory.I
 	defer p.done()
 	opts.Progress = p.reading
 	g := gatherer{env: env, sources: s, loader: objects.New(opts)}
-	for _, name := range env.sourcesOf(s) {
+	for _, name := range sourcesOf(env, s) {
 		p.say("Reading " + cmp.Or(map[string]string{fromStdin: "standard input"}[name], name))
 		if err := g.read(ctx, name); err != nil {
 			return nil, err
@@ -101,13 +101,13 @@ func (env *environment) inventory(ctx context.Context, s *sources) (*inventory.I
 		return nil, err
 	}
 	p.done()
-	env.coverage(i)
+	coverage(env, i)
 	return i, nil
 }
 
 // sourcesOf lists what to look at. Where nobody says it is the cluster that kubectl would
 // ask or, where there is none, this host.
-func (env *environment) sourcesOf(s *sources) []string {
+func sourcesOf(env *environment, s *sources) []string {
 	switch {
 	case len(s.from) > 0:
 		return s.from
@@ -259,7 +259,7 @@ func serverOfNode(i *inventory.Inventory) bool {
 const coverageMax = 20
 
 // coverage says what was assumed, and what was not looked at.
-func (env *environment) coverage(i *inventory.Inventory) {
+func coverage(env *environment, i *inventory.Inventory) {
 	if c := i.Cluster; c != nil && c.Assumed {
 		fmt.Fprintf(env.stderr, "Taken for Kubernetes %d.%d: name another with --kube-version.\n", c.Version.Major, c.Version.Minor)
 	}
@@ -289,8 +289,8 @@ func placeOf(o inventory.Origin) string {
 
 // analysis reads what a scan of a cluster looks at, for a command, which is named in
 // its error, and works out who can get in where.
-func (env *environment) analysis(ctx context.Context, command string, s *sources) (*inventory.Inventory, *exposure.Analysis, error) {
-	i, err := env.inventory(ctx, s)
+func analysis(ctx context.Context, env *environment, command string, s *sources) (*inventory.Inventory, *exposure.Analysis, error) {
+	i, err := gather(ctx, env, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -332,11 +332,11 @@ asked for.
 			if file == "" {
 				return fail(ExitUsage, "sallyport scan collect -o FILE", "collect: no file is named")
 			}
-			i, err := env.inventory(cmd.Context(), &s)
+			i, err := gather(cmd.Context(), env, &s)
 			if err != nil {
 				return err
 			}
-			if err := env.collect(i, file, redact); err != nil {
+			if err := collect(env, i, file, redact); err != nil {
 				return err
 			}
 			return s.covered(i)
@@ -351,7 +351,7 @@ asked for.
 	return cmd
 }
 
-func (env *environment) collect(i *inventory.Inventory, file string, redact bool) error {
+func collect(env *environment, i *inventory.Inventory, file string, redact bool) error {
 	var redacted []string
 	if redact {
 		redacted = scan.Redact(i)

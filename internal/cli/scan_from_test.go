@@ -38,7 +38,7 @@ func TestSourcesOf(t *testing.T) {
 			t.Setenv("KUBECONFIG", tt.env)
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")
 			var out bytes.Buffer
-			got := (&environment{stderr: &out}).sourcesOf(&tt.sources)
+			got := sourcesOf((&environment{stderr: &out}), &tt.sources)
 			if !slices.Equal(got, tt.want) || strings.Contains(out.String(), "this host") != (len(tt.sources.from) == 0 && tt.want[0] == "host") {
 				t.Errorf("%v, said %q", got, out.String())
 			}

@@ -104,7 +104,7 @@ type imageEngine interface {
 // host looks into the images of containers that this machine's engines have.
 func (l *lookup) host(ctx context.Context, g *gatherer) {
 	var err error
-	if l.cache, err = images.OpenCache(g.env.imageCache()); err != nil {
+	if l.cache, err = images.OpenCache(imageCache(g.env)); err != nil {
 		fmt.Fprintf(g.env.stderr, "What is in images is not kept for the next scan: %s\n", printable.Text(err.Error()))
 	}
 	engines, closeAll := l.engines(ctx, g)
@@ -173,7 +173,7 @@ func (l *lookup) look(ctx context.Context, k imageEngine, id string) ([]images.I
 }
 
 // imageCache is where it is kept what is in images.
-func (env *environment) imageCache() string {
+func imageCache(env *environment) string {
 	dir := env.getenv("XDG_CACHE_HOME")
 	switch {
 	case filepath.IsAbs(dir):

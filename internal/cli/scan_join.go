@@ -125,7 +125,7 @@ func knownOnHost(i *inventory.Inventory, command string, actor exposure.Actor) e
 	return fail(ExitUsage, "unix:NAME, container:NAME, anyone or anonymous, of a host; --from cluster for others", "%s: no host tells of %s", command, printable.Text(string(actor)))
 }
 
-func (env *environment) reachHosts(i *inventory.Inventory, s *sources, actor exposure.Actor, list []exposure.Exposure, asJSON bool) error {
+func reachHosts(env *environment, i *inventory.Inventory, s *sources, actor exposure.Actor, list []exposure.Exposure, asJSON bool) error {
 	if err := knownOnHost(i, "reach", actor); err != nil && len(list) == 0 { // else he has what everybody there has
 		return err
 	}
@@ -133,7 +133,7 @@ func (env *environment) reachHosts(i *inventory.Inventory, s *sources, actor exp
 	if asJSON {
 		err = writeLines(env.stdout, list)
 	} else {
-		err = env.containersReached(i, actor, list)
+		err = containersReached(env, i, actor, list)
 	}
 	return cmp.Or(err, s.covered(i))
 }
@@ -142,7 +142,7 @@ var hostReachColumns = []column{{title: "HOST", least: 8}, {title: "CHANNEL"}, {
 
 // containersReached prints what an actor reaches on hosts: all containers of an engine by
 // each way.
-func (env *environment) containersReached(i *inventory.Inventory, actor exposure.Actor, list []exposure.Exposure) error {
+func containersReached(env *environment, i *inventory.Inventory, actor exposure.Actor, list []exposure.Exposure) error {
 	of := 0
 	for n := range i.Hosts {
 		of += len(i.Hosts[n].Running)
@@ -163,11 +163,11 @@ func (env *environment) containersReached(i *inventory.Inventory, actor exposure
 		return nil
 	}
 	fmt.Fprintln(env.stdout)
-	r := env.renderer()
+	r := newRenderer(env)
 	return t.write(env.stdout, r.width, r.palette)
 }
 
-func (env *environment) pathOnHost(i *inventory.Inventory, s *sources, actor exposure.Actor, target string, list []exposure.Exposure, asJSON bool) error {
+func pathOnHost(env *environment, i *inventory.Inventory, s *sources, actor exposure.Actor, target string, list []exposure.Exposure, asJSON bool) error {
 	if err := knownOnHost(i, "path", actor); err != nil && len(list) == 0 {
 		return err
 	}
@@ -180,7 +180,7 @@ func (env *environment) pathOnHost(i *inventory.Inventory, s *sources, actor exp
 		err = writeLines(env.stdout, list)
 	}
 	for n := 0; n < len(list) && !asJSON; n++ {
-		env.steps(&list[n])
+		steps(env, &list[n])
 	}
 	if len(list) == 0 {
 		fmt.Fprintln(env.stderr, "No way, as far as was read.")

@@ -43,14 +43,14 @@ func TestHostsAreAsked(t *testing.T) {
 			var out bytes.Buffer
 			env, s := &environment{stdout: &out, stderr: &out, getenv: func(string) string { return "" }}, &sources{}
 			list := hostExposures(i, tt.actor)
-			if err := env.reachHosts(i, s, tt.actor, list, false); (err != nil) != (tt.reach == "") || !strings.Contains(out.String(), tt.reach) {
+			if err := reachHosts(env, i, s, tt.actor, list, false); (err != nil) != (tt.reach == "") || !strings.Contains(out.String(), tt.reach) {
 				t.Errorf("reach: %v: %s", err, out.String())
 			}
 			list, ok := hostPath(i, "default", tt.actor, "web")
-			if err := env.pathOnHost(i, s, tt.actor, "web", list, false); !ok || (err != nil) != (tt.path == "") || !strings.Contains(out.String(), tt.path) {
+			if err := pathOnHost(env, i, s, tt.actor, "web", list, false); !ok || (err != nil) != (tt.path == "") || !strings.Contains(out.String(), tt.path) {
 				t.Errorf("path: %v: %s", err, out.String())
 			}
-			if err := env.pathOnHost(i, s, tt.actor, "gone", nil, false); err == nil {
+			if err := pathOnHost(env, i, s, tt.actor, "gone", nil, false); err == nil {
 				t.Error("there is a way into a container that is not there")
 			}
 		})
@@ -113,7 +113,7 @@ func TestCutOfHosts(t *testing.T) {
 			}
 			var out, said bytes.Buffer
 			env := &environment{stdout: &out, stderr: &said, getenv: func(string) string { return "" }}
-			err = env.cut(t.Context(), &sources{from: []string{file}}, tt.targets, 9, false)
+			err = cut(t.Context(), env, &sources{from: []string{file}}, tt.targets, 9, false)
 			if (err != nil) != (tt.want == nil) {
 				t.Fatal(err)
 			}
@@ -131,7 +131,7 @@ func TestCutOfHosts(t *testing.T) {
 				return
 			}
 			out.Reset()
-			if err := env.cut(t.Context(), &sources{from: []string{file}}, tt.targets, 9, true); err != nil || strings.Count(out.String(), "\n") == 0 {
+			if err := cut(t.Context(), env, &sources{from: []string{file}}, tt.targets, 9, true); err != nil || strings.Count(out.String(), "\n") == 0 {
 				t.Errorf("%v: %s", err, out.String())
 			}
 			for d := json.NewDecoder(&out); d.More(); {

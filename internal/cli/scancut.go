@@ -45,7 +45,7 @@ Look at what a binding is for before you remove it; nothing is removed here.
   sallyport scan cut --target payments --most 1 --json | jq -r .patch
   sudo sallyport scan cut --from host`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.cut(cmd.Context(), &s, targets, most, asJSON)
+			return cut(cmd.Context(), env, &s, targets, most, asJSON)
 		},
 	}
 	s.flags(cmd)
@@ -57,11 +57,11 @@ Look at what a binding is for before you remove it; nothing is removed here.
 	return cmd
 }
 
-func (env *environment) cut(ctx context.Context, s *sources, targets []string, most int, asJSON bool) error {
+func cut(ctx context.Context, env *environment, s *sources, targets []string, most int, asJSON bool) error {
 	if most < 1 {
 		return fail(ExitUsage, "", "--most %d: want a positive number", most)
 	}
-	i, err := env.inventory(ctx, s)
+	i, err := gather(ctx, env, s)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (env *environment) cut(ctx context.Context, s *sources, targets []string, m
 	if asJSON {
 		err = writeLines(env.stdout, c.Removals)
 	} else {
-		err = env.cutting(&c, countedBy(i))
+		err = cutting(env, &c, countedBy(i))
 	}
 	return cmp.Or(err, s.covered(i))
 }
@@ -150,7 +150,7 @@ var cutColumns = []column{
 	{title: "CLOSES"}, {title: "LEFT"}, {title: "REMOVE"}, {title: "WHERE", least: 8}, {title: "ROLE", least: 8, drop: 1}, {title: "WHO", least: 12},
 }
 
-func (env *environment) cutting(c *exposure.Cutting, of string) error {
+func cutting(env *environment, c *exposure.Cutting, of string) error {
 	fmt.Fprintf(env.stdout, "%s of an actor and a %s", plural(c.Pairs, "pair"), of)
 	switch {
 	case c.Lasting > 0 && of == ofHosts:
@@ -164,7 +164,7 @@ func (env *environment) cutting(c *exposure.Cutting, of string) error {
 		return nil
 	}
 	fmt.Fprintln(env.stdout)
-	r := env.renderer()
+	r := newRenderer(env)
 	t := table{columns: cutColumns}
 	for n := range c.Removals {
 		m := &c.Removals[n]

@@ -28,7 +28,7 @@ Exits with 1 when something opened.`,
 		Example: `  sallyport scan diff last-week.scan cluster
   sallyport scan diff main/deploy branch/deploy --json | jq 'select(.change=="opened")'`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.diff(cmd.Context(), &s, args[0], args[1], asJSON)
+			return diff(cmd.Context(), env, &s, args[0], args[1], asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -39,7 +39,7 @@ Exits with 1 when something opened.`,
 	return cmd
 }
 
-func (env *environment) diff(ctx context.Context, s *sources, before, after string, asJSON bool) error {
+func diff(ctx context.Context, env *environment, s *sources, before, after string, asJSON bool) error {
 	if before == fromStdin && after == fromStdin {
 		return fail(ExitUsage, "a file for one of them", "diff: standard input can be read once")
 	}
@@ -49,16 +49,16 @@ func (env *environment) diff(ctx context.Context, s *sources, before, after stri
 		one := *s
 		one.from = []string{from}
 		var err error
-		if inventories[n], analyses[n], err = env.analysis(ctx, "diff", &one); err != nil {
+		if inventories[n], analyses[n], err = analysis(ctx, env, "diff", &one); err != nil {
 			return err
 		}
 	}
-	env.unevenly(before, inventories[0], inventories[1])
-	env.unevenly(after, inventories[1], inventories[0])
+	unevenly(env, before, inventories[0], inventories[1])
+	unevenly(env, after, inventories[1], inventories[0])
 	p := env.progress("Comparing")
 	changes := exposure.Diff(analyses[0], analyses[1])
 	p.done()
-	write := env.differences
+	write := func(list []exposure.Change) error { return differences(env, list) }
 	if asJSON {
 		write = func(list []exposure.Change) error { return writeLines(env.stdout, list) }
 	}
@@ -77,7 +77,7 @@ func (env *environment) diff(ctx context.Context, s *sources, before, after stri
 }
 
 // unevenly says what was read of one side only: it looks like a difference.
-func (env *environment) unevenly(name string, i, other *inventory.Inventory) {
+func unevenly(env *environment, name string, i, other *inventory.Inventory) {
 	for _, u := range i.Unread {
 		if !other.Is(u.What) {
 			fmt.Fprintf(env.stderr, "Not read in %s alone: %s. What it gives looks like a difference.\n", printable.Text(name), u.What)
@@ -89,12 +89,12 @@ var changeColumns = []column{
 	{title: "CHANGE"}, {title: "ACTOR", least: 16}, {title: "NAMESPACE", least: 8}, {title: "CHANNEL"}, {title: "SCOPE", drop: 1}, {title: "BY", least: 20},
 }
 
-func (env *environment) differences(list []exposure.Change) error {
+func differences(env *environment, list []exposure.Change) error {
 	if len(list) == 0 {
 		fmt.Fprintln(env.stderr, "Nothing opened and nothing closed, as far as was read.")
 		return nil
 	}
-	r := env.renderer()
+	r := newRenderer(env)
 	t := table{columns: changeColumns}
 	for n := range list {
 		c := &list[n]

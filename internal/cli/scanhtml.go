@@ -76,7 +76,7 @@ type htmlStep struct {
 type htmlWay struct{ Actor, Where, Channel, Scope, By string }
 
 // reportHTML writes a report as one page of HTML.
-func (env *environment) reportHTML(r *result) error {
+func reportHTML(env *environment, r *result) error {
 	working := env.progress("Laying out the page")
 	p := pageOf(r)
 	working.done()

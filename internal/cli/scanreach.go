@@ -23,12 +23,12 @@ server knows).
 In which groups a user is only whoever signs him in knows: ask for the groups.`
 
 // completeActor completes an actor as the first argument.
-func (env *environment) completeActor(s *sources) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func completeActor(env *environment, s *sources) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(cmd *cobra.Command, args []string, _ string) (out []string, _ cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		if i := env.glance(cmd.Context(), *s); i != nil && i.Cluster != nil {
+		if i := glance(cmd.Context(), env, *s); i != nil && i.Cluster != nil {
 			for _, a := range analyse(i).Actors() {
 				out = append(out, string(a))
 			}
@@ -55,9 +55,9 @@ Docker engine.
 		Example: `  sallyport scan reach group:devs
   sallyport scan reach --from prod.scan serviceaccount:shop/web --json | jq -r .target.pod
   helm template shop | sallyport scan reach --from - anyone`,
-		ValidArgsFunction: env.completeActor(&s),
+		ValidArgsFunction: completeActor(env, &s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.reach(cmd.Context(), &s, exposure.Actor(args[0]), asJSON)
+			return reach(cmd.Context(), env, &s, exposure.Actor(args[0]), asJSON)
 		},
 	}
 	s.flags(cmd)
@@ -71,14 +71,14 @@ func (s *sources) namespaceFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&s.namespace, "namespace", "n", "", "namespace of manifests' objects that name none (default \"default\")")
 }
 
-func (env *environment) reach(ctx context.Context, s *sources, actor exposure.Actor, asJSON bool) error {
-	i, err := env.inventory(ctx, s)
+func reach(ctx context.Context, env *environment, s *sources, actor exposure.Actor, asJSON bool) error {
+	i, err := gather(ctx, env, s)
 	if err != nil {
 		return err
 	}
 	onHosts := hostExposures(i, actor)
 	if i.Cluster == nil {
-		return env.reachHosts(i, s, actor, onHosts, asJSON)
+		return reachHosts(env, i, s, actor, onHosts, asJSON)
 	}
 	p := env.progress(thinking)
 	a := analyse(i)
@@ -89,17 +89,17 @@ func (env *environment) reach(ctx context.Context, s *sources, actor exposure.Ac
 	}
 	p.done()
 	if errors.Is(err, exposure.ErrNobody) && len(onHosts) > 0 {
-		return env.reachHosts(i, s, actor, onHosts, asJSON)
+		return reachHosts(env, i, s, actor, onHosts, asJSON)
 	}
 	if err != nil {
 		return noActor("reach", err)
 	}
-	env.unknownActor(a, actor)
+	unknownActor(env, a, actor)
 	if asJSON {
 		err = writeLines(env.stdout, append(list, onHosts...))
-	} else if err = env.reached(&r, list); err == nil && len(onHosts) > 0 {
+	} else if err = reached(env, &r, list); err == nil && len(onHosts) > 0 {
 		fmt.Fprintln(env.stdout)
-		err = env.containersReached(i, actor, onHosts)
+		err = containersReached(env, i, actor, onHosts)
 	}
 	return cmp.Or(err, s.covered(i))
 }
@@ -111,7 +111,7 @@ func noActor(command string, err error) error {
 }
 
 // unknownActor says when somebody is known only by the groups that he is surely in.
-func (env *environment) unknownActor(a *exposure.Analysis, actor exposure.Actor) {
+func unknownActor(env *environment, a *exposure.Analysis, actor exposure.Actor) {
 	if !a.Knows(actor) {
 		fmt.Fprintf(env.stderr, "No binding names %s: what follows is what everybody like him may do.\n", printable.Text(string(actor)))
 	}
@@ -126,7 +126,7 @@ var reachColumns = []column{
 }
 
 // reached prints what an actor reaches, one line for each namespace and way.
-func (env *environment) reached(r *exposure.Reach, list []exposure.Exposure) error {
+func reached(env *environment, r *exposure.Reach, list []exposure.Exposure) error {
 	what := fmt.Sprintf("%d of %s in %s", r.Pods, plural(r.Of, "pod"), plural(len(r.Namespaces), "namespace"))
 	if r.Everything {
 		what += ", and may do everything else: cluster administrator"
@@ -136,7 +136,7 @@ func (env *environment) reached(r *exposure.Reach, list []exposure.Exposure) err
 	for _, n := range r.Namespaces {
 		of[n.Namespace] = n.Of
 	}
-	rend := env.renderer()
+	rend := newRenderer(env)
 	t := table{columns: reachColumns}
 	for _, way := range byWay(list) {
 		e := way[0]
@@ -222,9 +222,9 @@ engine.
 		Args: cobra.ExactArgs(2),
 		Example: `  sallyport scan path group:devs shop/web-0
   sallyport scan path --from prod.scan -n shop anyone web-0 --json`,
-		ValidArgsFunction: env.completeActor(&s),
+		ValidArgsFunction: completeActor(env, &s),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.path(cmd.Context(), &s, exposure.Actor(args[0]), args[1], asJSON)
+			return pathTo(cmd.Context(), env, &s, exposure.Actor(args[0]), args[1], asJSON)
 		},
 	}
 	s.flags(cmd)
@@ -234,13 +234,13 @@ engine.
 	return cmd
 }
 
-func (env *environment) path(ctx context.Context, s *sources, actor exposure.Actor, target string, asJSON bool) error {
-	i, err := env.inventory(ctx, s)
+func pathTo(ctx context.Context, env *environment, s *sources, actor exposure.Actor, target string, asJSON bool) error {
+	i, err := gather(ctx, env, s)
 	if err != nil {
 		return err
 	}
 	if list, ok := hostPath(i, s.namespace, actor, target); ok || i.Cluster == nil {
-		return env.pathOnHost(i, s, actor, target, list, asJSON)
+		return pathOnHost(env, i, s, actor, target, list, asJSON)
 	}
 	a := analyse(i)
 	pod, err := targetPod(a, i, s.namespace, target)
@@ -251,12 +251,12 @@ func (env *environment) path(ctx context.Context, s *sources, actor exposure.Act
 	if err != nil {
 		return noActor("path", err)
 	}
-	env.unknownActor(a, actor)
+	unknownActor(env, a, actor)
 	if asJSON {
 		err = writeLines(env.stdout, list)
 	}
 	for n := 0; n < len(list) && !asJSON; n++ {
-		env.steps(&list[n])
+		steps(env, &list[n])
 	}
 	if len(list) == 0 {
 		fmt.Fprintln(env.stderr, "No way, as far as was read.")
@@ -276,7 +276,7 @@ func targetPod(a *exposure.Analysis, i *inventory.Inventory, namespace, target s
 }
 
 // steps prints an exposure, a step to a paragraph.
-func (env *environment) steps(e *exposure.Exposure) {
+func steps(env *environment, e *exposure.Exposure) {
 	p := env.palette()
 	head := fmt.Sprintf("%s -> pod %s/%s", e.Actor, e.Target.Namespace, e.Target.Pod)
 	if e.Target.Pod == "" {
@@ -286,11 +286,11 @@ func (env *environment) steps(e *exposure.Exposure) {
 		head += " through " + string(e.Channel)
 	}
 	fmt.Fprintf(env.stdout, "%s, %s\n", p.paint(styleBold, printable.Text(head)), plural(len(e.Via), "step"))
-	env.stepLines(e.Via)
+	stepLines(env, e.Via)
 }
 
 // stepLines prints the steps of a path.
-func (env *environment) stepLines(via []exposure.Step) {
+func stepLines(env *environment, via []exposure.Step) {
 	for n := range via {
 		s := &via[n]
 		fmt.Fprintf(env.stdout, "  %d  %s: %s -> %s\n", n+1, stepName(s), printable.Text(s.From), printable.Text(s.To))

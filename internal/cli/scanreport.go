@@ -42,11 +42,11 @@ var reportFormats = []struct {
 	name  string
 	write func(*environment, *result) error
 }{
-	{formatTable, (*environment).reportTable},
-	{formatJSON, (*environment).reportJSON},
+	{formatTable, reportTable},
+	{formatJSON, reportJSON},
 	{formatSARIF, func(env *environment, r *result) error { return writeSARIF(env.stdout, r) }},
 	{formatJUnit, func(env *environment, r *result) error { return writeJUnit(env.stdout, r) }},
-	{formatHTML, func(env *environment, r *result) error { return env.reportHTML(r) }},
+	{formatHTML, reportHTML},
 	{formatOCSF, func(env *environment, r *result) error { return writeOCSF(env.stdout, scanOrigin(), r) }},
 }
 
@@ -84,7 +84,7 @@ The subcommands answer single questions.
   sudo sallyport scan --from host --format html > host.html
   sallyport scan --waivers waivers.yaml --baseline last-week.json --fail-on medium
   helm template shop | sallyport scan --from - --format sarif > scan.sarif`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.scanReport(cmd.Context(), &r) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return scanReport(cmd.Context(), env, &r) },
 	}
 	r.flags(cmd)
 	r.imageFlags(cmd)
@@ -99,12 +99,12 @@ The subcommands answer single questions.
 	return cmd
 }
 
-func (env *environment) scanReport(ctx context.Context, r *reporting) error {
+func scanReport(ctx context.Context, env *environment, r *reporting) error {
 	at := slices.Index(formatNames(), r.format)
 	if at < 0 {
 		return fail(ExitUsage, strings.Join(formatNames(), ", "), "--format: unknown format %q", r.format)
 	}
-	report, err := env.scanned(ctx, r, time.Now())
+	report, err := evaluate(ctx, env, r, time.Now())
 	if err != nil {
 		return err
 	}
@@ -120,8 +120,8 @@ func (env *environment) scanReport(ctx context.Context, r *reporting) error {
 	return r.covered(report.inventory)
 }
 
-// scanned reads all that a report is made of, what a person wrote first.
-func (env *environment) scanned(ctx context.Context, r *reporting, now time.Time) (*result, error) {
+// evaluate reads all that a report is made of, what a person wrote first.
+func evaluate(ctx context.Context, env *environment, r *reporting, now time.Time) (*result, error) {
 	limit, err := parseFailOn(r.failOn)
 	if err != nil {
 		return nil, err
@@ -130,11 +130,11 @@ func (env *environment) scanned(ctx context.Context, r *reporting, now time.Time
 	if err != nil {
 		return nil, err
 	}
-	before, err := env.readBaseline(ctx, r.baseline, &r.sources)
+	before, err := readBaseline(ctx, env, r.baseline, &r.sources)
 	if err != nil {
 		return nil, err
 	}
-	i, err := env.inventory(ctx, &r.sources)
+	i, err := gather(ctx, env, &r.sources)
 	if err != nil {
 		return nil, err
 	}
@@ -197,7 +197,7 @@ type baselineLine struct {
 	NotReadNow []inventory.Part `json:"not_read_now"`
 }
 
-func (env *environment) reportJSON(r *result) error {
+func reportJSON(env *environment, r *result) error {
 	paths := r.paths()
 	for n := range r.Found {
 		f := &r.Found[n]
@@ -223,9 +223,9 @@ var reportColumns = []column{
 	{title: "SEVERITY"}, {title: "SCORE"}, {title: "RULE"}, {title: "WHERE", least: 12}, {title: "WHAT", least: 30}, {title: "REMEDY", least: 20, drop: 1},
 }
 
-func (env *environment) reportTable(r *result) error {
+func reportTable(env *environment, r *result) error {
 	out := bufio.NewWriter(env.stdout)
-	if err := r.table(out, env.renderer()); err != nil {
+	if err := r.table(out, newRenderer(env)); err != nil {
 		return err
 	}
 	fmt.Fprint(out, r.summary())

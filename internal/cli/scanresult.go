@@ -169,7 +169,7 @@ func eachError(err error) string {
 
 // readBaseline reads a report in JSON, or a snapshot, of which one is made; nil when it
 // has no name.
-func (env *environment) readBaseline(ctx context.Context, file string, s *sources) (*baseline.Baseline, error) {
+func readBaseline(ctx context.Context, env *environment, file string, s *sources) (*baseline.Baseline, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -188,7 +188,7 @@ func (env *environment) readBaseline(ctx context.Context, file string, s *source
 	}
 	quiet, one := *env, *s // what a snapshot does not hold was said when it was made
 	quiet.stderr, one.from, one.images = io.Discard, []string{file}, nil
-	i, err := quiet.inventory(ctx, &one)
+	i, err := gather(ctx, &quiet, &one)
 	if err != nil {
 		return nil, err
 	}

@@ -59,7 +59,7 @@ rule's where two of them come together.`,
   sallyport scan rules --json | jq -r 'select(.cis[]? | startswith("docker")) | .id'`,
 		RunE: func(*cobra.Command, []string) error {
 			if !asJSON {
-				return env.ruleTable(scanRules())
+				return ruleTable(env, scanRules())
 			}
 			for _, r := range scanRules() {
 				if err := writeJSON(env.stdout, lineOf(&r)); err != nil {
@@ -73,9 +73,9 @@ rule's where two of them come together.`,
 	return cmd
 }
 
-func (env *environment) ruleTable(rules []posture.Rule) error {
+func ruleTable(env *environment, rules []posture.Rule) error {
 	t := table{columns: []column{{title: "RULE"}, {title: "SEVERITY"}, {title: "CIS", least: 10}, {title: "ATT&CK", least: 10, drop: 1}, {title: "WHAT", least: 20}}}
-	rend := env.renderer()
+	rend := newRenderer(env)
 	for n := range rules {
 		r := &rules[n]
 		l := lineOf(r)
@@ -106,7 +106,7 @@ a pod that leads on the steps.
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 			return ruleIDs(), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return env.scanExplain(cmd.Context(), &r, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error { return scanExplain(cmd.Context(), env, &r, args[0]) },
 	}
 	r.flags(cmd)
 	r.namespaceFlag(cmd)
@@ -121,10 +121,10 @@ func ruleIDs() (out []string) {
 	return out
 }
 
-func (env *environment) scanExplain(ctx context.Context, r *reporting, id string) error {
+func scanExplain(ctx context.Context, env *environment, r *reporting, id string) error {
 	rules := scanRules()
 	if n := slices.IndexFunc(rules, func(r posture.Rule) bool { return r.ID == id }); n >= 0 {
-		env.explainRule(&rules[n])
+		explainRule(env, &rules[n])
 		return nil
 	}
 	if !isFindingID(id) {
@@ -135,13 +135,13 @@ func (env *environment) scanExplain(ctx context.Context, r *reporting, id string
 		return fail(ExitUsage, hint, "explain: %s is neither a rule nor the id of a finding", printable.Text(id))
 	}
 	r.failOn = "never"
-	report, err := env.scanned(ctx, r, time.Now())
+	report, err := evaluate(ctx, env, r, time.Now())
 	if err != nil {
 		return err
 	}
 	for n := range report.Found {
 		if string(report.Found[n].ID) == id {
-			env.explainFinding(report, n)
+			explainFinding(env, report, n)
 			return r.covered(report.inventory)
 		}
 	}
@@ -156,7 +156,7 @@ func isFindingID(id string) bool {
 // formulaText says how weighed severities come about; docs/guide/scan.md has the values.
 const formulaText = "weighed: 10 × reach × privilege × who × exposure, at most 10; critical from 9, high from 7, medium from 4, else low"
 
-func (env *environment) explainRule(r *posture.Rule) {
+func explainRule(env *environment, r *posture.Rule) {
 	severity := r.Severity.String()
 	if r.Weighed {
 		severity = formulaText
@@ -175,7 +175,7 @@ func (env *environment) explainRule(r *posture.Rule) {
 	}
 }
 
-func (env *environment) explainFinding(r *result, n int) {
+func explainFinding(env *environment, r *result, n int) {
 	f, p, out := &r.Found[n], env.palette(), env.stdout
 	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.paint(severityStyle(f.Severity), f.Severity.String()), p.paint(styleBold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
 	line := func(what, text string) {
@@ -200,5 +200,5 @@ func (env *environment) explainFinding(r *result, n int) {
 	line("Unknown", strings.Join(f.Unknown, ", "))
 	line("CIS", strings.Join(f.CIS, ", "))
 	line("ATT&CK", strings.Join(lineOf(&posture.Rule{Attack: f.Attack}).Attack, ", "))
-	env.stepLines(r.paths()[n])
+	stepLines(env, r.paths()[n])
 }

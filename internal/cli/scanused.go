@@ -37,7 +37,7 @@ type used struct {
 const usedSince = "30d"
 
 func newUsed(env *environment) *cobra.Command {
-	q := used{state: env.stateDir()}
+	q := used{state: stateDir(env)}
 	cmd := &cobra.Command{
 		Use:   "used",
 		Short: "Say which grants were used, how often and by whom, and which role would have sufficed",
@@ -62,7 +62,7 @@ What every new cluster has is counted and not listed, unless --all is given.
   sallyport scan used --since 90d --json | jq -r 'select(.state == "unused").grant.object'
   sallyport scan used --from prod.scan --capture monday.capture
   sallyport scan used --propose > least.yaml`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.used(cmd.Context(), &q) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUsed(cmd.Context(), env, &q) },
 	}
 	q.flags(cmd)
 	q.namespaceFlag(cmd)
@@ -76,8 +76,8 @@ What every new cluster has is counted and not listed, unless --all is given.
 	return cmd
 }
 
-func (env *environment) used(ctx context.Context, q *used) error {
-	i, err := env.inventory(ctx, &q.sources)
+func runUsed(ctx context.Context, env *environment, q *used) error {
+	i, err := gather(ctx, env, &q.sources)
 	if err != nil {
 		return err
 	}
@@ -97,13 +97,13 @@ func (env *environment) used(ctx context.Context, q *used) error {
 	r := t.Report()
 	switch {
 	case q.propose && q.asJSON:
-		err = env.planJSON(&r, t.Plan(&r))
+		err = planJSON(env, &r, t.Plan(&r))
 	case q.propose:
-		err = env.plan(&r, t.Plan(&r))
+		err = plan(env, &r, t.Plan(&r))
 	case q.asJSON:
-		err = env.usedJSON(&r, q.all)
+		err = usedJSON(env, &r, q.all)
 	default:
-		err = env.usedTable(&r, q.all)
+		err = usedTable(env, &r, q.all)
 	}
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func (q *used) replayed(ctx context.Context, env *environment, w *usage.Witnesse
 	return t, nil
 }
 
-func (env *environment) usedJSON(r *usage.Report, all bool) error {
+func usedJSON(env *environment, r *usage.Report, all bool) error {
 	for n := range r.Rows {
 		if !all && r.Rows[n].Default() {
 			continue
@@ -227,8 +227,8 @@ func (env *environment) usedJSON(r *usage.Report, all bool) error {
 	return writeJSON(env.stdout, map[string]any{"report": r})
 }
 
-func (env *environment) planJSON(r *usage.Report, p usage.Plan) error {
-	if err := env.complete(&p); err != nil {
+func planJSON(env *environment, r *usage.Report, p usage.Plan) error {
+	if err := complete(env, &p); err != nil {
 		return err
 	}
 	lines := make([]any, 0, len(p.Proposals)+len(p.Removals)+len(p.Kept)+1)
@@ -250,7 +250,7 @@ func (env *environment) planJSON(r *usage.Report, p usage.Plan) error {
 }
 
 // complete is the error when more was used than can be proposed for.
-func (env *environment) complete(p *usage.Plan) error {
+func complete(env *environment, p *usage.Plan) error {
 	if p.Full {
 		return fail(ExitIncomplete, "a later --since, or fewer namespaces with --from", "used: more was used than is kept of it: nothing can be proposed")
 	}
@@ -264,8 +264,8 @@ var usedColumns = []column{
 
 var usedStyles = map[usage.State]style{usage.Used: styleBold, usage.Perhaps: styleWarn, usage.Unused: styleWarn, usage.Unknown: styleDim}
 
-func (env *environment) usedTable(r *usage.Report, all bool) error {
-	rend := env.renderer()
+func usedTable(env *environment, r *usage.Report, all bool) error {
+	rend := newRenderer(env)
 	w := &writer{to: env.stdout}
 	for _, line := range watchedLines(r, rend) {
 		w.line("%s", line)
@@ -491,11 +491,11 @@ func doubts(r *usage.Report) (out []string) {
 }
 
 // plan prints proposals as a manifest, and the rest as comments in it.
-func (env *environment) plan(r *usage.Report, p usage.Plan) error {
-	if err := env.complete(&p); err != nil {
+func plan(env *environment, r *usage.Report, p usage.Plan) error {
+	if err := complete(env, &p); err != nil {
 		return err
 	}
-	rend := env.renderer()
+	rend := newRenderer(env)
 	w := &writer{to: env.stdout}
 	for _, line := range append(watchedLines(r, rend), doubts(r)...) {
 		w.line("# %s", line)
@@ -517,12 +517,12 @@ func (env *environment) plan(r *usage.Report, p usage.Plan) error {
 	if len(p.Proposals) == 0 {
 		w.line("# No role to propose.")
 	}
-	env.remainder(w, r, &p)
+	remainder(env, w, r, &p)
 	return w.err
 }
 
 // remainder prints what can go, and what stays.
-func (env *environment) remainder(w *writer, r *usage.Report, p *usage.Plan) {
+func remainder(env *environment, w *writer, r *usage.Report, p *usage.Plan) {
 	if len(p.Removals) > 0 {
 		w.line("#")
 		w.line("# Then remove:")

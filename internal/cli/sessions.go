@@ -33,7 +33,7 @@ type query struct {
 }
 
 func newSessions(env *environment) *cobra.Command {
-	q := query{state: env.stateDir()}
+	q := query{state: stateDir(env)}
 	cmd := &cobra.Command{
 		Use:   "sessions",
 		Short: "List the sessions that were seen",
@@ -48,7 +48,7 @@ checks, probes) is one line with a count; --all and --json list each.`,
 		Example: `  sallyport sessions --since 1h
   sallyport sessions --actor alice --container web
   sallyport sessions --unexplained --json | jq -r .id`,
-		RunE: func(cmd *cobra.Command, _ []string) error { return env.sessions(cmd.Context(), q) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return sessions(cmd.Context(), env, q) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&q.state, "state", q.state, "state directory `DIR`")
@@ -64,7 +64,7 @@ checks, probes) is one line with a count; --all and --json list each.`,
 	return cmd
 }
 
-func (env *environment) sessions(ctx context.Context, q query) error {
+func sessions(ctx context.Context, env *environment, q query) error {
 	var err error
 	if q.Since, err = parseSince(q.since, time.Now()); err != nil {
 		return err
@@ -97,15 +97,15 @@ func (env *environment) sessions(ctx context.Context, q query) error {
 		if q.all {
 			lines = onePerLine(rows)
 		}
-		if e := env.table(env.renderer(), lines, "no sessions fit"); e != nil {
+		if e := sessionTable(env, newRenderer(env), lines, "no sessions fit"); e != nil {
 			return e
 		}
 	}
 	return incomplete(err)
 }
 
-// table prints a table of sessions, or says on standard error that it is empty.
-func (env *environment) table(r renderer, rows []repeated, empty string) error {
+// sessionTable prints a table of sessions, or says on standard error that it is empty.
+func sessionTable(env *environment, r renderer, rows []repeated, empty string) error {
 	if len(rows) == 0 {
 		fmt.Fprintln(env.stderr, empty)
 		return nil

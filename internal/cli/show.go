@@ -19,7 +19,7 @@ import (
 )
 
 func newShow(env *environment) *cobra.Command {
-	var state = env.stateDir()
+	var state = stateDir(env)
 	var evidence, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
@@ -30,7 +30,7 @@ func newShow(env *environment) *cobra.Command {
   sallyport show 4t7k --evidence
   sallyport show 4t7k --json | jq .processes`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.show(cmd.Context(), state, args[0], evidence, asJSON)
+			return show(cmd.Context(), env, state, args[0], evidence, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -40,7 +40,7 @@ func newShow(env *environment) *cobra.Command {
 	return cmd
 }
 
-func (env *environment) show(ctx context.Context, state, id string, evidence, asJSON bool) error {
+func show(ctx context.Context, env *environment, state, id string, evidence, asJSON bool) error {
 	if id == "" {
 		return fail(ExitUsage, "sallyport sessions", "show: an empty id")
 	}
@@ -57,7 +57,7 @@ func (env *environment) show(ctx context.Context, state, id string, evidence, as
 		return writeJSON(env.stdout, s)
 	}
 	w := &writer{to: env.stdout}
-	render := env.renderer()
+	render := newRenderer(env)
 	render.session(w, &s, revisions, evidence)
 	recorded, err := recordingsOf(ctx, r, &s)
 	for _, rec := range recorded {

@@ -12,7 +12,7 @@ import (
 )
 
 func newTail(env *environment) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var last int
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -23,7 +23,7 @@ and needs no connection to "sallyport up", which may start later.`,
 		Args:    cobra.NoArgs,
 		Example: "  sallyport tail\n  sallyport tail --last 20 --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.tail(cmd.Context(), state, last, asJSON)
+			return tail(cmd.Context(), env, state, last, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -37,8 +37,8 @@ and needs no connection to "sallyport up", which may start later.`,
 // one look into an index.
 const tailEvery = 200 * time.Millisecond
 
-func (env *environment) tail(ctx context.Context, state string, last int, asJSON bool) error {
-	r, err := env.awaitReader(ctx, state)
+func tail(ctx context.Context, env *environment, state string, last int, asJSON bool) error {
+	r, err := awaitReader(ctx, env, state)
 	if r == nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (env *environment) tail(ctx context.Context, state string, last int, asJSON
 
 // awaitReader opens a state directory, waiting for it to come into being. It
 // returns nothing when ctx ends first.
-func (env *environment) awaitReader(ctx context.Context, state string) (*store.Reader, error) {
+func awaitReader(ctx context.Context, env *environment, state string) (*store.Reader, error) {
 	said := false
 	for {
 		r, err := store.OpenReadOnly(state)

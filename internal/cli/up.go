@@ -92,17 +92,17 @@ certificate. What the collector does not have yet waits on the node's disk.`,
   sudo sallyport up --collect :7443 --collect-cert collector.crt --collect-key collector.key --collect-ca ca.crt
   sudo sallyport up --node HOST:7443 --node-cert node.crt --node-key node.key --collector-ca ca.crt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conf, err := env.config(file, cmd.Flags())
+			conf, err := loadConfig(env, file, cmd.Flags())
 			if err != nil {
 				return err
 			}
-			return env.up(cmd.Context(), conf, asJSON)
+			return runUp(cmd.Context(), env, conf, asJSON)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "read the configuration from `FILE`")
 	watchFlags(f)
-	f.String("state", "", "keep everything in `DIR` (default "+env.stateDir()+")")
+	f.String("state", "", "keep everything in `DIR` (default "+stateDir(env)+")")
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
 	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules); shipped for those in the program, or none (default shipped)")
 	roleFlags(f)
@@ -126,8 +126,8 @@ func watchFlags(f *pflag.FlagSet) {
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
-// config returns the configuration: defaults, then the file, then the flags.
-func (env *environment) config(file string, flags *pflag.FlagSet) (config, error) {
+// loadConfig returns the configuration: defaults, then the file, then the flags.
+func loadConfig(env *environment, file string, flags *pflag.FlagSet) (config, error) {
 	c := defaultConfig(env)
 	if file != "" {
 		if err := c.load(file); err != nil {
@@ -172,7 +172,7 @@ func beModest() (floor []byte) {
 // addressName is the file in the state directory that holds the HTTP address.
 const addressName = "address"
 
-func (env *environment) up(ctx context.Context, conf config, asJSON bool) error {
+func runUp(ctx context.Context, env *environment, conf config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
 	if err := conf.checkRole(); err != nil {
 		return err
@@ -188,12 +188,12 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	if err != nil {
 		return err
 	}
-	h, err := env.look(conf, log)
+	h, err := look(env, conf, log)
 	if err != nil {
 		return err
 	}
 	if conf.NodeCollector != "" {
-		return env.upNode(ctx, conf, h, log)
+		return upNode(ctx, env, conf, h, log)
 	}
 	st, err := openStore(conf.State)
 	if err != nil {
@@ -210,7 +210,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 		store: st, retention: store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}, rules: rules,
 		recordings: recordings, keep: conf.kept(),
 	}
-	opt, err := env.watchOptions(ctx, conf, h, kept, log)
+	opt, err := watchOptions(ctx, env, conf, h, kept, log)
 	if err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 	if rules != nil {
 		group.Go(func() error { return rules.run(ctx, out.findings) })
 	}
-	env.banner(h, conf, rules, address)
+	banner(env, h, conf, rules, address)
 	exports.run(ctx, group)
 	group.Go(func() error { return engine.Run(ctx) })
 	err = group.Wait()
@@ -238,7 +238,7 @@ func (env *environment) up(ctx context.Context, conf config, asJSON bool) error 
 
 // look finds out what can be seen of this host, and says what cannot. Seeing
 // nothing is an error, unless there are nodes to collect from.
-func (env *environment) look(conf config, log *slog.Logger) (*host, error) {
+func look(env *environment, conf config, log *slog.Logger) (*host, error) {
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
@@ -263,7 +263,7 @@ func openStore(dir string) (*store.Store, error) {
 
 // watchOptions wires the witnesses of the host, of the API server and of nodes to
 // what keeps their sessions.
-func (env *environment) watchOptions(ctx context.Context, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
+func watchOptions(ctx context.Context, env *environment, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
 		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
@@ -325,7 +325,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	return address, nil
 }
 
-func (env *environment) banner(h *host, conf config, rules *ruling, address string) {
+func banner(env *environment, h *host, conf config, rules *ruling, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
@@ -346,7 +346,7 @@ func (env *environment) banner(h *host, conf config, rules *ruling, address stri
 
 // stateFlag returns the flag that a reader needs to find a state directory.
 func stateFlag(env *environment, state string) string {
-	if state == env.stateDir() {
+	if state == stateDir(env) {
 		return ""
 	}
 	return " --state " + printable.Command([]string{state})
@@ -390,7 +390,7 @@ type live struct {
 }
 
 func newLive(env *environment, asJSON bool) *live {
-	return &live{env: env, render: env.renderer(), asJSON: asJSON, told: map[session.ID]string{}}
+	return &live{env: env, render: newRenderer(env), asJSON: asJSON, told: map[session.ID]string{}}
 }
 
 // toldMax bounds live.told; when it is full, a session may be told of again.

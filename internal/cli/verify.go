@@ -14,7 +14,7 @@ import (
 )
 
 func newVerify(env *environment) *cobra.Command {
-	state := env.stateDir()
+	state := stateDir(env)
 	var key, save string
 	var earlier []string
 	var asJSON bool
@@ -37,7 +37,7 @@ Exit status 0 when everything is proven, 1 when something does not fit.`,
   sallyport verify --save monday.checkpoint
   sallyport verify --checkpoint monday.checkpoint`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return env.verify(cmd.Context(), state, key, save, earlier, asJSON)
+			return verify(cmd.Context(), env, state, key, save, earlier, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -74,7 +74,7 @@ type damage struct {
 	What     string     `json:"what"`
 }
 
-func (env *environment) verify(ctx context.Context, state, key, save string, earlier []string, asJSON bool) error {
+func verify(ctx context.Context, env *environment, state, key, save string, earlier []string, asJSON bool) error {
 	o := store.VerifyOptions{Key: key}
 	for _, file := range earlier {
 		data, err := os.ReadFile(file)
@@ -99,7 +99,7 @@ func (env *environment) verify(ctx context.Context, state, key, save string, ear
 			return damagedIsFinding(fmt.Errorf("verify: %w", err))
 		}
 	}
-	if err := env.printReport(report, proven, files, asJSON); err != nil {
+	if err := printReport(env, report, proven, files, asJSON); err != nil {
 		return err
 	}
 	if report.Damage != nil || len(files) > 0 {
@@ -118,7 +118,7 @@ func damagedIsFinding(err error) error {
 	return err
 }
 
-func (env *environment) printReport(r store.Report, proven int, files []fileDamage, asJSON bool) error {
+func printReport(env *environment, r store.Report, proven int, files []fileDamage, asJSON bool) error {
 	if asJSON {
 		v := verification{
 			OK: r.Damage == nil && len(files) == 0, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,

@@ -54,11 +54,11 @@ changed is none. With --json all are listed.
   helm template shop | sallyport scan who-can-exec --from - -n shop web
   sudo sallyport scan who-can-exec --from host --images host my-container`,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return env.podNames(cmd.Context(), &q, args), cobra.ShellCompDirectiveNoFileComp
+			return podNames(cmd.Context(), env, &q, args), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			q.pod = args[0]
-			return env.whoCanExec(cmd.Context(), &q)
+			return runWhoCanExec(cmd.Context(), env, &q)
 		},
 	}
 	q.flags(cmd)
@@ -71,8 +71,8 @@ changed is none. With --json all are listed.
 	return cmd
 }
 
-func (env *environment) whoCanExec(ctx context.Context, q *whoCanExec) error {
-	i, err := env.inventory(ctx, &q.sources)
+func runWhoCanExec(ctx context.Context, env *environment, q *whoCanExec) error {
+	i, err := gather(ctx, env, &q.sources)
 	if err != nil {
 		return err
 	}
@@ -88,8 +88,8 @@ func (env *environment) whoCanExec(ctx context.Context, q *whoCanExec) error {
 			lines[n] = exposureLine{all[n], gets}
 		}
 		err = writeLines(env.stdout, lines)
-	} else if err = env.exposures(all, q.all); err == nil {
-		err = env.gains(gets)
+	} else if err = exposures(env, all, q.all); err == nil {
+		err = gains(env, gets)
 	}
 	return cmp.Or(err, q.covered(i))
 }
@@ -204,11 +204,11 @@ func podOf(command string, a *exposure.Analysis, i *inventory.Inventory, namespa
 const completionMax = 3 * time.Second
 
 // podNames lists the pods of the namespace, for a shell to complete.
-func (env *environment) podNames(ctx context.Context, q *whoCanExec, args []string) (out []string) {
+func podNames(ctx context.Context, env *environment, q *whoCanExec, args []string) (out []string) {
 	if len(args) > 0 {
 		return nil
 	}
-	i := env.glance(ctx, q.sources)
+	i := glance(ctx, env, q.sources)
 	if i == nil {
 		return nil
 	}
@@ -230,13 +230,13 @@ func (env *environment) podNames(ctx context.Context, q *whoCanExec, args []stri
 
 // glance reads what there is for a shell to complete, and says nothing; nil when
 // nothing can be read.
-func (env *environment) glance(ctx context.Context, s sources) *inventory.Inventory {
+func glance(ctx context.Context, env *environment, s sources) *inventory.Inventory {
 	ctx, cancel := context.WithTimeout(ctx, completionMax)
 	defer cancel()
 	quiet := *env
 	quiet.stderr = io.Discard
 	s.from = slices.Compact(slices.Sorted(slices.Values(s.from))) // cobra has parsed the flags twice
-	i, err := quiet.inventory(ctx, &s)
+	i, err := gather(ctx, &quiet, &s)
 	if err != nil {
 		return nil
 	}
@@ -263,7 +263,7 @@ func byDefault(e *exposure.Exposure) bool {
 }
 
 // exposures prints who can, one to a line.
-func (env *environment) exposures(list []exposure.Exposure, all bool) error {
+func exposures(env *environment, list []exposure.Exposure, all bool) error {
 	shown := list
 	if !all {
 		shown = slices.DeleteFunc(slices.Clone(list), func(e exposure.Exposure) bool { return byDefault(&e) })
@@ -275,7 +275,7 @@ func (env *environment) exposures(list []exposure.Exposure, all bool) error {
 		fmt.Fprintln(env.stderr, "Nobody, as far as was read.")
 		return nil
 	}
-	r := env.renderer()
+	r := newRenderer(env)
 	t := table{columns: exposureColumns}
 	for i := range shown {
 		e := &shown[i]
