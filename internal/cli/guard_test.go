@@ -85,7 +85,7 @@ func TestApprovers(t *testing.T) {
 		a, err := approvalConfig{approvers: c.list, control: "unix:///x"}.prepare(nil)
 		if c.fails != "" {
 			var f *failure
-			if !errors.As(err, &f) || f.code != ExitUsage || !strings.Contains(err.Error()+f.hint, c.fails) {
+			if !errors.As(err, &f) || f.code != ExitUsage || !strings.Contains(err.Error()+f.Hint(), c.fails) {
 				t.Errorf("%q: %v, want %q", c.list, err, c.fails)
 			}
 			continue

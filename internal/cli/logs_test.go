@@ -70,7 +70,7 @@ func commanded(t *testing.T, args []string) (out []byte, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := &environment{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	execute(t.Context(), env, args)
+	(&commandLine{environment: env}).execute(t.Context(), args)
 	return stdout.Bytes(), stderr.String()
 }
 

@@ -88,6 +88,3 @@ func (p *progress) done() {
 		p.stop = nil
 	}
 }
-
-// thinking is what is told while an analysis is made.
-const thinking = "Working out who gets in where"

@@ -76,7 +76,7 @@ func commandsPage() []byte {
 		}
 		return ""
 	}}
-	root := newRoot(env)
+	root := newRoot(&commandLine{environment: env})
 	fmt.Fprintf(&b, "%s\n\n", paragraphs(root.Long))
 	for _, c := range root.Commands() {
 		if c.IsAvailableCommand() && c.Name() != "help" && c.Name() != "completion" {

@@ -241,61 +241,12 @@ func pad(text string, width int) string {
 	return text + strings.Repeat(" ", max(0, width-printable.Width(text)))
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return strconv.Itoa(n) + " " + what + "s"
-}
-
 // room is how much of a command a live line shows.
 func (r renderer) room() int {
 	if r.width == 0 {
 		return cellMax
 	}
 	return max(r.width/2, 40)
-}
-
-// duration rounds d to what a person reads.
-func duration(d time.Duration) string {
-	switch {
-	case d < time.Millisecond:
-		return d.Round(time.Microsecond).String()
-	case d < time.Minute:
-		return d.Round(time.Millisecond).String()
-	}
-	return d.Round(time.Second).String()
-}
-
-// writeJSON writes one object on a line, in a form that does nothing to a
-// terminal.
-func writeJSON(w io.Writer, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(printable.JSON(body), '\n'))
-	return err
-}
-
-// writeLines writes each of a list as JSON, one to a line.
-func writeLines[T any](w io.Writer, list []T) error {
-	for i := range list {
-		if err := writeJSON(w, list[i]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writeDocument writes JSON on several lines, as a file is kept.
-func writeDocument(w io.Writer, v any) error {
-	body, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(append(printable.JSON(body), '\n'))
-	return err
 }
 
 // revision is the JSON form of a revision: the session, and what changed since

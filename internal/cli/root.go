@@ -14,7 +14,8 @@ Exit status:
   3  done in part: damaged input, or evidence that could not be read`
 
 // newRoot returns the whole command tree.
-func newRoot(env *environment) *cobra.Command {
+func newRoot(c *commandLine) *cobra.Command {
+	env := c.environment
 	root := &cobra.Command{
 		Use:           "sallyport",
 		Short:         "Who ran which command in which container, and how that is known",
@@ -22,11 +23,11 @@ func newRoot(env *environment) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRun: func(*cobra.Command, []string) {
-			env.running = true
+			c.running = true
 		},
 	}
-	if env.called != "" {
-		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: env.called}
+	if c.called != "" {
+		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: c.called}
 	}
 	root.AddCommand(
 		newUp(env),

@@ -398,3 +398,6 @@ func newScanRole(env *environment) *cobra.Command {
 
 // errNoCluster says that there is no cluster to look at.
 var errNoCluster = errors.New("there is no cluster in what was read")
+
+// thinking is what is told while an analysis is made.
+const thinking = "Working out who gets in where"

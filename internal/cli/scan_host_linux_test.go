@@ -130,8 +130,8 @@ func reported(t *testing.T, bin string, e *docker.Engine, file string) {
 			t.Errorf("%s is not in the report:\n%s", want, report)
 		}
 	}
-	var exit *exec.ExitError
-	if err := exec.CommandContext(t.Context(), bin, "scan", "--from", file).Run(); !errors.As(err, &exit) || exit.ExitCode() != int(ExitFindings) {
+	var failed *exec.ExitError
+	if err := exec.CommandContext(t.Context(), bin, "scan", "--from", file).Run(); !errors.As(err, &failed) || failed.ExitCode() != int(ExitFindings) {
 		t.Errorf("a critical finding ends with %v", err)
 	}
 }

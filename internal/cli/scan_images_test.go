@@ -15,7 +15,7 @@ func runScan(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	env := &environment{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: os.Getenv}
-	if got := execute(t.Context(), env, append([]string{"scan"}, args...)); got != want {
+	if got := (&commandLine{environment: env}).execute(t.Context(), append([]string{"scan"}, args...)); got != want {
 		t.Errorf("scan %q: exit status %d, want %d\n%s%s", args, got, want, out.Bytes(), errs.Bytes())
 	}
 	return out.String(), errs.String()

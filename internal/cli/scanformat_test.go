@@ -484,7 +484,7 @@ func TestScanExitStatuses(t *testing.T) {
 	var report bytes.Buffer
 	run := func(stdout io.Writer, args ...string) int {
 		env := &environment{stdin: strings.NewReader(""), stdout: stdout, stderr: io.Discard, getenv: func(string) string { return "" }}
-		return execute(context.Background(), env, append([]string{"scan"}, args...))
+		return (&commandLine{environment: env}).execute(context.Background(), append([]string{"scan"}, args...))
 	}
 	if got := run(&report, "--from", bad, "--format", "json"); got != ExitFindings {
 		t.Fatalf("%d", got)

@@ -113,19 +113,6 @@ func sessionTable(env *environment, r renderer, rows []repeated, empty string) e
 	return r.table(env.stdout, rows)
 }
 
-// incomplete turns an error in the middle of a result into the exit status that
-// says so.
-func incomplete(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
-	}
-	var f *failure
-	if errors.As(err, &f) {
-		return err
-	}
-	return &failure{code: ExitIncomplete, err: err}
-}
-
 // parseSince reads a moment: "" for none, a duration before now, or a time.
 func parseSince(v string, now time.Time) (time.Time, error) {
 	if v == "" {

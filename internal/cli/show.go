@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -85,18 +84,6 @@ func notOne(err error) error {
 		return fail(ExitUsage, "give more of the id", "%w", err)
 	}
 	return err
-}
-
-// writer remembers the first error, so that printing need not check each line.
-type writer struct {
-	to  io.Writer
-	err error
-}
-
-func (w *writer) line(format string, args ...any) {
-	if w.err == nil {
-		_, w.err = fmt.Fprintf(w.to, format+"\n", args...)
-	}
 }
 
 // session prints all there is to say of a session.

@@ -2,36 +2,28 @@ package cli
 
 import (
 	"io"
+	"log/slog"
 	"os"
 	"strconv"
+	"time"
 
 	"golang.org/x/term"
 )
 
-// style is what a piece of text means; palette says how that looks.
-type style int
+// environment is what commands see of the outside. Tests give their own;
+// nothing else in this package touches os.Args, os.Std* or os.Getenv.
+type environment struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer
+	getenv func(string) string
+	// began is when: what takes long is counted from there.
+	began time.Time
+}
 
-// The styles.
-const (
-	stylePlain style = iota
-	styleDim
-	styleBold
-	styleGood
-	styleWarn
-	styleBad
-)
-
-// palette writes styles as ANSI sequences, or not at all.
-type palette struct{ colours bool }
-
-// paint returns text in a style. But for playing recordings it is the only place
-// that writes an escape sequence, and text must come from package printable or be our own.
-func (p palette) paint(s style, text string) string {
-	if !p.colours || s == stylePlain || text == "" {
-		return text
-	}
-	code := map[style]string{styleDim: "2", styleBold: "1", styleGood: "32", styleWarn: "33", styleBad: "31"}[s]
-	return "\x1b[" + code + "m" + text + "\x1b[0m"
+// logger returns the log of a long-running command, on standard error.
+func (env *environment) logger(level slog.Level) *slog.Logger {
+	return slog.New(slog.NewTextHandler(env.stderr, &slog.HandlerOptions{Level: level}))
 }
 
 // palette returns colours for a terminal, unless NO_COLOR (no-color.org) or a

@@ -1,0 +1,28 @@
+package cli
+
+import (
+	"bytes"
+	"testing"
+	"time"
+)
+
+// TestProgressCountsTheWholeCommand: pieces that take less than a second each show what
+// they are once together they take longer.
+func TestProgressCountsTheWholeCommand(t *testing.T) {
+	var w bytes.Buffer
+	p := &progress{what: "Thinking"}
+	p.start(&w, time.Now().Add(-progressAfter))
+	time.Sleep(5 * progressEvery)
+	p.done()
+	p.done()
+	if got := w.String(); got != "\r\x1b[KThinking\r\x1b[K" {
+		t.Errorf("%q", got)
+	}
+	w.Reset()
+	p = &progress{what: "Thinking"}
+	p.start(&w, time.Now())
+	p.done()
+	if w.Len() > 0 {
+		t.Errorf("what is quick shows %q", w.String())
+	}
+}
