@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/guard"
 	"github.com/sallyport/sallyport/internal/guard/control"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -71,7 +72,7 @@ ask about.`,
 		ValidArgsFunction: completeRequests(env, &d, false),
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			if cmd.Flags().Changed("for") && (a.For < time.Second || a.For > guard.ForMax) {
-				return fail(ExitUsage, "--for 15m", "--for %s: want between 1s and %s", a.For, guard.ForMax)
+				return exit.Fail(exit.Usage, "--for 15m", "--for %s: want between 1s and %s", a.For, guard.ForMax)
 			}
 			return settle(env, d, ids[0], a.Reason, func(c *control.Client) (guard.Record, error) {
 				return c.Approve(cmd.Context(), ids[0], a)
@@ -113,7 +114,7 @@ approved for. Whoever asked is told by whom, and the reason.`,
 func (d *desk) client() (*control.Client, error) {
 	network, path, err := daemonAt(d.address)
 	if err != nil || network != "unix" {
-		return nil, fail(ExitUsage, "unix:///path", "--control %q", d.address)
+		return nil, exit.Fail(exit.Usage, "unix:///path", "--control %q", d.address)
 	}
 	return control.NewClient(path), nil
 }
@@ -126,19 +127,19 @@ func (d *desk) failed(err error) error {
 	case err == nil || errors.Is(err, context.Canceled):
 		return err
 	case errors.As(err, &said) && said.Status == http.StatusForbidden:
-		return fail(ExitFindings, "have another one of its --approvers answer", "%w", err)
+		return exit.Fail(exit.Findings, "have another one of its --approvers answer", "%w", err)
 	case errors.As(err, &said) && (said.Status == http.StatusNotFound || said.Status == http.StatusConflict):
-		return fail(ExitFindings, "sallyport approvals", "%w", err)
+		return exit.Fail(exit.Findings, "sallyport approvals", "%w", err)
 	case errors.As(err, &said):
-		return fail(ExitFindings, "", "%w", err)
+		return exit.Fail(exit.Findings, "", "%w", err)
 	case errors.Is(err, fs.ErrPermission):
-		return fail(ExitUsage, "as one of its approvers, or by sudo", "no permission to use the guard's socket %s", printable.Text(d.address))
+		return exit.Fail(exit.Usage, "as one of its approvers, or by sudo", "no permission to use the guard's socket %s", printable.Text(d.address))
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fail(ExitUsage, "start sallyport guard docker --enforce, or name its socket with --control", "no guard answers at %s", printable.Text(d.address))
+		return exit.Fail(exit.Usage, "start sallyport guard docker --enforce, or name its socket with --control", "no guard answers at %s", printable.Text(d.address))
 	case errors.As(err, &op):
-		return fail(ExitUsage, "", "the guard at %s: %w", printable.Text(d.address), op)
+		return exit.Fail(exit.Usage, "", "the guard at %s: %w", printable.Text(d.address), op)
 	}
-	return fail(ExitFindings, "", "the guard at %s: %w", printable.Text(d.address), err)
+	return exit.Fail(exit.Findings, "", "the guard at %s: %w", printable.Text(d.address), err)
 }
 
 func approvals(ctx context.Context, env *environment, d desk) error {
@@ -163,7 +164,7 @@ func approvals(ctx context.Context, env *environment, d desk) error {
 // settle answers for a request and says what became of it.
 func settle(env *environment, d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
 	if err := errors.Join(control.CheckID(id), control.CheckReason(reason)); err != nil {
-		return fail(ExitUsage, "sallyport approvals", "%w", err)
+		return exit.Fail(exit.Usage, "sallyport approvals", "%w", err)
 	}
 	c, err := d.client()
 	if err != nil {

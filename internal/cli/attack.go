@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -104,7 +105,7 @@ func attackCoverage(ctx context.Context, env *environment, flags *pflag.FlagSet,
 		opt.format = formatJSON
 	}
 	if !slices.Contains(coverageFormats, opt.format) || opt.asJSON && opt.format != formatJSON {
-		return fail(ExitUsage, "table, json or navigator, and --json without --format", "format %q", opt.format)
+		return exit.Fail(exit.Usage, "table, json or navigator, and --json without --format", "format %q", opt.format)
 	}
 	wanted, err := wantedTechniques(techniques)
 	if err != nil {
@@ -134,7 +135,7 @@ func attackCoverage(ctx context.Context, env *environment, flags *pflag.FlagSet,
 		fmt.Fprintf(env.stderr, "FAIL %s:%d: %s; sallyport rules test says why\n", printable.Text(r.File), r.Line, printable.Text(r.Name))
 	}
 	if len(failed) > 0 {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	return nil
 }
@@ -145,7 +146,7 @@ func wantedTechniques(args []string) ([]attack.Technique, error) {
 	for _, a := range args {
 		t := attack.Technique(strings.ToUpper(a))
 		if t.Name() == "" {
-			return nil, fail(ExitUsage, "sallyport attack coverage --offline lists them", "technique %q is not in the vocabulary", a)
+			return nil, exit.Fail(exit.Usage, "sallyport attack coverage --offline lists them", "technique %q is not in the vocabulary", a)
 		}
 		out = append(out, t)
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -48,7 +49,7 @@ func newAudit(conf config, log *slog.Logger, kept bool) (*audit.Witness, error) 
 	if conf.AuditWebhook != "" {
 		w, err := auditWebhook(conf)
 		if err != nil {
-			return nil, fail(ExitUsage, "sallyport kube audit-webhook --help", "audit: %w", err)
+			return nil, exit.Fail(exit.Usage, "sallyport kube audit-webhook --help", "audit: %w", err)
 		}
 		o.Webhook = &w
 	}
@@ -260,14 +261,14 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 		RunE: func(*cobra.Command, []string) error {
 			host, port, err := net.SplitHostPort(server)
 			if err != nil || host == "" || port == "" {
-				return fail(ExitUsage, "name where the API server reaches this host: --server 10.0.0.5:9478", "--server %q: want host:port", server)
+				return exit.Fail(exit.Usage, "name where the API server reaches this host: --server 10.0.0.5:9478", "--server %q: want host:port", server)
 			}
 			id, err := audit.EnsureIdentity(filepath.Join(state, identityName), ownNames(server))
 			if err != nil {
 				return err
 			}
 			if err := id.Covers(host); err != nil {
-				return fail(ExitUsage, "remove "+filepath.Join(state, identityName)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
+				return exit.Fail(exit.Usage, "remove "+filepath.Join(state, identityName)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
 			}
 			out, err := id.Kubeconfig(server)
 			if err == nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -124,7 +125,7 @@ func backtest(ctx context.Context, env *environment, paths, against []string, h 
 	if err != nil {
 		return err
 	}
-	return incomplete(broken)
+	return exit.CutShort(broken)
 }
 
 func printOutcome(env *environment, out policy.Outcome) error {
@@ -244,7 +245,7 @@ type explained struct {
 
 func explain(ctx context.Context, env *environment, prefix string, rules []string, h history, all, asJSON bool) error {
 	if len(rules) == 0 {
-		return fail(ExitUsage, "--rules PATH", "no rules are named")
+		return exit.Fail(exit.Usage, "--rules PATH", "no rules are named")
 	}
 	set, err := loadRules(rules)
 	if err != nil {
@@ -281,14 +282,14 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 	var found []session.Session
 	for s, err := range h.sessions(ctx) {
 		if err != nil {
-			return session.Session{}, incomplete(err)
+			return session.Session{}, exit.CutShort(err)
 		}
 		if hasPrefix(s.ID, prefix) {
 			found = append(found, s)
 		}
 	}
 	if len(found) != 1 {
-		return session.Session{}, fail(ExitFindings, "sallyport replay lists them", "session %q: %d sessions fit", prefix, len(found))
+		return session.Session{}, exit.Fail(exit.Findings, "sallyport replay lists them", "session %q: %d sessions fit", prefix, len(found))
 	}
 	return found[0], nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store/capture"
@@ -29,7 +30,7 @@ it, on any machine. The file holds command lines and user names of this host.`,
   sallyport replay today.capture`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				return fail(ExitUsage, "sallyport capture -o FILE", "capture: no file is named")
+				return exit.Fail(exit.Usage, "sallyport capture -o FILE", "capture: no file is named")
 			}
 			conf, err := loadConfig(env, from, cmd.Flags())
 			if err != nil {
@@ -54,7 +55,7 @@ func runCapture(ctx context.Context, env *environment, conf config, file string,
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
 	if all {
-		return fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+		return exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
 	}
 	audits, err := newAudit(conf, log, false)
 	if err != nil {
@@ -69,7 +70,7 @@ func runCapture(ctx context.Context, env *environment, conf config, file string,
 		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: thisBuild().Version,
 	})
 	if err != nil {
-		return fail(ExitUsage, "another name with -o", "capture: %w", err)
+		return exit.Fail(exit.Usage, "another name with -o", "capture: %w", err)
 	}
 	if length > 0 {
 		var cancel context.CancelFunc

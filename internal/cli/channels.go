@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -86,13 +87,13 @@ func familyNames() string {
 func (f channelFilter) rows(ids []string) ([]attack.Row, error) {
 	for _, name := range f.families {
 		if !slices.Contains(attack.Families(), attack.Family(name)) {
-			return nil, fail(ExitUsage, "the families are "+familyNames(), "family %q: there is none", name)
+			return nil, exit.Fail(exit.Usage, "the families are "+familyNames(), "family %q: there is none", name)
 		}
 	}
 	rows := attack.Rows()
 	for _, id := range ids {
 		if !slices.ContainsFunc(rows, func(r attack.Row) bool { return strings.EqualFold(string(r.ID), id) }) {
-			return nil, fail(ExitUsage, "sallyport channels", "channel %q: there is none", id)
+			return nil, exit.Fail(exit.Usage, "sallyport channels", "channel %q: there is none", id)
 		}
 	}
 	return slices.DeleteFunc(rows, func(r attack.Row) bool {

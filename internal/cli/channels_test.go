@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 )
 
@@ -86,8 +87,8 @@ func TestChannelsFilters(t *testing.T) {
 func TestChannelsRefuses(t *testing.T) {
 	for _, args := range [][]string{{"--family", "dock"}, {"DK-NONE"}} {
 		_, err := channels(t, args...)
-		var f *failure
-		if !errors.As(err, &f) || f.code != ExitUsage || f.Hint() == "" {
+		var f *exit.Error
+		if !errors.As(err, &f) || f.Code != exit.Usage || f.Hint() == "" {
 			t.Errorf("%q: %v", args, err)
 		}
 	}

@@ -2,8 +2,7 @@
 //
 // Standard output carries the result and nothing else; everything said to a
 // person beside it goes to standard error. With --json the result is one JSON
-// object per line, and that form is stable. Exit statuses: see the Exit
-// constants.
+// object per line, and that form is stable. Exit statuses: see package exit.
 package cli
 
 import (
@@ -17,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/cli/exit"
 )
 
 // commandLine is one run of the program.
@@ -54,20 +55,20 @@ func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root.SetErr(c.stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
-		return ExitFine
+		return exit.Fine
 	}
 	return c.report(err)
 }
 
 // report prints err with its hint and returns the exit status that it means.
 func (c *commandLine) report(err error) int {
-	code := ExitFindings
+	code := exit.Findings
 	if !c.running {
-		code = ExitUsage
+		code = exit.Usage
 	}
-	var f *failure
+	var f *exit.Error
 	if errors.As(err, &f) {
-		code = f.code
+		code = f.Code
 	}
 	if text := err.Error(); text != "" {
 		fmt.Fprintf(c.stderr, "sallyport: %s\n", text)
@@ -75,7 +76,7 @@ func (c *commandLine) report(err error) int {
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
 		fmt.Fprintf(c.stderr, "Try: %s\n", h.Hint())
-	} else if code == ExitUsage && !c.running {
+	} else if code == exit.Usage && !c.running {
 		fmt.Fprintln(c.stderr, "Try: sallyport --help")
 	}
 	return code

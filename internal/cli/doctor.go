@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
@@ -99,21 +100,21 @@ func (x *exam) host(up checkup) attack.Host {
 func (c checkup) exit() int {
 	alone := []attack.Need{attack.NeedDocker, attack.NeedKernel, attack.NeedContainerd, attack.NeedAudit, attack.NeedAdmission}
 	if !slices.ContainsFunc(c.have, func(n attack.Need) bool { return slices.Contains(alone, n) }) {
-		return ExitUsage
+		return exit.Usage
 	}
 	for _, d := range c.diagnoses {
 		if d.Grade == gradeDegraded || d.Grade == gradeMissing {
-			return ExitFindings
+			return exit.Findings
 		}
 	}
-	return ExitFine
+	return exit.Fine
 }
 
 func (c checkup) verdict() string {
 	switch c.exit() {
-	case ExitFine:
+	case exit.Fine:
 		return "full: Sallyport sees all that it can see"
-	case ExitFindings:
+	case exit.Findings:
 		return "degraded: Sallyport works and misses what is marked below"
 	}
 	return "nothing: Sallyport would see nothing here"
@@ -152,8 +153,8 @@ Exit status:
 			if err := show(env.stdout, env.palette()); err != nil {
 				return err
 			}
-			if code := up.exit(); code != ExitFine {
-				return status(code)
+			if code := up.exit(); code != exit.Fine {
+				return exit.Status(code)
 			}
 			return nil
 		},

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
@@ -84,14 +85,14 @@ func TestDoctorOnARealHost(t *testing.T) {
 		if testbed.Missing(testbed.BPF) == "" && !x.has(attack.NeedKernel) {
 			t.Errorf("BTF tracepoints load here, and doctor does not see it: %+v", x.checks["kernel sensor"])
 		}
-		if x.exit == ExitUsage {
+		if x.exit == exit.Usage {
 			t.Error("nothing is seen")
 		}
 	})
 	t.Run("group", func(t *testing.T) {
 		cmd := docker.As(doctor(t, "--state", "/nonexistent/state"), 65534)
 		x := consult(t, cmd)
-		if !x.has(attack.NeedDocker) || x.has(attack.NeedKernel) || x.exit != ExitFindings {
+		if !x.has(attack.NeedDocker) || x.has(attack.NeedKernel) || x.exit != exit.Findings {
 			t.Errorf("exit %d, has %v, want Docker alone", x.exit, x.have)
 		}
 		if d := x.checks["privileges"]; len(d.Remedy) == 0 || !strings.Contains(d.Remedy[0], "sudo") {
@@ -102,7 +103,7 @@ func TestDoctorOnARealHost(t *testing.T) {
 		cmd := doctor(t)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 		x := consult(t, cmd)
-		if x.exit != ExitUsage || len(x.have) > 0 {
+		if x.exit != exit.Usage || len(x.have) > 0 {
 			t.Errorf("exit %d, has %v, want nothing", x.exit, x.have)
 		}
 		for _, check := range []string{"privileges", "docker", "containerd"} {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
@@ -89,7 +90,7 @@ func (x *exam) withAPIServer(pod string, facts audit.Facts, err error) {
 
 func TestDoctorOnAHostThatHasEverything(t *testing.T) {
 	up := well().examine(t.Context())
-	if up.exit() != ExitFine {
+	if up.exit() != exit.Fine {
 		t.Errorf("exit %d: %+v", up.exit(), up.diagnoses)
 	}
 	if diff := cmp.Diff(hostNeeds(), inOrder(up.have)); diff != "" {
@@ -123,7 +124,7 @@ func TestDoctorFinds(t *testing.T) {
 	}{
 		"no docker": {
 			func(x *exam) { x.docker = noDocker },
-			"docker", gradeMissing, ExitFindings, "systemctl start docker", []attack.Need{attack.NeedDocker},
+			"docker", gradeMissing, exit.Findings, "systemctl start docker", []attack.Need{attack.NeedDocker},
 		},
 		"docker socket closed to us": {
 			func(x *exam) {
@@ -132,51 +133,51 @@ func TestDoctorFinds(t *testing.T) {
 					return dockerFacts{}, errors.New("permission denied")
 				}
 			},
-			"docker", gradeMissing, ExitFindings, "sudo", []attack.Need{attack.NeedDocker},
+			"docker", gradeMissing, exit.Findings, "sudo", []attack.Need{attack.NeedDocker},
 		},
 		"API server without an audit log": {
 			func(x *exam) { x.withAPIServer("", audit.Facts{}, nil) },
-			"kubernetes audit", gradeDegraded, ExitFindings, "kube audit-policy", nil,
+			"kubernetes audit", gradeDegraded, exit.Findings, "kube audit-policy", nil,
 		},
 		"audit log": {
 			func(x *exam) {
 				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now(), Stages: map[event.KubeStage]int{"received": 1, "started": 1}}, nil)
 			},
-			"kubernetes audit", gradeOK, ExitFine, "", nil,
+			"kubernetes audit", gradeOK, exit.Fine, "", nil,
 		},
 		"audit log of yesterday": {
 			func(x *exam) {
 				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now().Add(-24 * time.Hour)}, nil)
 			},
-			"kubernetes audit", gradeDegraded, ExitFindings, "ps -o args", nil,
+			"kubernetes audit", gradeDegraded, exit.Findings, "ps -o args", nil,
 		},
 		"audit log without a stage": {
 			func(x *exam) {
 				x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Newest: x.now(), Stages: map[event.KubeStage]int{"started": 1}}, nil)
 			},
-			"kubernetes audit", gradeNote, ExitFine, "kube audit-policy", nil,
+			"kubernetes audit", gradeNote, exit.Fine, "kube audit-policy", nil,
 		},
 		"audit log in the old format": {
 			func(x *exam) { x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{Events: 9, Malformed: 9}, nil) },
-			"kubernetes audit", gradeDegraded, ExitFindings, "--audit-log-format", nil,
+			"kubernetes audit", gradeDegraded, exit.Findings, "--audit-log-format", nil,
 		},
 		"audit log that is not there": {
 			func(x *exam) { x.withAPIServer("- --audit-log-path=/a.log", audit.Facts{}, os.ErrNotExist) },
-			"kubernetes audit", gradeDegraded, ExitFindings, "--audit-log-path", nil,
+			"kubernetes audit", gradeDegraded, exit.Findings, "--audit-log-path", nil,
 		},
 		"not root, with capabilities": {
 			func(x *exam) { x.uid = 1001 },
-			"privileges", gradeOK, ExitFine, "", nil,
+			"privileges", gradeOK, exit.Fine, "", nil,
 		},
 		"not root": {
 			func(x *exam) { x.uid, x.features = 1001, broken(kernel.FeatureCapabilities) },
-			"privileges", gradeDegraded, ExitFindings, "sudo", []attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
+			"privileges", gradeDegraded, exit.Findings, "sudo", []attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
 		},
 		"docker on TCP too": {
 			func(x *exam) {
 				x.listeners = func(string) (uint32, []string, error) { return 900, []string{"[::]:2375"}, nil }
 			},
-			"docker doors", gradeDegraded, ExitFindings, "daemon.json", nil,
+			"docker doors", gradeDegraded, exit.Findings, "daemon.json", nil,
 		},
 		"remote docker": {
 			func(x *exam) {
@@ -184,7 +185,7 @@ func TestDoctorFinds(t *testing.T) {
 					return dockerFacts{Address: "tcp://10.0.0.1:2376"}, nil
 				}
 			},
-			"docker doors", gradeDegraded, ExitFindings, "own host", nil,
+			"docker doors", gradeDegraded, exit.Findings, "own host", nil,
 		},
 		"docker rootless": {
 			func(x *exam) {
@@ -192,7 +193,7 @@ func TestDoctorFinds(t *testing.T) {
 					return dockerFacts{Address: dockerAddress, Security: []string{"name=seccomp,profile=default", "name=rootless"}}, nil
 				}
 			},
-			"docker rootless", gradeNote, ExitFine, "", nil,
+			"docker rootless", gradeNote, exit.Fine, "", nil,
 		},
 		"docker userns": {
 			func(x *exam) {
@@ -200,7 +201,7 @@ func TestDoctorFinds(t *testing.T) {
 					return dockerFacts{Address: dockerAddress, Security: []string{"name=userns"}}, nil
 				}
 			},
-			"docker userns-remap", gradeNote, ExitFine, "", nil,
+			"docker userns-remap", gradeNote, exit.Fine, "", nil,
 		},
 		"docker authorization": {
 			func(x *exam) {
@@ -208,40 +209,40 @@ func TestDoctorFinds(t *testing.T) {
 					return dockerFacts{Address: dockerAddress, Authz: []string{"opa"}}, nil
 				}
 			},
-			"docker authorization", gradeNote, ExitFine, "", nil,
+			"docker authorization", gradeNote, exit.Fine, "", nil,
 		},
 		"no containerd": {
 			func(x *exam) { x.find = func() (string, error) { return "", errors.New("none") } },
-			"containerd", gradeMissing, ExitFindings, "--containerd", []attack.Need{attack.NeedContainerd},
+			"containerd", gradeMissing, exit.Findings, "--containerd", []attack.Need{attack.NeedContainerd},
 		},
 		"containerd does not answer": {
 			func(x *exam) {
 				x.containerd = func(context.Context, string) (string, error) { return "", errRefused }
 			},
-			"containerd", gradeMissing, ExitFindings, "--containerd", []attack.Need{attack.NeedContainerd},
+			"containerd", gradeMissing, exit.Findings, "--containerd", []attack.Need{attack.NeedContainerd},
 		},
 		"no BTF": {
 			func(x *exam) { x.features = broken(kernel.FeatureBTF) },
-			"kernel: btf", gradeMissing, ExitFindings, "get btf",
+			"kernel: btf", gradeMissing, exit.Findings, "get btf",
 			[]attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
 		},
 		"nothing probed": {
 			func(x *exam) { x.features = func() kernel.Features { return nil } },
-			"kernel sensor", gradeMissing, ExitFindings, "", []attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
+			"kernel sensor", gradeMissing, exit.Findings, "", []attack.Need{attack.NeedKernel, attack.NeedPeers, attack.NeedRequests},
 		},
 		"no peers": {
 			func(x *exam) { x.features = broken(kernel.FeatureConnectUnix) },
-			"client peers", gradeDegraded, ExitFindings, "get connect_unix", []attack.Need{attack.NeedPeers},
+			"client peers", gradeDegraded, exit.Findings, "get connect_unix", []attack.Need{attack.NeedPeers},
 		},
 		"no requests": {
 			func(x *exam) { x.features = broken(kernel.FeatureSockLength) },
-			"client requests", gradeDegraded, ExitFindings, "get sock_length", []attack.Need{attack.NeedRequests},
+			"client requests", gradeDegraded, exit.Findings, "get sock_length", []attack.Need{attack.NeedRequests},
 		},
 		"cgroup 1 only": {
 			func(x *exam) {
 				x.read = func(string) (string, error) { return "1 2 3 / /c rw - cgroup cgroup rw,pids", nil }
 			},
-			"cgroups", gradeDegraded, ExitFindings, "mount -t cgroup2", nil,
+			"cgroups", gradeDegraded, exit.Findings, "mount -t cgroup2", nil,
 		},
 		"cgroup 1 with unified": {
 			func(x *exam) {
@@ -249,11 +250,11 @@ func TestDoctorFinds(t *testing.T) {
 					return "1 / /c rw - cgroup cgroup rw\n2 / /u rw - cgroup2 none rw\n", nil
 				}
 			},
-			"cgroups", gradeOK, ExitFine, "", nil,
+			"cgroups", gradeOK, exit.Fine, "", nil,
 		},
 		"no cgroups": {
 			func(x *exam) { x.read = func(string) (string, error) { return "1 / / rw - ext4 /dev/vda rw", nil } },
-			"cgroups", gradeDegraded, ExitFindings, "mount -t cgroup2", nil,
+			"cgroups", gradeDegraded, exit.Findings, "mount -t cgroup2", nil,
 		},
 		"full disk": {
 			func(x *exam) {
@@ -261,11 +262,11 @@ func TestDoctorFinds(t *testing.T) {
 					return dirFacts{Exists: true, Writable: true, Free: 1 << 20, Mode: 0o700}, nil
 				}
 			},
-			"state directory", gradeDegraded, ExitFindings, "--state", nil,
+			"state directory", gradeDegraded, exit.Findings, "--state", nil,
 		},
 		"state not writable": {
 			func(x *exam) { x.dir = func(string) (dirFacts, error) { return dirFacts{Free: 9 << 30}, nil } },
-			"state directory", gradeDegraded, ExitFindings, "install -d -m 0700", nil,
+			"state directory", gradeDegraded, exit.Findings, "install -d -m 0700", nil,
 		},
 		"state open to others": {
 			func(x *exam) {
@@ -273,31 +274,31 @@ func TestDoctorFinds(t *testing.T) {
 					return dirFacts{Exists: true, Writable: true, Free: 9 << 30, Mode: 0o755}, nil
 				}
 			},
-			"state directory", gradeDegraded, ExitFindings, "chmod 0700", nil,
+			"state directory", gradeDegraded, exit.Findings, "chmod 0700", nil,
 		},
 		"up runs": {
 			func(x *exam) {
 				x.dir = func(string) (dirFacts, error) { return dirFacts{Exists: true, Holder: 708}, nil }
 			},
-			"state directory", gradeOK, ExitFine, "", nil,
+			"state directory", gradeOK, exit.Fine, "", nil,
 		},
 		"state is a file": {
 			func(x *exam) {
 				x.dir = func(string) (dirFacts, error) { return dirFacts{}, errors.New("not a directory") }
 			},
-			"state directory", gradeDegraded, ExitFindings, "install -d", nil,
+			"state directory", gradeDegraded, exit.Findings, "install -d", nil,
 		},
 		"clock of 1970": {
 			func(x *exam) { x.now = func() time.Time { return time.Unix(3600, 0) } },
-			"clock", gradeDegraded, ExitFindings, "timedatectl", nil,
+			"clock", gradeDegraded, exit.Findings, "timedatectl", nil,
 		},
 		"clock before the build": {
 			func(x *exam) { x.built = x.now().Add(time.Hour) },
-			"clock", gradeDegraded, ExitFindings, "timedatectl", nil,
+			"clock", gradeDegraded, exit.Findings, "timedatectl", nil,
 		},
 		"clock not synchronised": {
 			func(x *exam) { x.synced = func() (bool, error) { return false, nil } },
-			"clock", gradeNote, ExitFine, "timedatectl", nil,
+			"clock", gradeNote, exit.Fine, "timedatectl", nil,
 		},
 		"no login uid": {
 			func(x *exam) {
@@ -309,7 +310,7 @@ func TestDoctorFinds(t *testing.T) {
 					return old(p)
 				}
 			},
-			"login uid", gradeNote, ExitFine, "pam_loginuid", nil,
+			"login uid", gradeNote, exit.Fine, "pam_loginuid", nil,
 		},
 		"not Linux": {
 			func(x *exam) {
@@ -318,7 +319,7 @@ func TestDoctorFinds(t *testing.T) {
 				x.docker = noDocker
 				x.find = func() (string, error) { return "", errors.New("none") }
 			},
-			"system", gradeMissing, ExitUsage, "Linux host", hostNeeds(),
+			"system", gradeMissing, exit.Usage, "Linux host", hostNeeds(),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -358,7 +359,7 @@ func TestDoctorHasARemedyForAllThatIsWrong(t *testing.T) {
 	x.find = func() (string, error) { return "", errors.New("none") }
 	x.dir = func(string) (dirFacts, error) { return dirFacts{}, nil }
 	up := x.examine(t.Context())
-	if up.exit() != ExitUsage {
+	if up.exit() != exit.Usage {
 		t.Errorf("exit %d, want 2", up.exit())
 	}
 	for _, d := range up.diagnoses {
@@ -384,7 +385,7 @@ func TestDoctorIsBounded(t *testing.T) {
 		if d := up.diagnoses[i]; d.Grade != gradeDegraded || !strings.Contains(d.Found, "no answer") {
 			t.Errorf("got %+v", d)
 		}
-		if up.exit() != ExitFindings {
+		if up.exit() != exit.Findings {
 			t.Errorf("exit %d", up.exit())
 		}
 	})

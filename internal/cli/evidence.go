@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/docker/daemonlog"
@@ -110,11 +111,11 @@ func formatOf(file string) (*logFormat, error) {
 		if len(bytes.TrimSpace(head)) == 0 {
 			return nil, nil
 		}
-		return nil, fail(ExitUsage, "--format NAME, one of "+logFormatNames(), "%s: neither a capture nor a log that is known", file)
+		return nil, exit.Fail(exit.Usage, "--format NAME, one of "+logFormatNames(), "%s: neither a capture nor a log that is known", file)
 	case 1:
 		return &found[0], nil
 	}
-	return nil, fail(ExitUsage, "--format "+found[0].name, "%s: begins like %s and like %s", file, found[0].name, found[1].name)
+	return nil, exit.Fail(exit.Usage, "--format "+found[0].name, "%s: begins like %s and like %s", file, found[0].name, found[1].name)
 }
 
 // evidence is the files of a replay and how they are read.
@@ -134,7 +135,7 @@ func (v *evidence) read(ctx context.Context, files []string) (iter.Seq2[event.Ob
 		format, err := v.formatOf(file)
 		switch {
 		case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission):
-			return nil, fail(ExitUsage, "", "%w", err)
+			return nil, exit.Fail(exit.Usage, "", "%w", err)
 		case err != nil:
 			return nil, err
 		case format == nil:
@@ -161,7 +162,7 @@ func (v *evidence) formatOf(file string) (*logFormat, error) {
 			return &f, nil
 		}
 	}
-	return nil, fail(ExitUsage, "one of "+logFormatNames(), "no format %q", v.format)
+	return nil, exit.Fail(exit.Usage, "one of "+logFormatNames(), "no format %q", v.format)
 }
 
 // log reads one file of another tool's.
@@ -169,7 +170,7 @@ func (v *evidence) log(ctx context.Context, file string, format *logFormat) iter
 	return func(yield func(event.Observation, error) bool) {
 		f, err := logfile.Open(file)
 		if err != nil {
-			yield(nil, fail(ExitUsage, "", "%w", err))
+			yield(nil, exit.Fail(exit.Usage, "", "%w", err))
 			return
 		}
 		defer f.Close()
@@ -193,7 +194,7 @@ func (v *evidence) log(ctx context.Context, file string, format *logFormat) iter
 			}
 			out, err := r.Record(rec.Data)
 			if err = errors.Join(rec.Err, err); errors.Is(err, logfile.ErrRefused) {
-				yield(nil, fail(ExitUsage, "", "%s: %w", file, err))
+				yield(nil, exit.Fail(exit.Usage, "", "%s: %w", file, err))
 				return
 			}
 			say.record(rec, err)

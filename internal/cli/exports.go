@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/export"
 	"github.com/sallyport/sallyport/internal/export/ecs"
 	"github.com/sallyport/sallyport/internal/export/falco"
@@ -113,7 +114,7 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 	if len(targets) == 0 {
 		return nil, nil
 	}
-	bad := func(err error) error { return fail(ExitUsage, "", "export: %w", err) }
+	bad := func(err error) error { return exit.Fail(exit.Usage, "", "export: %w", err) }
 	var names []string
 	if conf.ExportRedact != "" {
 		names = strings.Split(conf.ExportRedact, ",")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -36,7 +37,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 				return err
 			}
 			if q.Severity, err = finding.ParseSeverity(severity); err != nil {
-				return fail(ExitUsage, "info, low, medium, high or critical", "--severity: %w", err)
+				return exit.Fail(exit.Usage, "info, low, medium, high or critical", "--severity: %w", err)
 			}
 			q.Session = session.ID(of)
 			return findings(cmd.Context(), env, state, q, asJSON)
@@ -55,7 +56,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 
 func findings(ctx context.Context, env *environment, state string, q store.FindingQuery, asJSON bool) error {
 	if q.Limit < 0 {
-		return fail(ExitUsage, "", "--limit %d: want a positive number", q.Limit)
+		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.Limit)
 	}
 	r, err := openReader(state)
 	if err != nil {
@@ -81,7 +82,7 @@ func findings(ctx context.Context, env *environment, state string, q store.Findi
 			return e
 		}
 	}
-	return incomplete(err)
+	return exit.CutShort(err)
 }
 
 // findingTable prints findings, or says on standard error that there are none.

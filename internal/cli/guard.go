@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -201,7 +202,7 @@ func newGuarding(env *environment, c *guardConfig) (*guarding, error) {
 	signal.Ignore(syscall.SIGPIPE)
 	useOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
 	if c.rules == "" {
-		return nil, fail(ExitUsage, "name a file with --rules; docs/guide/guard-docker.md has one to begin with", "guard %s: no rules", c.kind)
+		return nil, exit.Fail(exit.Usage, "name a file with --rules; docs/guide/guard-docker.md has one to begin with", "guard %s: no rules", c.kind)
 	}
 	g := &guarding{env: env, conf: c, log: env.logger(slog.LevelWarn), names: new(userNames)}
 	var err error
@@ -315,7 +316,7 @@ func (c *guardConfig) load() (*policy.Set, error) {
 		if !c.kind.records() {
 			hint = "take the effect record out of them; sallyport guard docker records"
 		}
-		return nil, fail(ExitUsage, hint, "%s: nothing can be recorded", strings.Join(ids, ", "))
+		return nil, exit.Fail(exit.Usage, hint, "%s: nothing can be recorded", strings.Join(ids, ", "))
 	}
 	return set, nil
 }
@@ -377,7 +378,7 @@ func daemonAt(s string) (network, address string, err error) {
 	}
 	network, address, ok := strings.Cut(s, "://")
 	if !ok || address == "" || network != "unix" && network != "tcp" {
-		return "", "", fail(ExitUsage, "unix:///path or tcp://host:port", "address %q", s)
+		return "", "", exit.Fail(exit.Usage, "unix:///path or tcp://host:port", "address %q", s)
 	}
 	return network, address, nil
 }

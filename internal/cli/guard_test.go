@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
 )
@@ -84,8 +85,8 @@ func TestApprovers(t *testing.T) {
 	} {
 		a, err := approvalConfig{approvers: c.list, control: "unix:///x"}.prepare(nil)
 		if c.fails != "" {
-			var f *failure
-			if !errors.As(err, &f) || f.code != ExitUsage || !strings.Contains(err.Error()+f.Hint(), c.fails) {
+			var f *exit.Error
+			if !errors.As(err, &f) || f.Code != exit.Usage || !strings.Contains(err.Error()+f.Hint(), c.fails) {
 				t.Errorf("%q: %v, want %q", c.list, err, c.fails)
 			}
 			continue

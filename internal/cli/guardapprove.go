@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/export/redact"
 	"github.com/sallyport/sallyport/internal/guard"
@@ -73,15 +74,15 @@ func (c approvalConfig) prepare(log *slog.Logger) (*approving, error) {
 	a := &approving{wait: c.wait, said: c.approvers, address: c.control, door: listener{group: c.group, flag: "--control"}, notices: func(guard.Record) {}}
 	if c.control == "off" {
 		if c.webhook != "" {
-			return nil, fail(ExitUsage, "leave one of them out", "--approval-webhook needs --control")
+			return nil, exit.Fail(exit.Usage, "leave one of them out", "--approval-webhook needs --control")
 		}
 		return &approving{address: "off", notices: a.notices}, nil
 	}
 	if c.wait < 0 || c.wait > approvalWaitMax {
-		return nil, fail(ExitUsage, "a time such as 60s, at most "+approvalWaitMax.String(), "--approval-wait %s", c.wait)
+		return nil, exit.Fail(exit.Usage, "a time such as 60s, at most "+approvalWaitMax.String(), "--approval-wait %s", c.wait)
 	}
 	if path, ok := strings.CutPrefix(a.address, "unix://"); !ok || !filepath.IsAbs(path) {
-		return nil, fail(ExitUsage, "unix:///path or off", "--control %q", c.control)
+		return nil, exit.Fail(exit.Usage, "unix:///path or off", "--control %q", c.control)
 	}
 	group, err := a.who(c.approvers)
 	if err != nil {
@@ -90,7 +91,7 @@ func (c approvalConfig) prepare(log *slog.Logger) (*approving, error) {
 	a.door.group = cmp.Or(a.door.group, group)
 	for _, uid := range a.approvers.UIDs {
 		if uid != 0 && a.door.group == "" {
-			return nil, fail(ExitUsage, "name a group that they are in with --control-group", "the control socket would be root's alone, and %s could not use it", c.approvers)
+			return nil, exit.Fail(exit.Usage, "name a group that they are in with --control-group", "the control socket would be root's alone, and %s could not use it", c.approvers)
 		}
 	}
 	return a, a.webhook(c, log)
@@ -104,18 +105,18 @@ func (a *approving) who(list string) (group string, err error) {
 		case kind == "user" && name != "":
 			uid, err := userID(name)
 			if err != nil {
-				return "", fail(ExitUsage, "the name or number of a user", "--approvers %q: %w", text, err)
+				return "", exit.Fail(exit.Usage, "the name or number of a user", "--approvers %q: %w", text, err)
 			}
 			a.approvers.UIDs = append(a.approvers.UIDs, uid)
 		case kind == "group" && name != "":
 			gid, err := groupID(name)
 			if err != nil {
-				return "", fail(ExitUsage, "the name or number of a group", "--approvers %q: %w", text, err)
+				return "", exit.Fail(exit.Usage, "the name or number of a group", "--approvers %q: %w", text, err)
 			}
 			a.approvers.GIDs = append(a.approvers.GIDs, gid)
 			group = cmp.Or(group, name)
 		default:
-			return "", fail(ExitUsage, "user:NAME, group:NAME, with commas between", "--approvers %q", text)
+			return "", exit.Fail(exit.Usage, "user:NAME, group:NAME, with commas between", "--approvers %q", text)
 		}
 	}
 	return group, nil
@@ -158,7 +159,7 @@ func (a *approving) webhook(c approvalConfig, log *slog.Logger) error {
 	if c.webhook == "" {
 		return nil
 	}
-	bad := func(err error) error { return fail(ExitUsage, "", "--approval-webhook: %w", err) }
+	bad := func(err error) error { return exit.Fail(exit.Usage, "", "--approval-webhook: %w", err) }
 	if u, err := url.Parse(c.webhook); err == nil && u.User != nil {
 		return bad(errors.New("a URL with a password does not belong into a command line"))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -134,7 +135,7 @@ func gateOn(env *environment, dir string, c gateFlags) error {
 	}
 	status, err := kernel.NewGate(dir).On(config)
 	if err != nil {
-		return &failure{code: ExitUsage, err: err}
+		return &exit.Error{Code: exit.Usage, Err: err}
 	}
 	describeGate(env, dir, &status)
 	return nil
@@ -144,7 +145,7 @@ func gateOn(env *environment, dir string, c gateFlags) error {
 func (c *gateFlags) config() (kernel.GateConfig, error) {
 	out := kernel.GateConfig{Sockets: c.sockets, Enforce: c.enforce, Cgroups: c.cgroups, Hook: kernel.GateHook(c.at)}
 	if gateStands[out.Hook] == "" && c.at != "" {
-		return out, fail(ExitUsage, "lsm, socket or address", "--at %q", c.at)
+		return out, exit.Fail(exit.Usage, "lsm, socket or address", "--at %q", c.at)
 	}
 	var err error
 	if out.Sockets, err = guardable(c.sockets); err != nil {
@@ -162,17 +163,17 @@ func (c *gateFlags) config() (kernel.GateConfig, error) {
 		}
 		uid, err := userID(name)
 		if err != nil {
-			return out, fail(ExitUsage, "the name or number of a user before the colon", "--allow-exe %q: %w", s, err)
+			return out, exit.Fail(exit.Usage, "the name or number of a user before the colon", "--allow-exe %q: %w", s, err)
 		}
 		if !filepath.IsAbs(path) {
-			return out, fail(ExitUsage, "give the whole path: --allow-exe /usr/bin/dockerd", "--allow-exe %q", s)
+			return out, exit.Fail(exit.Usage, "give the whole path: --allow-exe /usr/bin/dockerd", "--allow-exe %q", s)
 		}
 		out.Exes = append(out.Exes, kernel.GateExe{Path: path, UID: uid})
 	}
 	for _, s := range c.uids {
 		uid, err := userID(s)
 		if err != nil {
-			return out, fail(ExitUsage, "the name or number of a user", "--allow-uid %q: %w", s, err)
+			return out, exit.Fail(exit.Usage, "the name or number of a user", "--allow-uid %q: %w", s, err)
 		}
 		out.UIDs = append(out.UIDs, uid)
 	}
@@ -188,20 +189,20 @@ func guardable(named []string) ([]string, error) {
 	}
 	listening, err := kernel.Listening(paths)
 	if err != nil {
-		return nil, &failure{code: ExitUsage, err: err}
+		return nil, &exit.Error{Code: exit.Usage, Err: err}
 	}
 	var list []string
 	for _, path := range paths {
 		pid, ok := listening[path]
 		switch {
 		case len(named) > 0 && ok && runsThis(pid):
-			return nil, fail(ExitUsage, "name the one that it forwards to (--to)", "%s is the guard's own socket", path)
+			return nil, exit.Fail(exit.Usage, "name the one that it forwards to (--to)", "%s is the guard's own socket", path)
 		case len(named) > 0, ok && !runsThis(pid):
 			list = append(list, path)
 		}
 	}
 	if len(list) == 0 {
-		return nil, fail(ExitUsage, "name one with --socket", "no runtime listens where they usually do")
+		return nil, exit.Fail(exit.Usage, "name one with --socket", "no runtime listens where they usually do")
 	}
 	return list, nil
 }
@@ -281,7 +282,7 @@ func gateStatus(env *environment, dir string, asJSON bool) error {
 			s.Since.In(newRenderer(env).zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
 	}
 	if err == nil && off {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	return err
 }
@@ -304,7 +305,7 @@ func gateWatch(ctx context.Context, env *environment, dir string, asJSON bool) e
 		return nil
 	}
 	if errors.Is(err, kernel.ErrGateOff) {
-		return fail(ExitUsage, "sallyport guard gate on", "no gate is on, or it was switched off or made anew")
+		return exit.Fail(exit.Usage, "sallyport guard gate on", "no gate is on, or it was switched off or made anew")
 	}
 	return err
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/internal/cli/exit"
 )
 
 // listener makes the socket that a guard's clients connect to.
@@ -33,7 +35,7 @@ func (l *listener) listen(ctx context.Context, address string, getenv func(strin
 	case network == "tcp":
 		return l.tls(ctx, at)
 	}
-	return nil, fail(ExitUsage, "unix:///path, tcp://host:port or systemd", "%s %q", l.flag, address)
+	return nil, exit.Fail(exit.Usage, "unix:///path, tcp://host:port or systemd", "%s %q", l.flag, address)
 }
 
 // close removes what listen made.
@@ -48,21 +50,21 @@ func (l *listener) close() {
 func (l *listener) unix(ctx context.Context, path string) (net.Listener, error) {
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		_ = c.Close()
-		return nil, fail(ExitUsage, "stop it, or name another path with "+l.flag, "somebody listens at %s already", path)
+		return nil, exit.Fail(exit.Usage, "stop it, or name another path with "+l.flag, "somebody listens at %s already", path)
 	}
 	if info, err := os.Lstat(path); err == nil && info.Mode()&os.ModeSocket == 0 {
-		return nil, fail(ExitUsage, "name another path with "+l.flag, "%s is there and is no socket", path)
+		return nil, exit.Fail(exit.Usage, "name another path with "+l.flag, "%s is there and is no socket", path)
 	}
 	gid, err := l.gid()
 	if err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fail(ExitUsage, "name a path of your own with "+l.flag, "%w", err)
+		return nil, exit.Fail(exit.Usage, "name a path of your own with "+l.flag, "%w", err)
 	}
 	dir, err := os.MkdirTemp(filepath.Dir(path), ".new-")
 	if err != nil {
-		return nil, fail(ExitUsage, "name a path of your own with "+l.flag, "%w", err)
+		return nil, exit.Fail(exit.Usage, "name a path of your own with "+l.flag, "%w", err)
 	}
 	defer os.RemoveAll(dir)
 	fresh := filepath.Join(dir, "s")
@@ -93,7 +95,7 @@ func (l *listener) gid() (int, error) {
 	}
 	gid, err := groupID(l.group)
 	if err != nil {
-		return 0, fail(ExitUsage, "the name or number of a group", "the group of %s: %w", l.flag, err)
+		return 0, exit.Fail(exit.Usage, "the name or number of a group", "the group of %s: %w", l.flag, err)
 	}
 	return int(gid), nil
 }
@@ -101,23 +103,23 @@ func (l *listener) gid() (int, error) {
 // tls listens for clients that have a certificate.
 func (l *listener) tls(ctx context.Context, address string) (net.Listener, error) {
 	if l.cert == "" || l.key == "" || l.clientCA == "" {
-		return nil, fail(ExitUsage, "name --tls-cert, --tls-key and --tls-client-ca", "over TCP whoever asks is known by his certificate alone")
+		return nil, exit.Fail(exit.Usage, "name --tls-cert, --tls-key and --tls-client-ca", "over TCP whoever asks is known by his certificate alone")
 	}
 	cert, err := tls.LoadX509KeyPair(l.cert, l.key)
 	if err != nil {
-		return nil, fail(ExitUsage, "", "--tls-cert, --tls-key: %w", err)
+		return nil, exit.Fail(exit.Usage, "", "--tls-cert, --tls-key: %w", err)
 	}
 	pem, err := os.ReadFile(l.clientCA)
 	if err != nil {
-		return nil, fail(ExitUsage, "", "--tls-client-ca: %w", err)
+		return nil, exit.Fail(exit.Usage, "", "--tls-client-ca: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fail(ExitUsage, "", "--tls-client-ca: no certificate in %s", l.clientCA)
+		return nil, exit.Fail(exit.Usage, "", "--tls-client-ca: no certificate in %s", l.clientCA)
 	}
 	plain, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, fail(ExitUsage, "another address with "+l.flag, "%w", err)
+		return nil, exit.Fail(exit.Usage, "another address with "+l.flag, "%w", err)
 	}
 	l.said = "tcp://" + plain.Addr().String() // port 0 is whichever there is
 	return tls.NewListener(plain, &tls.Config{
@@ -129,7 +131,7 @@ func (l *listener) tls(ctx context.Context, address string) (net.Listener, error
 // inherited takes the one socket that systemd hands on (sd_listen_fds(3)).
 func (l *listener) inherited(getenv func(string) string) (net.Listener, error) {
 	if getenv("LISTEN_PID") != strconv.Itoa(os.Getpid()) || getenv("LISTEN_FDS") != "1" {
-		return nil, fail(ExitUsage, "start it by a .socket unit that names one socket", "systemd hands on no socket")
+		return nil, exit.Fail(exit.Usage, "start it by a .socket unit that names one socket", "systemd hands on no socket")
 	}
 	f := os.NewFile(3, "systemd")
 	defer f.Close()

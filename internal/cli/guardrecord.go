@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	dockerdoor "github.com/sallyport/sallyport/internal/docker/door"
@@ -47,7 +48,7 @@ func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool
 	st, err := openStore(conf.State)
 	var locked *store.LockedError
 	if errors.As(err, &locked) {
-		return nil, fail(ExitUsage, "a guard needs a directory of its own: name another with --record", "%w", err)
+		return nil, exit.Fail(exit.Usage, "a guard needs a directory of its own: name another with --record", "%w", err)
 	}
 	if err != nil {
 		return nil, err

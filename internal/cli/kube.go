@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
 )
@@ -58,7 +59,7 @@ certificate when it starts: restart it when this is printed for a new address.`,
   sallyport kube webhook-config --service sallyport/sallyport | kubectl apply -f -`,
 		RunE: func(*cobra.Command, []string) error {
 			if (target == "") == (service == "") {
-				return fail(ExitUsage, "sallyport kube webhook-config --url https://HOST:PORT", "webhook-config: name either a URL or a service")
+				return exit.Fail(exit.Usage, "sallyport kube webhook-config --url https://HOST:PORT", "webhook-config: name either a URL or a service")
 			}
 			bundle, err := webhookAuthority(state, ca, target+service)
 			if err != nil {
@@ -66,7 +67,7 @@ certificate when it starts: restart it when this is printed for a new address.`,
 			}
 			manifest, err := admission.Manifest(target+service, bundle)
 			if err != nil {
-				return fail(ExitUsage, "", "webhook-config: %w", err)
+				return exit.Fail(exit.Usage, "", "webhook-config: %w", err)
 			}
 			_, err = env.stdout.Write(manifest)
 			return err
@@ -86,13 +87,13 @@ func webhookAuthority(state, file, target string) ([]byte, error) {
 	if file != "" {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fail(ExitUsage, "", "webhook-config: %w", err)
+			return nil, exit.Fail(exit.Usage, "", "webhook-config: %w", err)
 		}
 		return b, nil
 	}
 	_, ca, err := admission.Certificate(filepath.Join(state, admissionDir), targetNames(target))
 	if errors.Is(err, os.ErrPermission) {
-		return nil, fail(ExitUsage, "run as the user of sallyport up, or name another --state", "webhook-config: %w", err)
+		return nil, exit.Fail(exit.Usage, "run as the user of sallyport up, or name another --state", "webhook-config: %w", err)
 	}
 	return ca, err
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/bus/link"
 	"github.com/sallyport/sallyport/internal/bus/spool"
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -32,22 +33,22 @@ const (
 // be played.
 func (c config) checkRole() error {
 	if c.NodeCollector != "" && c.Rules != rulesShipped && c.Rules != rulesNone {
-		return fail(ExitUsage, "give --rules to the collector", "rules: a node keeps no sessions")
+		return exit.Fail(exit.Usage, "give --rules to the collector", "rules: a node keeps no sessions")
 	}
 	if c.NodeCollector != "" && c.ExportTo != "" {
-		return fail(ExitUsage, "give --export to the collector", "export: a node keeps no sessions")
+		return exit.Fail(exit.Usage, "give --export to the collector", "export: a node keeps no sessions")
 	}
 	const hint = "certificates for a trial: sallyport node certs --help"
 	switch {
 	case c.NodeCollector != "" && c.CollectListen != "":
-		return fail(ExitUsage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
+		return exit.Fail(exit.Usage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
 	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
-		return fail(ExitUsage, hint, "--node needs --node-cert, --node-key and --collector-ca")
+		return exit.Fail(exit.Usage, hint, "--node needs --node-cert, --node-key and --collector-ca")
 	case c.NodeCollector != "" && (c.seesRequests() || c.KubeKubeconfig != ""):
-		return fail(ExitUsage, "give what concerns the API server to the collector: it believes no node in that",
+		return exit.Fail(exit.Usage, "give what concerns the API server to the collector: it believes no node in that",
 			"--node goes with none of --audit-log, --audit-webhook, --admission and --kubeconfig")
 	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
-		return fail(ExitUsage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
+		return exit.Fail(exit.Usage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
 	}
 	return nil
 }
@@ -57,22 +58,22 @@ func upNode(ctx context.Context, env *environment, conf config, h *host, log *sl
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
-		return fail(ExitUsage, "", "node: %w", err)
+		return exit.Fail(exit.Usage, "", "node: %w", err)
 	}
 	leaf, err := x509.ParseCertificate(secure.Certificates[0].Certificate[0])
 	if err != nil {
-		return fail(ExitUsage, "", "node: %w", err)
+		return exit.Fail(exit.Usage, "", "node: %w", err)
 	}
 	name, err := link.NameOf(leaf)
 	if err != nil {
-		return fail(ExitUsage, "", "node: %s: %w", conf.NodeCert, err)
+		return exit.Fail(exit.Usage, "", "node: %s: %w", conf.NodeCert, err)
 	}
 	if conf.NodeName != "" && conf.NodeName != name {
-		return fail(ExitUsage, "give this node its own certificate", "node: the certificate is that of %q, not of %q", name, conf.NodeName)
+		return exit.Fail(exit.Usage, "give this node its own certificate", "node: the certificate is that of %q, not of %q", name, conf.NodeName)
 	}
 	queue, err := spool.Open(spool.Options{Dir: filepath.Join(conf.State, spoolName), Bytes: conf.NodeSpool, Logger: log})
 	if err != nil {
-		return fail(ExitUsage, "name a directory of your own with --state", "%w", err)
+		return exit.Fail(exit.Usage, "name a directory of your own with --state", "%w", err)
 	}
 	node := link.NewNode(link.NodeOptions{
 		Address: conf.NodeCollector, TLS: secure, Spool: queue, Boot: new(watch.LocalHost).Facts().BootID, Logger: log,
@@ -143,7 +144,7 @@ func newCollector(conf config, log *slog.Logger) (*link.Collector, error) {
 	}
 	secure, err := link.Files{Cert: conf.CollectCert, Key: conf.CollectKey, CA: conf.CollectCA}.Server()
 	if err != nil {
-		return nil, fail(ExitUsage, "", "collect: %w", err)
+		return nil, exit.Fail(exit.Usage, "", "collect: %w", err)
 	}
 	c, err := link.NewCollector(link.CollectorOptions{
 		Address: conf.CollectListen, TLS: secure, Dir: filepath.Join(conf.State, nodesName), Logger: log,
@@ -268,7 +269,7 @@ node's name as common name. Under Kubernetes that must be the name of the Node.`
 
 func nodeCerts(env *environment, dir string, collectors, nodes []string) error {
 	if dir == "" || len(collectors)+len(nodes) == 0 {
-		return fail(ExitUsage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
+		return exit.Fail(exit.Usage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
 	}
 	a, err := link.OpenAuthority(dir)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -43,7 +44,7 @@ What there is to tune is in lists.yaml; docs/guide/rule-pack.md explains it.`,
 
 func rulesCopy(env *environment, dir string) error {
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
-		return fail(ExitUsage, "name a directory that does not exist yet: rules that you changed are not written over", "rules copy: %s exists", dir)
+		return exit.Fail(exit.Usage, "name a directory that does not exist yet: rules that you changed are not written over", "rules copy: %s exists", dir)
 	} else if err != nil {
 		return fmt.Errorf("rules copy: %w", err)
 	}

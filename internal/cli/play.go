@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/recording"
@@ -41,7 +42,7 @@ that was played.`,
   sallyport play 4t7k --identity key.txt`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.Speed <= 0 || p.Idle < 0 || p.From < 0 || p.To < 0 {
-				return fail(ExitUsage, "", "play: --speed, --idle, --from and --to want positive values")
+				return exit.Fail(exit.Usage, "", "play: --speed, --idle, --from and --to want positive values")
 			}
 			r, err := openRecording(cmd.Context(), env, state, args[0], identities)
 			if err != nil {

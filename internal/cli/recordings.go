@@ -16,6 +16,7 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -98,7 +99,7 @@ func recordedOf(i *recording.Info, said session.Recording) recorded {
 func recordings(ctx context.Context, env *environment, state string, asJSON bool) error {
 	ids, err := recording.IDs(recording.DirIn(state))
 	if err != nil {
-		return fail(ExitUsage, "", "%w", err)
+		return exit.Fail(exit.Usage, "", "%w", err)
 	}
 	said, err := saidOf(ctx, state)
 	if err != nil {
@@ -121,13 +122,13 @@ func recordings(ctx context.Context, env *environment, state string, asJSON bool
 				return err
 			}
 		}
-		return incomplete(unread)
+		return exit.CutShort(unread)
 	}
 	if len(all) == 0 && unread == nil {
 		fmt.Fprintln(env.stderr, "no recordings here")
 		return nil
 	}
-	return errors.Join(newRenderer(env).recordings(env.stdout, all), incomplete(unread))
+	return errors.Join(newRenderer(env).recordings(env.stdout, all), exit.CutShort(unread))
 }
 
 // saidOf returns what the ledger says of recordings; nothing where there is no
@@ -234,11 +235,11 @@ func exportRecording(env *environment, r *recording.Reader, format, stream, file
 	if file != "-" {
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {
-			return fail(ExitUsage, "", "export: %w", err)
+			return exit.Fail(exit.Usage, "", "export: %w", err)
 		}
 		to, done = f, f.Close
 	} else if _, terminal := terminalWidth(env.stdout); terminal && format == "raw" {
-		return fail(ExitUsage, "sallyport play, or -o FILE", "export: raw output may hold what a terminal acts upon")
+		return exit.Fail(exit.Usage, "sallyport play, or -o FILE", "export: raw output may hold what a terminal acts upon")
 	}
 	err = write(to)
 	if e := done(); e != nil {
@@ -255,7 +256,7 @@ func exportTo(r *recording.Reader, format, stream string) (func(io.Writer) error
 	case "stdin", "stdout", "stderr":
 		which = func(s recording.Stream) bool { return s.String() == stream }
 	default:
-		return nil, fail(ExitUsage, "stdout, stderr or stdin", "--stream %q", stream)
+		return nil, exit.Fail(exit.Usage, "stdout, stderr or stdin", "--stream %q", stream)
 	}
 	switch {
 	case format == "raw":
@@ -263,9 +264,9 @@ func exportTo(r *recording.Reader, format, stream string) (func(io.Writer) error
 	case format == "asciicast" && stream == "":
 		return func(w io.Writer) error { return recording.WriteAsciicast(w, r.Header, r.Frames()) }, nil
 	case format == "asciicast":
-		return nil, fail(ExitUsage, "--format raw", "--stream: an asciicast holds them all")
+		return nil, exit.Fail(exit.Usage, "--format raw", "--stream: an asciicast holds them all")
 	}
-	return nil, fail(ExitUsage, "asciicast or raw", "--format %q", format)
+	return nil, exit.Fail(exit.Usage, "asciicast or raw", "--format %q", format)
 }
 
 // readToEnd says how a recording ended that was read with an error or none.
@@ -273,7 +274,7 @@ func readToEnd(env *environment, r *recording.Reader, err error) error {
 	var torn *recording.TornError
 	switch {
 	case errors.As(err, &torn):
-		return fail(ExitIncomplete, "sallyport verify says whether it was changed or its writer was killed", "%w", err)
+		return exit.Fail(exit.Incomplete, "sallyport verify says whether it was changed or its writer was killed", "%w", err)
 	case err == nil && !r.Ended():
 		fmt.Fprintln(env.stderr, "It has no end: it still runs, or its writer was killed.")
 	}
@@ -294,10 +295,10 @@ func openRecording(ctx context.Context, env *environment, state, id string, iden
 	r, err := recording.OpenFile(recording.DirIn(state), id, with...)
 	if errors.Is(err, recording.ErrKey) {
 		_ = r.Close()
-		return nil, fail(ExitUsage, "give the age identity of one of its recipients with --identity FILE", "recording %s: %w", id, err)
+		return nil, exit.Fail(exit.Usage, "give the age identity of one of its recipients with --identity FILE", "recording %s: %w", id, err)
 	}
 	if err != nil {
-		return nil, fail(ExitIncomplete, "sallyport verify", "%w", err)
+		return nil, exit.Fail(exit.Incomplete, "sallyport verify", "%w", err)
 	}
 	return r, nil
 }
@@ -306,11 +307,11 @@ func readIdentities(files []string) (out []age.Identity, err error) {
 	for _, file := range files {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return nil, fail(ExitUsage, "", "identity: %w", err)
+			return nil, exit.Fail(exit.Usage, "", "identity: %w", err)
 		}
 		list, err := age.ParseIdentities(bufio.NewReader(bytes.NewReader(data)))
 		if err != nil {
-			return nil, fail(ExitUsage, "age-keygen -o FILE makes one", "identity %s: %w", file, err)
+			return nil, exit.Fail(exit.Usage, "age-keygen -o FILE makes one", "identity %s: %w", file, err)
 		}
 		out = append(out, list...)
 	}
@@ -320,11 +321,11 @@ func readIdentities(files []string) (out []age.Identity, err error) {
 // findRecording returns the id of the one recording that is meant.
 func findRecording(ctx context.Context, state, id string) (string, error) {
 	if id == "" {
-		return "", fail(ExitUsage, "sallyport recordings", "recording: an empty id")
+		return "", exit.Fail(exit.Usage, "sallyport recordings", "recording: an empty id")
 	}
 	ids, err := recording.IDs(recording.DirIn(state))
 	if err != nil {
-		return "", fail(ExitUsage, "", "%w", err)
+		return "", exit.Fail(exit.Usage, "", "%w", err)
 	}
 	ids = slices.DeleteFunc(ids, func(other string) bool { return !strings.HasPrefix(other, id) })
 	if len(ids) == 0 {
@@ -334,11 +335,11 @@ func findRecording(ctx context.Context, state, id string) (string, error) {
 	}
 	switch len(ids) {
 	case 0:
-		return "", fail(ExitFindings, "sallyport recordings", "recording %q: there is none of that id, nor of such a session", id)
+		return "", exit.Fail(exit.Findings, "sallyport recordings", "recording %q: there is none of that id, nor of such a session", id)
 	case 1:
 		return ids[0], nil
 	}
-	return "", fail(ExitUsage, "one of "+strings.Join(ids[:min(len(ids), 8)], ", "), "recording %q: %d fit", id, len(ids))
+	return "", exit.Fail(exit.Usage, "one of "+strings.Join(ids[:min(len(ids), 8)], ", "), "recording %q: %d fit", id, len(ids))
 }
 
 // recordingsOfSession returns the ids of the recordings of the session or the

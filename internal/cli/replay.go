@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -105,7 +106,7 @@ func runReplay(ctx context.Context, env *environment, files []string, v *evidenc
 	}
 	finish()
 	if broken == nil && v.faulty {
-		broken = &failure{code: ExitIncomplete}
+		broken = &exit.Error{Code: exit.Incomplete}
 	}
 	switch {
 	case out.show != "":
@@ -126,7 +127,7 @@ func runReplay(ctx context.Context, env *environment, files []string, v *evidenc
 	if err != nil {
 		return err
 	}
-	return incomplete(broken)
+	return exit.CutShort(broken)
 }
 
 // reviewing has rules hear input and puts them before each: what they find is
@@ -203,7 +204,7 @@ func replayed(env *environment, render renderer, sessions []session.Session, his
 		}
 	}
 	if len(found) != 1 {
-		return fail(ExitFindings, "replay without --show lists them", "--show %q: %d sessions fit", out.show, len(found))
+		return exit.Fail(exit.Findings, "replay without --show lists them", "--show %q: %d sessions fit", out.show, len(found))
 	}
 	if out.asJSON {
 		return writeJSON(env.stdout, found[0])
@@ -234,7 +235,7 @@ func readCapture(file string) iter.Seq2[event.Observation, error] {
 	return func(yield func(event.Observation, error) bool) {
 		r, err := capture.Open(file)
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-			err = fail(ExitUsage, "", "%w", err)
+			err = exit.Fail(exit.Usage, "", "%w", err)
 		}
 		if err != nil {
 			yield(nil, err)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -57,7 +58,7 @@ func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
 		}
 		before, err = files, again // also where a directory was taken away that was read
 	}
-	return nil, fail(ExitUsage, "put a directory that is complete in its place, in one step", "rules: %s: the files change all the time", strings.Join(paths, ", "))
+	return nil, exit.Fail(exit.Usage, "put a directory that is complete in its place, in one step", "rules: %s: the files change all the time", strings.Join(paths, ", "))
 }
 
 // rereadMax is how often files are read again that change.
@@ -81,11 +82,11 @@ func readRuleFiles(paths []string, tests bool) ([]policy.File, error) {
 			files = append(files, policy.File{Name: p, Data: data})
 		}
 		if err != nil {
-			return nil, fail(ExitUsage, "", "rules: %w", err)
+			return nil, exit.Fail(exit.Usage, "", "rules: %w", err)
 		}
 	}
 	if len(files) == 0 && !tests {
-		return nil, fail(ExitUsage, "a file of rules ends in .yaml or .yml", "no rules in %s", strings.Join(paths, ", "))
+		return nil, exit.Fail(exit.Usage, "a file of rules ends in .yaml or .yml", "no rules in %s", strings.Join(paths, ", "))
 	}
 	return files, nil
 }
@@ -155,7 +156,7 @@ func brokenRules(err error) error {
 	for i, e := range errs {
 		lines[i] = printable.Text(e.Error())
 	}
-	return fail(ExitUsage, "docs/guide/rules.md has the language, docs/guide/sigma.md what is read of Sigma", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
+	return exit.Fail(exit.Usage, "docs/guide/rules.md has the language, docs/guide/sigma.md what is read of Sigma", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
 }
 
 func newRulesLint(env *environment) *cobra.Command {
@@ -299,7 +300,7 @@ func expired(env *environment, all []policy.Suppression) error {
 		}
 	}
 	if found {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	return nil
 }
@@ -328,7 +329,7 @@ Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 
 func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) error {
 	if len(paths) == 0 && len(with) > 0 {
-		return fail(ExitUsage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
+		return exit.Fail(exit.Usage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
 	}
 	rules, err := ruleFiles(slices.Concat(with, paths), false)
 	if err != nil {
@@ -339,7 +340,7 @@ func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) err
 		return err
 	}
 	if len(tests) == 0 {
-		return fail(ExitUsage, "a file of rule tests ends in "+policy.TestSuffix, "no rule tests in %s", strings.Join(paths, ", "))
+		return exit.Fail(exit.Usage, "a file of rule tests ends in "+policy.TestSuffix, "no rule tests in %s", strings.Join(paths, ", "))
 	}
 	results, err := policy.RunTests(rules, tests, readSessions)
 	if err != nil {
@@ -356,7 +357,7 @@ func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) err
 	}
 	fmt.Fprintf(env.stderr, "%s, %d failed.\n", plural(len(results), "test"), failed)
 	if failed > 0 {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	return nil
 }

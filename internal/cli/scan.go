@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -82,7 +83,7 @@ func gather(ctx context.Context, env *environment, s *sources) (*inventory.Inven
 	if s.kubeVersion != "" {
 		v, err := objects.ParseVersion(s.kubeVersion)
 		if err != nil {
-			return nil, fail(ExitUsage, "", "--kube-version: %w", err)
+			return nil, exit.Fail(exit.Usage, "", "--kube-version: %w", err)
 		}
 		opts.Version = v
 	}
@@ -139,17 +140,17 @@ func (g *gatherer) read(ctx context.Context, from string) error {
 	}
 	info, err := os.Stat(from)
 	if err != nil {
-		return fail(ExitUsage, "", "--from: %w", err)
+		return exit.Fail(exit.Usage, "", "--from: %w", err)
 	}
 	if info.IsDir() {
 		if err := g.loader.ReadPath(from); err != nil {
-			return fail(ExitUsage, "", "--from: %w", err)
+			return exit.Fail(exit.Usage, "", "--from: %w", err)
 		}
 		return nil
 	}
 	f, err := os.Open(from)
 	if err != nil {
-		return fail(ExitUsage, "", "--from: %w", err)
+		return exit.Fail(exit.Usage, "", "--from: %w", err)
 	}
 	defer f.Close()
 	return g.file(from, f)
@@ -158,10 +159,10 @@ func (g *gatherer) read(ctx context.Context, from string) error {
 func (g *gatherer) cluster(ctx context.Context) error {
 	client, name, err := api.ConnectAs(g.sources.kubeconfig, g.sources.context)
 	if err != nil {
-		return fail(ExitUsage, "--kubeconfig FILE, or --from FILE for manifests or a snapshot", "%w", err)
+		return exit.Fail(exit.Usage, "--kubeconfig FILE, or --from FILE for manifests or a snapshot", "%w", err)
 	}
 	if err := g.loader.ReadServer(ctx, name, client); err != nil {
-		return fail(ExitUsage, "", "read cluster %s: %w", printable.Text(name), err)
+		return exit.Fail(exit.Usage, "", "read cluster %s: %w", printable.Text(name), err)
 	}
 	return nil
 }
@@ -171,7 +172,7 @@ func (g *gatherer) file(name string, f io.Reader) error {
 	in := bufio.NewReader(f)
 	if beginning, _ := in.Peek(4); !scan.Is(beginning) {
 		if err := g.loader.Read(name, in); err != nil {
-			return fail(ExitUsage, "", "--from: %w", err)
+			return exit.Fail(exit.Usage, "", "--from: %w", err)
 		}
 		return nil
 	}
@@ -180,7 +181,7 @@ func (g *gatherer) file(name string, f io.Reader) error {
 		err = g.loader.Include(i.Cluster)
 	}
 	if err != nil {
-		return fail(ExitUsage, "", "--from %s: %w", printable.Text(name), err)
+		return exit.Fail(exit.Usage, "", "--from %s: %w", printable.Text(name), err)
 	}
 	g.out.Hosts = append(g.out.Hosts, i.Hosts...)
 	g.out.Unread = append(g.out.Unread, i.Unread...)
@@ -295,7 +296,7 @@ func analysis(ctx context.Context, env *environment, command string, s *sources)
 		return nil, nil, err
 	}
 	if i.Cluster == nil {
-		return nil, nil, fail(ExitUsage, "--from cluster", "%s: %w", command, errNoCluster)
+		return nil, nil, exit.Fail(exit.Usage, "--from cluster", "%s: %w", command, errNoCluster)
 	}
 	defer env.progress(thinking).done()
 	return i, analyse(i), nil
@@ -304,7 +305,7 @@ func analysis(ctx context.Context, env *environment, command string, s *sources)
 // covered is the exit status of a scan that has done what it could.
 func (s *sources) covered(i *inventory.Inventory) error {
 	if s.complete && len(i.Unread)+len(i.Skipped) > 0 {
-		return status(ExitIncomplete)
+		return exit.Status(exit.Incomplete)
 	}
 	return nil
 }
@@ -330,7 +331,7 @@ asked for.
   sallyport scan who-can-exec --from prod.scan -n shop web-0`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file == "" {
-				return fail(ExitUsage, "sallyport scan collect -o FILE", "collect: no file is named")
+				return exit.Fail(exit.Usage, "sallyport scan collect -o FILE", "collect: no file is named")
 			}
 			i, err := gather(cmd.Context(), env, &s)
 			if err != nil {
@@ -364,7 +365,7 @@ func collect(env *environment, i *inventory.Inventory, file string, redact bool)
 		return err
 	}
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
-		return fail(ExitUsage, "another name with -o", "collect: %w", err)
+		return exit.Fail(exit.Usage, "another name with -o", "collect: %w", err)
 	}
 	fmt.Fprintf(env.stderr, "Wrote %s: %s. Look at it with: sallyport scan who-can-exec --from %[1]s POD\n", printable.Command([]string{file}), contents(i))
 	return nil

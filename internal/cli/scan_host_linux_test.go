@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostrules"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -131,7 +132,7 @@ func reported(t *testing.T, bin string, e *docker.Engine, file string) {
 		}
 	}
 	var failed *exec.ExitError
-	if err := exec.CommandContext(t.Context(), bin, "scan", "--from", file).Run(); !errors.As(err, &failed) || failed.ExitCode() != int(ExitFindings) {
+	if err := exec.CommandContext(t.Context(), bin, "scan", "--from", file).Run(); !errors.As(err, &failed) || failed.ExitCode() != int(exit.Findings) {
 		t.Errorf("a critical finding ends with %v", err)
 	}
 }

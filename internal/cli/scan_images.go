@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/docker"
@@ -71,12 +72,12 @@ func (l *lookup) add(list []images.Image) {
 func (l *lookup) path(ctx context.Context, from string) error {
 	f, err := os.Open(from)
 	if err != nil {
-		return fail(ExitUsage, "", "--images: %w", err)
+		return exit.Fail(exit.Usage, "", "--images: %w", err)
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fail(ExitUsage, "", "--images: %w", err)
+		return exit.Fail(exit.Usage, "", "--images: %w", err)
 	}
 	var list []images.Image
 	if info.IsDir() {
@@ -87,7 +88,7 @@ func (l *lookup) path(ctx context.Context, from string) error {
 	l.add(list)
 	switch {
 	case err != nil && len(list) == 0:
-		return fail(ExitUsage, "docker save -o FILE IMAGE, or skopeo copy docker://IMAGE oci:DIRECTORY", "--images %s: %w", printable.Text(from), err)
+		return exit.Fail(exit.Usage, "docker save -o FILE IMAGE, or skopeo copy docker://IMAGE oci:DIRECTORY", "--images %s: %w", printable.Text(from), err)
 	case err != nil:
 		l.missed(from, "", err)
 	}

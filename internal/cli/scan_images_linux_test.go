@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/scan"
@@ -257,7 +258,7 @@ func TestNoEngine(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	if _, errs := runScan(t, ExitIncomplete, "collect", "--from", manifest, "--images", "host", "--require-coverage", "-o", "-"); !strings.Contains(errs, "neither Docker nor containerd answers") {
+	if _, errs := runScan(t, exit.Incomplete, "collect", "--from", manifest, "--images", "host", "--require-coverage", "-o", "-"); !strings.Contains(errs, "neither Docker nor containerd answers") {
 		t.Error(errs)
 	}
 }

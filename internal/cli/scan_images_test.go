@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/testbed/images"
 )
 
@@ -52,7 +53,7 @@ func TestImagesOfManifests(t *testing.T) {
 		}
 	}
 	looked := []string{"--from", manifests, "--images", archive, "--images", layout}
-	out, errs := runScan(t, ExitFine, append([]string{"who-can-exec", "-n", "shop", "web"}, looked...)...)
+	out, errs := runScan(t, exit.Fine, append([]string{"who-can-exec", "-n", "shop", "web"}, looked...)...)
 	for _, want := range []string{
 		"app        root     shell    uid 0; default capabilities; writable root file system; sh, kubectl, curl (by the image's name); unknown: seccomp\n",
 		"side       unknown  unknown  writable root file system; unknown: user, capabilities, seccomp, inside\n",
@@ -64,12 +65,12 @@ func TestImagesOfManifests(t *testing.T) {
 	if !strings.Contains(errs, "Not read: images of elsewhere:2: no source of --images has it") {
 		t.Error(errs)
 	}
-	out, _ = runScan(t, ExitFine, append([]string{"who-can-exec", "-n", "shop", "bare"}, looked...)...)
+	out, _ = runScan(t, exit.Fine, append([]string{"who-can-exec", "-n", "shop", "bare"}, looked...)...)
 	if want := "app        user   none   uid 1001; no capabilities; no new privileges; seccomp RuntimeDefault; read-only root file system; nothing known by its name (by the image's name); unknown: token\n"; !strings.Contains(out, want) {
 		t.Errorf("no %q in\n%s", want, out)
 	}
 
-	live, _ := runScan(t, ExitFine, append([]string{"--format", "json"}, looked...)...)
+	live, _ := runScan(t, exit.Fine, append([]string{"--format", "json"}, looked...)...)
 	for _, want := range []string{`"rule":"SP-IMG-001"`, `"rule":"SP-IMG-002"`, `"rule":"SP-IMG-003"`, `"image":"shop.test/web:1"`} {
 		if !strings.Contains(live, want) {
 			t.Errorf("no %s in\n%s", want, live)
@@ -78,12 +79,12 @@ func TestImagesOfManifests(t *testing.T) {
 	if strings.Contains(live, `image shop.test/bare`) {
 		t.Errorf("a bare image has a finding:\n%s", live)
 	}
-	runScan(t, ExitFine, append([]string{"collect", "-o", kept}, looked...)...)
-	if again, _ := runScan(t, ExitFine, "--from", kept, "--format", "json"); again != live {
+	runScan(t, exit.Fine, append([]string{"collect", "-o", kept}, looked...)...)
+	if again, _ := runScan(t, exit.Fine, "--from", kept, "--format", "json"); again != live {
 		t.Errorf("the snapshot says\n%s\nand the sources\n%s", again, live)
 	}
-	runScan(t, ExitFine, append([]string{"collect", "--redact", "-o", kept}, looked...)...)
-	if again, _ := runScan(t, ExitFine, "--from", kept, "--format", "json"); strings.Contains(again, "shop.test") || strings.Contains(again, "curl") || strings.Contains(again, web.ID()) {
+	runScan(t, exit.Fine, append([]string{"collect", "--redact", "-o", kept}, looked...)...)
+	if again, _ := runScan(t, exit.Fine, "--from", kept, "--format", "json"); strings.Contains(again, "shop.test") || strings.Contains(again, "curl") || strings.Contains(again, web.ID()) {
 		t.Errorf("something is left of images:\n%s", again)
 	}
 }
@@ -99,11 +100,11 @@ func TestImagesThatCannotBeRead(t *testing.T) {
 		}
 	}
 	for from, want := range map[string]string{"nowhere": "no such file", manifests: "no tar", dir: "has no index.json"} {
-		if _, errs := runScan(t, ExitUsage, "--from", manifests, "--images", from); !strings.Contains(errs, want) || !strings.Contains(errs, "--images") {
+		if _, errs := runScan(t, exit.Usage, "--from", manifests, "--images", from); !strings.Contains(errs, want) || !strings.Contains(errs, "--images") {
 			t.Errorf("%s: %s", from, errs)
 		}
 	}
-	out, errs := runScan(t, ExitIncomplete, "--from", manifests, "--images", archive, "--require-coverage", "--format", "json", "--fail-on", "never")
+	out, errs := runScan(t, exit.Incomplete, "--from", manifests, "--images", archive, "--require-coverage", "--format", "json", "--fail-on", "never")
 	if !strings.Contains(errs, "only those for Linux are understood") || !strings.Contains(out, `"container":"app","image":"shop.test/web:1","pods":1,"at":{"source":"`+manifests+`","line":1},"power":"root","tools":"none"`) {
 		t.Errorf("%s\n%s", errs, out)
 	}

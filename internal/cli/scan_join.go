@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -120,9 +121,9 @@ func knownOnHost(i *inventory.Inventory, command string, actor exposure.Actor) e
 		}
 	}
 	if len(i.Hosts) == 0 {
-		return fail(ExitUsage, "--from cluster", "%s: %w", command, errNoCluster)
+		return exit.Fail(exit.Usage, "--from cluster", "%s: %w", command, errNoCluster)
 	}
-	return fail(ExitUsage, "unix:NAME, container:NAME, anyone or anonymous, of a host; --from cluster for others", "%s: no host tells of %s", command, printable.Text(string(actor)))
+	return exit.Fail(exit.Usage, "unix:NAME, container:NAME, anyone or anonymous, of a host; --from cluster for others", "%s: no host tells of %s", command, printable.Text(string(actor)))
 }
 
 func reachHosts(env *environment, i *inventory.Inventory, s *sources, actor exposure.Actor, list []exposure.Exposure, asJSON bool) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -59,7 +60,7 @@ Look at what a binding is for before you remove it; nothing is removed here.
 
 func cut(ctx context.Context, env *environment, s *sources, targets []string, most int, asJSON bool) error {
 	if most < 1 {
-		return fail(ExitUsage, "", "--most %d: want a positive number", most)
+		return exit.Fail(exit.Usage, "", "--most %d: want a positive number", most)
 	}
 	i, err := gather(ctx, env, s)
 	if err != nil {
@@ -103,7 +104,7 @@ func (t cutTargets) there(i *inventory.Inventory) error {
 			found = found || slices.ContainsFunc(i.Cluster.Pods, func(p inventory.Pod) bool { return one.pod(&p) })
 		}
 		if !found {
-			return fail(ExitUsage, "--target NAMESPACE, --target NAMESPACE/POD or, of a host, --target CONTAINER", "cut: there is no pod or container in %s", printable.Text(target))
+			return exit.Fail(exit.Usage, "--target NAMESPACE, --target NAMESPACE/POD or, of a host, --target CONTAINER", "cut: there is no pod or container in %s", printable.Text(target))
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -41,7 +42,7 @@ Exits with 1 when something opened.`,
 
 func diff(ctx context.Context, env *environment, s *sources, before, after string, asJSON bool) error {
 	if before == fromStdin && after == fromStdin {
-		return fail(ExitUsage, "a file for one of them", "diff: standard input can be read once")
+		return exit.Fail(exit.Usage, "a file for one of them", "diff: standard input can be read once")
 	}
 	var inventories [2]*inventory.Inventory
 	var analyses [2]*exposure.Analysis
@@ -66,7 +67,7 @@ func diff(ctx context.Context, env *environment, s *sources, before, after strin
 		return err
 	}
 	if len(changes) > 0 && changes[0].Change == exposure.Opened {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	for _, i := range inventories {
 		if err := s.covered(i); err != nil {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/html"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -486,7 +487,7 @@ func TestScanExitStatuses(t *testing.T) {
 		env := &environment{stdin: strings.NewReader(""), stdout: stdout, stderr: io.Discard, getenv: func(string) string { return "" }}
 		return (&commandLine{environment: env}).execute(context.Background(), append([]string{"scan"}, args...))
 	}
-	if got := run(&report, "--from", bad, "--format", "json"); got != ExitFindings {
+	if got := run(&report, "--from", bad, "--format", "json"); got != exit.Findings {
 		t.Fatalf("%d", got)
 	}
 	before := file("before.json", report.String())
@@ -494,35 +495,35 @@ func TestScanExitStatuses(t *testing.T) {
 		want int
 		args []string
 	}{
-		{ExitFine, []string{"--from", fine}},
-		{ExitFine, []string{"--from", fine, "--require-coverage"}},
-		{ExitFindings, []string{"--from", bad}},
-		{ExitFindings, []string{"--from", bad, "--fail-on", "critical"}},
-		{ExitFine, []string{"--from", bad, "--fail-on", "never"}},
-		{ExitFindings, []string{"--from", bad, "--from", broken, "--require-coverage"}},
-		{ExitIncomplete, []string{"--from", fine, "--from", broken, "--require-coverage"}},
-		{ExitFine, []string{"--from", fine, "--from", broken}},
-		{ExitIncomplete, []string{"--from", fine, "--from", kubelet, "--require-coverage"}},
-		{ExitFine, []string{"--from", fine, "--from", kubelet}},
-		{ExitFine, []string{"--from", bad, "--waivers", waivers}},
-		{ExitFine, []string{"--from", bad, "--waivers", waivers, "--fail-on", "low"}},
-		{ExitFindings, []string{"--from", bad, "--waivers", late}},
-		{ExitFine, []string{"--from", fine, "--waivers", waivers, "--fail-on", "low"}}, // it waives nothing: info
-		{ExitFindings, []string{"--from", fine, "--waivers", waivers, "--fail-on", "info"}},
-		{ExitFine, []string{"--from", bad, "--baseline", before}},
-		{ExitFindings, []string{"--from", bad, "--baseline", before, "--waivers", late, "--fail-on", "low"}},
-		{ExitUsage, []string{"--from", filepath.Join(dir, "none.yaml")}},
-		{ExitUsage, []string{"--from", bad, "--format", "xml"}},
-		{ExitUsage, []string{"--from", bad, "--fail-on", "bad"}},
-		{ExitUsage, []string{"--from", bad, "--waivers", bad}},
-		{ExitUsage, []string{"--from", bad, "--waivers", filepath.Join(dir, "none")}},
-		{ExitUsage, []string{"--from", bad, "--baseline", bad}},
-		{ExitUsage, []string{"--from", bad, "--baseline", filepath.Join(dir, "none")}},
-		{ExitUsage, []string{"--no-such-flag"}},
-		{ExitUsage, []string{"explain", "SP-NO-001"}},
-		{ExitUsage, []string{"explain", "--from", bad, "aaaaaaaaaaaaaaaa"}},
-		{ExitFine, []string{"explain", "SP-K8S-001"}},
-		{ExitFine, []string{"explain", "--from", bad, string(finding.NewID("SP-K8S-001", "ClusterRoleBinding ops"))}},
+		{exit.Fine, []string{"--from", fine}},
+		{exit.Fine, []string{"--from", fine, "--require-coverage"}},
+		{exit.Findings, []string{"--from", bad}},
+		{exit.Findings, []string{"--from", bad, "--fail-on", "critical"}},
+		{exit.Fine, []string{"--from", bad, "--fail-on", "never"}},
+		{exit.Findings, []string{"--from", bad, "--from", broken, "--require-coverage"}},
+		{exit.Incomplete, []string{"--from", fine, "--from", broken, "--require-coverage"}},
+		{exit.Fine, []string{"--from", fine, "--from", broken}},
+		{exit.Incomplete, []string{"--from", fine, "--from", kubelet, "--require-coverage"}},
+		{exit.Fine, []string{"--from", fine, "--from", kubelet}},
+		{exit.Fine, []string{"--from", bad, "--waivers", waivers}},
+		{exit.Fine, []string{"--from", bad, "--waivers", waivers, "--fail-on", "low"}},
+		{exit.Findings, []string{"--from", bad, "--waivers", late}},
+		{exit.Fine, []string{"--from", fine, "--waivers", waivers, "--fail-on", "low"}}, // it waives nothing: info
+		{exit.Findings, []string{"--from", fine, "--waivers", waivers, "--fail-on", "info"}},
+		{exit.Fine, []string{"--from", bad, "--baseline", before}},
+		{exit.Findings, []string{"--from", bad, "--baseline", before, "--waivers", late, "--fail-on", "low"}},
+		{exit.Usage, []string{"--from", filepath.Join(dir, "none.yaml")}},
+		{exit.Usage, []string{"--from", bad, "--format", "xml"}},
+		{exit.Usage, []string{"--from", bad, "--fail-on", "bad"}},
+		{exit.Usage, []string{"--from", bad, "--waivers", bad}},
+		{exit.Usage, []string{"--from", bad, "--waivers", filepath.Join(dir, "none")}},
+		{exit.Usage, []string{"--from", bad, "--baseline", bad}},
+		{exit.Usage, []string{"--from", bad, "--baseline", filepath.Join(dir, "none")}},
+		{exit.Usage, []string{"--no-such-flag"}},
+		{exit.Usage, []string{"explain", "SP-NO-001"}},
+		{exit.Usage, []string{"explain", "--from", bad, "aaaaaaaaaaaaaaaa"}},
+		{exit.Fine, []string{"explain", "SP-K8S-001"}},
+		{exit.Fine, []string{"explain", "--from", bad, string(finding.NewID("SP-K8S-001", "ClusterRoleBinding ops"))}},
 	} {
 		for _, format := range formatNames() {
 			args := c.args
@@ -535,7 +536,7 @@ func TestScanExitStatuses(t *testing.T) {
 		}
 	}
 	for _, format := range formatNames() { // a report that was not written is no report with findings
-		if got := run(full{}, "--from", bad, "--format", format); got != ExitUsage {
+		if got := run(full{}, "--from", bad, "--format", format); got != exit.Usage {
 			t.Errorf("%s to a full disk: %d", format, got)
 		}
 	}

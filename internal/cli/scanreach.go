@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -107,7 +108,7 @@ func reach(ctx context.Context, env *environment, s *sources, actor exposure.Act
 // noActor makes an error of one about an actor.
 func noActor(command string, err error) error {
 	hint := "the names that completion offers: sallyport completion -h"
-	return fail(ExitUsage, hint, "%s: %w", command, err)
+	return exit.Fail(exit.Usage, hint, "%s: %w", command, err)
 }
 
 // unknownActor says when somebody is known only by the groups that he is surely in.

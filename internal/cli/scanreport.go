@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -102,20 +103,20 @@ The subcommands answer single questions.
 func scanReport(ctx context.Context, env *environment, r *reporting) error {
 	at := slices.Index(formatNames(), r.format)
 	if at < 0 {
-		return fail(ExitUsage, strings.Join(formatNames(), ", "), "--format: unknown format %q", r.format)
+		return exit.Fail(exit.Usage, strings.Join(formatNames(), ", "), "--format: unknown format %q", r.format)
 	}
 	report, err := evaluate(ctx, env, r, time.Now())
 	if err != nil {
 		return err
 	}
 	if err := reportFormats[at].write(env, report); err != nil {
-		return fail(ExitUsage, "", "the report was not written: %w", err) // 1 would say that all was, with findings
+		return exit.Fail(exit.Usage, "", "the report was not written: %w", err) // 1 would say that all was, with findings
 	}
 	if report.failed() {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	if r.complete && len(report.Open) > 0 {
-		return status(ExitIncomplete)
+		return exit.Status(exit.Incomplete)
 	}
 	return r.covered(report.inventory)
 }
@@ -139,7 +140,7 @@ func evaluate(ctx context.Context, env *environment, r *reporting, now time.Time
 		return nil, err
 	}
 	if i.Cluster == nil && len(i.Hosts) == 0 {
-		return nil, fail(ExitUsage, "--from cluster", "scan: %w", errNoCluster)
+		return nil, exit.Fail(exit.Usage, "--from cluster", "scan: %w", errNoCluster)
 	}
 	p := env.progress(thinking)
 	out := newResult(i, analyse(i), waivers, before, now)
@@ -155,7 +156,7 @@ func parseFailOn(name string) (finding.Severity, error) {
 	}
 	s, err := finding.ParseSeverity(name)
 	if err != nil {
-		return 0, fail(ExitUsage, "info, low, medium, high, critical or never", "--fail-on: %w", err)
+		return 0, exit.Fail(exit.Usage, "info, low, medium, high, critical or never", "--fail-on: %w", err)
 	}
 	return s, nil
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -141,7 +142,7 @@ func readWaivers(file string, now time.Time) ([]waiver.Waiver, error) {
 	}
 	data, err := readAtMost(file, waiver.MaxSize+1)
 	if err != nil {
-		return nil, fail(ExitUsage, "", "--waivers: %w", err)
+		return nil, exit.Fail(exit.Usage, "", "--waivers: %w", err)
 	}
 	var ids []string
 	for _, r := range checks.Rules() {
@@ -149,7 +150,7 @@ func readWaivers(file string, now time.Time) ([]waiver.Waiver, error) {
 	}
 	list, err := waiver.Parse(file, data, ids, now)
 	if err != nil {
-		return nil, fail(ExitUsage, "docs/guide/scan-reports.md has the form of waivers", "waivers cannot be used:\n%s", eachError(err))
+		return nil, exit.Fail(exit.Usage, "docs/guide/scan-reports.md has the form of waivers", "waivers cannot be used:\n%s", eachError(err))
 	}
 	return list, nil
 }
@@ -175,14 +176,14 @@ func readBaseline(ctx context.Context, env *environment, file string, s *sources
 	}
 	f, err := os.Open(file)
 	if err != nil {
-		return nil, fail(ExitUsage, "", "--baseline: %w", err)
+		return nil, exit.Fail(exit.Usage, "", "--baseline: %w", err)
 	}
 	defer f.Close()
 	in := bufio.NewReader(f)
 	if beginning, _ := in.Peek(4); !scan.Is(beginning) {
 		b, err := baseline.Parse(file, in)
 		if err != nil {
-			return nil, fail(ExitUsage, "sallyport scan --format json > FILE, or a snapshot of sallyport scan collect", "--baseline: %w", err)
+			return nil, exit.Fail(exit.Usage, "sallyport scan --format json > FILE, or a snapshot of sallyport scan collect", "--baseline: %w", err)
 		}
 		return b, nil
 	}

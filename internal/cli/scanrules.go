@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/posture"
@@ -132,7 +133,7 @@ func scanExplain(ctx context.Context, env *environment, r *reporting, id string)
 		if name := nearest.Name(id, ruleIDs()); name != "" {
 			hint = "sallyport scan explain " + name
 		}
-		return fail(ExitUsage, hint, "explain: %s is neither a rule nor the id of a finding", printable.Text(id))
+		return exit.Fail(exit.Usage, hint, "explain: %s is neither a rule nor the id of a finding", printable.Text(id))
 	}
 	r.failOn = "never"
 	report, err := evaluate(ctx, env, r, time.Now())
@@ -145,7 +146,7 @@ func scanExplain(ctx context.Context, env *environment, r *reporting, id string)
 			return r.covered(report.inventory)
 		}
 	}
-	return fail(ExitUsage, "sallyport scan --format json, for what there is", "explain: no finding %s in what was read", id)
+	return exit.Fail(exit.Usage, "sallyport scan --format json, for what there is", "explain: no finding %s in what was read", id)
 }
 
 // isFindingID reports whether a text could be the id of a finding.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -88,11 +89,11 @@ func runUsed(ctx context.Context, env *environment, q *used) error {
 		a = analyse(i)
 		p.done()
 	case len(i.Hosts) == 0:
-		return fail(ExitUsage, "--from cluster", "used: %w", errNoCluster)
+		return exit.Fail(exit.Usage, "--from cluster", "used: %w", errNoCluster)
 	}
 	t, err := q.tally(ctx, env, i, a)
 	if err != nil || ctx.Err() != nil {
-		return incomplete(err)
+		return exit.CutShort(err)
 	}
 	r := t.Report()
 	switch {
@@ -149,7 +150,7 @@ func (q *used) tally(ctx context.Context, env *environment, i *inventory.Invento
 }
 
 // errFuture is a time in which nothing can have been used yet.
-var errFuture = fail(ExitUsage, "an earlier --since", "used: nothing was seen after --since")
+var errFuture = exit.Fail(exit.Usage, "an earlier --since", "used: nothing was seen after --since")
 
 // remembered tells w what the store has of the witnesses, and since when it has all.
 func remembered(ctx context.Context, r *store.Reader, w *usage.Witnesses) error {
@@ -198,7 +199,7 @@ func (q *used) replayed(ctx context.Context, env *environment, w *usage.Witnesse
 	case err != nil:
 		return nil, err
 	case v.faulty:
-		return nil, &failure{code: ExitIncomplete, err: errors.New("used: what was not understood may be what a grant was used for")}
+		return nil, &exit.Error{Code: exit.Incomplete, Err: errors.New("used: what was not understood may be what a grant was used for")}
 	}
 	end := last.Add(1) // that is, with what was seen last
 	w.Kept(first, end)
@@ -252,7 +253,7 @@ func planJSON(env *environment, r *usage.Report, p usage.Plan) error {
 // complete is the error when more was used than can be proposed for.
 func complete(env *environment, p *usage.Plan) error {
 	if p.Full {
-		return fail(ExitIncomplete, "a later --since, or fewer namespaces with --from", "used: more was used than is kept of it: nothing can be proposed")
+		return exit.Fail(exit.Incomplete, "a later --since, or fewer namespaces with --from", "used: more was used than is kept of it: nothing can be proposed")
 	}
 	return nil
 }

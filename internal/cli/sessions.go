@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -17,7 +18,7 @@ import (
 func openReader(dir string) (*store.Reader, error) {
 	r, err := store.OpenReadOnly(dir)
 	if errors.Is(err, store.ErrNoStore) {
-		return nil, fail(ExitUsage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
+		return nil, exit.Fail(exit.Usage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
 	}
 	return r, err
 }
@@ -70,7 +71,7 @@ func sessions(ctx context.Context, env *environment, q query) error {
 		return err
 	}
 	if q.limit < 0 {
-		return fail(ExitUsage, "", "--limit %d: want a positive number", q.limit)
+		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.limit)
 	}
 	q.Limit = q.limit
 	r, err := openReader(q.state)
@@ -101,7 +102,7 @@ func sessions(ctx context.Context, env *environment, q query) error {
 			return e
 		}
 	}
-	return incomplete(err)
+	return exit.CutShort(err)
 }
 
 // sessionTable prints a table of sessions, or says on standard error that it is empty.
@@ -126,5 +127,5 @@ func parseSince(v string, now time.Time) (time.Time, error) {
 			return t, nil
 		}
 	}
-	return time.Time{}, fail(ExitUsage, "--since 1h, --since 7d, --since 2006-01-02 or --since 2006-01-02T15:04:05Z", "--since %q: neither a duration nor a time", v)
+	return time.Time{}, exit.Fail(exit.Usage, "--since 1h, --since 7d, --since 2006-01-02 or --since 2006-01-02T15:04:05Z", "--since %q: neither a duration nor a time", v)
 }

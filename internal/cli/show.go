@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -41,7 +42,7 @@ func newShow(env *environment) *cobra.Command {
 
 func show(ctx context.Context, env *environment, state, id string, evidence, asJSON bool) error {
 	if id == "" {
-		return fail(ExitUsage, "sallyport sessions", "show: an empty id")
+		return exit.Fail(exit.Usage, "sallyport sessions", "show: an empty id")
 	}
 	r, err := openReader(state)
 	if err != nil {
@@ -63,11 +64,11 @@ func show(ctx context.Context, env *environment, state, id string, evidence, asJ
 		w.line("Recorded: sallyport play %s", rec.ID)
 	}
 	if err != nil {
-		return incomplete(err)
+		return exit.CutShort(err)
 	}
 	for f, err := range r.Findings(ctx, store.FindingQuery{Session: s.ID}) {
 		if err != nil {
-			return incomplete(err)
+			return exit.CutShort(err)
 		}
 		w.line("%s", render.finding(&f))
 	}
@@ -79,9 +80,9 @@ func notOne(err error) error {
 	var many *store.ErrAmbiguous
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return fail(ExitFindings, "sallyport sessions", "%w", err)
+		return exit.Fail(exit.Findings, "sallyport sessions", "%w", err)
 	case errors.As(err, &many):
-		return fail(ExitUsage, "give more of the id", "%w", err)
+		return exit.Fail(exit.Usage, "give more of the id", "%w", err)
 	}
 	return err
 }

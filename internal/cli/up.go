@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -131,7 +132,7 @@ func loadConfig(env *environment, file string, flags *pflag.FlagSet) (config, er
 	c := defaultConfig(env)
 	if file != "" {
 		if err := c.load(file); err != nil {
-			return c, &failure{code: ExitUsage, err: fmt.Errorf("configuration: %w", err)}
+			return c, &exit.Error{Code: exit.Usage, Err: fmt.Errorf("configuration: %w", err)}
 		}
 	}
 	for _, s := range settings {
@@ -141,7 +142,7 @@ func loadConfig(env *environment, file string, flags *pflag.FlagSet) (config, er
 			continue
 		}
 		if err := s.set(&c, flag.Value.String()); err != nil {
-			return c, fail(ExitUsage, "", "--%s %q: %w", name, flag.Value.String(), err)
+			return c, exit.Fail(exit.Usage, "", "--%s %q: %w", name, flag.Value.String(), err)
 		}
 	}
 	return c, nil
@@ -245,7 +246,7 @@ func look(env *environment, conf config, log *slog.Logger) (*host, error) {
 		fmt.Fprintln(env.stderr, "Missing: "+line)
 	}
 	if all && conf.CollectListen == "" {
-		return nil, fail(ExitUsage, "sallyport doctor", "nothing can be watched here")
+		return nil, exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
 	}
 	return h, nil
 }
@@ -253,7 +254,7 @@ func look(env *environment, conf config, log *slog.Logger) (*host, error) {
 func openStore(dir string) (*store.Store, error) {
 	st, err := store.Open(dir, store.Options{})
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fail(ExitUsage, "name a directory of your own with --state", "open store: %w", err)
+		return nil, exit.Fail(exit.Usage, "name a directory of your own with --state", "open store: %w", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -290,7 +291,7 @@ func watchOptions(ctx context.Context, env *environment, conf config, h *host, k
 	if nodes != nil {
 		addr, err := nodes.Listen(ctx)
 		if err != nil {
-			return opt, fail(ExitUsage, "another address with --collect", "collect: %w", err)
+			return opt, exit.Fail(exit.Usage, "another address with --collect", "collect: %w", err)
 		}
 		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
 		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
@@ -311,7 +312,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	}
 	l, err := loopback.Listen(ctx, conf.Listen)
 	if err != nil {
-		return "", fail(ExitUsage, "another address with --listen, or --listen off", "%w", err)
+		return "", exit.Fail(exit.Usage, "another address with --listen, or --listen off", "%w", err)
 	}
 	address := l.Addr().String()
 	if err := os.WriteFile(file, []byte(address+"\n"), 0o600); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store"
@@ -79,7 +80,7 @@ func verify(ctx context.Context, env *environment, state, key, save string, earl
 	for _, file := range earlier {
 		data, err := os.ReadFile(file)
 		if err != nil {
-			return fail(ExitUsage, "", "checkpoint: %w", err)
+			return exit.Fail(exit.Usage, "", "checkpoint: %w", err)
 		}
 		o.Earlier = append(o.Earlier, data)
 	}
@@ -103,7 +104,7 @@ func verify(ctx context.Context, env *environment, state, key, save string, earl
 		return err
 	}
 	if report.Damage != nil || len(files) > 0 {
-		return status(ExitFindings)
+		return exit.Status(exit.Findings)
 	}
 	return saveCheckpoint(ctx, r, save)
 }
@@ -113,7 +114,7 @@ func verify(ctx context.Context, env *environment, state, key, save string, earl
 func damagedIsFinding(err error) error {
 	var damaged *store.DamagedError
 	if errors.As(err, &damaged) {
-		return &failure{code: ExitFindings, err: err}
+		return &exit.Error{Code: exit.Findings, Err: err}
 	}
 	return err
 }
@@ -158,7 +159,7 @@ func saveCheckpoint(ctx context.Context, r *store.Reader, file string) error {
 		return fmt.Errorf("save checkpoint: %w", err)
 	}
 	if c == nil {
-		return fail(ExitFindings, "", "save checkpoint: the ledger is empty")
+		return exit.Fail(exit.Findings, "", "save checkpoint: the ledger is empty")
 	}
 	if err := os.WriteFile(file, c, 0o644); err != nil {
 		return fmt.Errorf("save checkpoint: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
@@ -105,7 +106,7 @@ type exposureLine struct {
 // and what a command gets there.
 func (q *whoCanExec) answer(i *inventory.Inventory) ([]exposure.Exposure, []gain.Container, error) {
 	if i.Cluster == nil && len(i.Hosts) == 0 {
-		return nil, nil, fail(ExitUsage, "--from cluster", "who-can-exec: %w", errNoCluster)
+		return nil, nil, exit.Fail(exit.Usage, "--from cluster", "who-can-exec: %w", errNoCluster)
 	}
 	if !q.isPod(i.Cluster) {
 		for n := range i.Hosts {
@@ -160,7 +161,7 @@ func (q *whoCanExec) noContainer(i *inventory.Inventory) error {
 	case len(names) == 0:
 		hint = "docker ps: no container runs"
 	}
-	return fail(ExitUsage, printable.Text(hint), "no container %s runs, or several ids begin so", printable.Text(q.pod))
+	return exit.Fail(exit.Usage, printable.Text(hint), "no container %s runs, or several ids begin so", printable.Text(q.pod))
 }
 
 // containersNamed is how many containers are named where another was asked for.
@@ -178,7 +179,7 @@ func (q *whoCanExec) find(a *exposure.Analysis, i *inventory.Inventory) (*invent
 		names = append(names, pod.Containers[n].Name)
 	}
 	if !slices.Contains(names, q.container) {
-		return nil, fail(ExitUsage, "-c "+printable.Text(strings.Join(names, ", or -c ")), "who-can-exec: pod %s has no container %s", printable.Text(q.pod), printable.Text(q.container))
+		return nil, exit.Fail(exit.Usage, "-c "+printable.Text(strings.Join(names, ", or -c ")), "who-can-exec: pod %s has no container %s", printable.Text(q.pod), printable.Text(q.container))
 	}
 	return pod, nil
 }
@@ -197,7 +198,7 @@ func podOf(command string, a *exposure.Analysis, i *inventory.Inventory, namespa
 			hint = "-n " + printable.Command([]string{p.Namespace})
 		}
 	}
-	return nil, fail(ExitUsage, hint, "%s: there is no pod %s in namespace %s", command, printable.Text(name), printable.Text(namespace))
+	return nil, exit.Fail(exit.Usage, hint, "%s: there is no pod %s in namespace %s", command, printable.Text(name), printable.Text(namespace))
 }
 
 // completionMax is how long a person waits for the shell to complete a name.
