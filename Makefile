@@ -10,7 +10,7 @@ GO      ?= go
 OS      := $(shell uname -s)
 ROOT    := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X github.com/sallyport/sallyport/internal/cli.version=$(VERSION)
+LDFLAGS := -s -w -X github.com/sallyport/sallyport/internal/cli/build.version=$(VERSION)
 
 # What tests may not skip. On Linux as root this is everything; override with
 # `make test SALLYPORT_REQUIRE=` to let tests skip what the machine lacks.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -67,7 +68,7 @@ func runCapture(ctx context.Context, env *environment, conf config, file string,
 	}
 	facts := new(watch.LocalHost).Facts()
 	w, err := capture.Create(file, capture.Header{
-		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: thisBuild().Version,
+		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: build.This().Version,
 	})
 	if err != nil {
 		return exit.Fail(exit.Usage, "another name with -o", "capture: %w", err)

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -30,7 +31,7 @@ import (
 // newExam returns an exam of the machine that the program runs on, with the
 // configuration that `up` would have. It looks for the services where `up` does.
 func newExam(env *environment, conf config) *exam {
-	built, _ := time.Parse(time.RFC3339, thisBuild().Time)
+	built, _ := time.Parse(time.RFC3339, build.This().Time)
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker)}
 	return &exam{
 		conf: conf, goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/export"
 	"github.com/sallyport/sallyport/internal/export/ecs"
@@ -163,7 +164,7 @@ func (c config) destination(t exportTarget) (export.Destination, error) {
 		return nil, err
 	}
 	host, _ := os.Hostname()
-	origin := export.Origin{Host: host, Version: thisBuild().Version}
+	origin := export.Origin{Host: host, Version: build.This().Version}
 	if t.format == "syslog" {
 		return syslog.New(syslog.Options{Address: t.url.Host, Origin: origin, TLS: security})
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -40,7 +41,7 @@ func writeSARIF(w io.Writer, r *result) error {
 
 func sarifLog(r *result) *sarif.Report {
 	run := sarif.NewRunWithInformationURI("sallyport", toolURI)
-	run.Tool.Driver.WithVersion(thisBuild().Version)
+	run.Tool.Driver.WithVersion(build.This().Version)
 	worst := map[string]float64{} // by rule: what a viewer sorts by is of rules
 	for n := range r.Found {
 		f := &r.Found[n]

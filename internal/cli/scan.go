@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -358,10 +359,10 @@ func collect(env *environment, i *inventory.Inventory, file string, redact bool)
 		redacted = scan.Redact(i)
 	}
 	if file == "-" {
-		return scan.Write(env.stdout, i, thisBuild().Version, redacted)
+		return scan.Write(env.stdout, i, build.This().Version, redacted)
 	}
 	var b bytes.Buffer // whole before it is written: a scan is small
-	if err := scan.Write(&b, i, thisBuild().Version, redacted); err != nil {
+	if err := scan.Write(&b, i, build.This().Version, redacted); err != nil {
 		return err
 	}
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/html"
 	"pgregory.net/rapid"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -122,7 +123,7 @@ func inFormat(t *testing.T, name string, r *result) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return bytes.ReplaceAll(out.Bytes(), []byte(thisBuild().Version), []byte("1.2.3"))
+	return bytes.ReplaceAll(out.Bytes(), []byte(build.This().Version), []byte("1.2.3"))
 }
 
 // TestReports holds every format to a golden file.

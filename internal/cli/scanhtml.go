@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -85,7 +86,7 @@ func reportHTML(env *environment, r *result) error {
 
 func pageOf(r *result) *htmlPage {
 	p := &htmlPage{
-		Policy: stylePolicy(htmlStyle), Style: template.CSS(htmlStyle), Version: thisBuild().Version, Taken: r.inventory.Time.UTC().Format("2006-01-02 15:04 MST"),
+		Policy: stylePolicy(htmlStyle), Style: template.CSS(htmlStyle), Version: build.This().Version, Taken: r.inventory.Time.UTC().Format("2006-01-02 15:04 MST"),
 		Summary: r.summary(), Since: r.since, NotNow: listParts(r.readNow), Folded: r.Folded, Gaps: r.Gaps,
 	}
 	p.findings(r)

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/export"
@@ -15,7 +16,7 @@ import (
 // scanOrigin says where a scan was made, and by which version.
 func scanOrigin() export.Origin {
 	host, _ := os.Hostname() // "" is written as unknown
-	return export.Origin{Host: host, Version: thisBuild().Version}
+	return export.Origin{Host: host, Version: build.This().Version}
 }
 
 // writeOCSF writes a report as Compliance Findings of OCSF, one check to a line.

@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -321,7 +322,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	}
 	group.Go(func() error {
 		defer os.Remove(file)
-		return loopback.Serve(ctx, l, engine.Handler(thisBuild().Version))
+		return loopback.Serve(ctx, l, engine.Handler(build.This().Version))
 	})
 	return address, nil
 }

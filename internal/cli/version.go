@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/cli/build"
 )
 
 func newVersion(env *environment) *cobra.Command {
@@ -15,7 +17,7 @@ func newVersion(env *environment) *cobra.Command {
 		Args:    cobra.NoArgs,
 		Example: "  sallyport version\n  sallyport version --json",
 		RunE: func(*cobra.Command, []string) error {
-			b := thisBuild()
+			b := build.This()
 			if asJSON {
 				return json.NewEncoder(env.stdout).Encode(b)
 			}

@@ -1,4 +1,5 @@
-package cli
+// Package build tells what this binary was built from.
+package build
 
 import (
 	"runtime"
@@ -9,8 +10,8 @@ import (
 // command recorded is used.
 var version string
 
-// info is what is known about this binary.
-type info struct {
+// Info is what is known about this binary.
+type Info struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"`
 	Time     string `json:"time,omitempty"`
@@ -19,8 +20,9 @@ type info struct {
 	Platform string `json:"platform"`
 }
 
-func thisBuild() info {
-	b := info{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+// This returns what is known about this binary.
+func This() Info {
+	b := Info{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
