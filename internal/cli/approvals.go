@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/guard"
 	"github.com/sallyport/sallyport/internal/guard/control"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -31,7 +32,7 @@ func (d *desk) flags(f *pflag.FlagSet) {
 	f.BoolVar(&d.asJSON, "json", false, "print one JSON object per request")
 }
 
-func newApprovals(env *environment) *cobra.Command {
+func newApprovals(env *terminal.Env) *cobra.Command {
 	var d desk
 	cmd := &cobra.Command{
 		Use:   "approvals",
@@ -52,7 +53,7 @@ come again) or approved (until UNTIL). Only approvers see the list: see
 	return cmd
 }
 
-func newApprove(env *environment) *cobra.Command {
+func newApprove(env *terminal.Env) *cobra.Command {
 	var d desk
 	var a guard.Answer
 	cmd := &cobra.Command{
@@ -86,7 +87,7 @@ ask about.`,
 	return cmd
 }
 
-func newDeny(env *environment) *cobra.Command {
+func newDeny(env *terminal.Env) *cobra.Command {
 	var d desk
 	var reason string
 	cmd := &cobra.Command{
@@ -142,7 +143,7 @@ func (d *desk) failed(err error) error {
 	return exit.Fail(exit.Findings, "", "the guard at %s: %w", printable.Text(d.address), err)
 }
 
-func approvals(ctx context.Context, env *environment, d desk) error {
+func approvals(ctx context.Context, env *terminal.Env, d desk) error {
 	c, err := d.client()
 	if err != nil {
 		return err
@@ -152,17 +153,17 @@ func approvals(ctx context.Context, env *environment, d desk) error {
 		return d.failed(err)
 	}
 	if d.asJSON {
-		return writeLines(env.stdout, list)
+		return terminal.WriteLines(env.Stdout, list)
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(env.stderr, "nothing waits for approval")
+		fmt.Fprintln(env.Stderr, "nothing waits for approval")
 		return nil
 	}
-	return newRenderer(env).approvals(list).write(env.stdout, env.width(), env.palette())
+	return newRenderer(env).approvals(list).Write(env.Stdout, env.Width(), env.Palette())
 }
 
 // settle answers for a request and says what became of it.
-func settle(env *environment, d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
+func settle(env *terminal.Env, d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
 	if err := errors.Join(control.CheckID(id), control.CheckReason(reason)); err != nil {
 		return exit.Fail(exit.Usage, "sallyport approvals", "%w", err)
 	}
@@ -175,16 +176,16 @@ func settle(env *environment, d desk, id, reason string, give func(*control.Clie
 		return d.failed(err)
 	}
 	if d.asJSON {
-		return writeJSON(env.stdout, r)
+		return terminal.WriteJSON(env.Stdout, r)
 	}
 	out := decisions{render: newRenderer(env)}
-	_, err = fmt.Fprintln(env.stdout, out.line(&r))
+	_, err = fmt.Fprintln(env.Stdout, out.line(&r))
 	return err
 }
 
 // completeRequests offers what can be answered; granted, also what is approved for a
 // time.
-func completeRequests(env *environment, d *desk, granted bool) cobra.CompletionFunc {
+func completeRequests(env *terminal.Env, d *desk, granted bool) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		c, err := d.client()
 		if err != nil || len(args) > 0 {
@@ -202,22 +203,22 @@ func completeRequests(env *environment, d *desk, granted bool) cobra.CompletionF
 	}
 }
 
-var approvalColumns = []column{
-	{title: "ID"},
-	{title: "ASKED", drop: 3},
-	{title: "STATE"},
-	{title: "UNTIL", drop: 4},
-	{title: "ACTOR", least: 10},
-	{title: "CHANNEL", drop: 2},
-	{title: "CONTAINER", least: 8},
-	{title: "COMMAND", least: 16},
-	{title: "RULE", least: 8, drop: 1},
-	{title: "BY", least: 6},
-	{title: "REASON", least: 8},
+var approvalColumns = []terminal.Column{
+	{Title: "ID"},
+	{Title: "ASKED", Drop: 3},
+	{Title: "STATE"},
+	{Title: "UNTIL", Drop: 4},
+	{Title: "ACTOR", Least: 10},
+	{Title: "CHANNEL", Drop: 2},
+	{Title: "CONTAINER", Least: 8},
+	{Title: "COMMAND", Least: 16},
+	{Title: "RULE", Least: 8, Drop: 1},
+	{Title: "BY", Least: 6},
+	{Title: "REASON", Least: 8},
 }
 
-func (r renderer) approvals(list []guard.Record) *table {
-	t := &table{columns: approvalColumns}
+func (r renderer) approvals(list []guard.Record) *terminal.Table {
+	t := &terminal.Table{Columns: approvalColumns}
 	for i := range list {
 		v := &list[i]
 		a := v.Approval
@@ -225,34 +226,34 @@ func (r renderer) approvals(list []guard.Record) *table {
 		if a.By != nil {
 			by = actorName(a.By)
 		}
-		t.rows = append(t.rows, []cell{
-			{string(a.ID), styleBold},
-			{a.Asked.In(r.zone).Format(layoutLive), stylePlain},
-			{string(a.State), approvalStyle(a.State)},
-			{a.Until.In(r.zone).Format(layoutTable), stylePlain},
-			{actorName(&v.Request.Actor), stylePlain},
-			{string(v.Request.Channel), stylePlain},
-			{container(&v.Request), stylePlain},
-			{what(&v.Request), stylePlain},
-			{printable.Text(v.Decision.Rule), stylePlain},
-			{by, stylePlain},
-			{printable.Text(a.Reason), stylePlain},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: string(a.ID), Style: terminal.Bold},
+			{Text: a.Asked.In(r.zone).Format(layoutLive)},
+			{Text: string(a.State), Style: approvalStyle(a.State)},
+			{Text: a.Until.In(r.zone).Format(layoutTable)},
+			{Text: actorName(&v.Request.Actor)},
+			{Text: string(v.Request.Channel)},
+			{Text: container(&v.Request)},
+			{Text: what(&v.Request)},
+			{Text: printable.Text(v.Decision.Rule)},
+			{Text: by},
+			{Text: printable.Text(a.Reason)},
 		})
 	}
 	return t
 }
 
-func approvalStyle(s guard.ApprovalState) style {
+func approvalStyle(s guard.ApprovalState) terminal.Style {
 	switch s {
 	case guard.StateWaiting, guard.StateAsked:
-		return styleWarn
+		return terminal.Warn
 	case guard.StateApproved:
-		return styleGood
+		return terminal.Good
 	case guard.StateDenied, guard.StateExpired, guard.StateRevoked, guard.StateRefused:
-		return styleBad
+		return terminal.Bad
 	case guard.StateWithdrawn, guard.StateEnded:
 	}
-	return styleDim
+	return terminal.Dim
 }
 
 // approval says what became of a request, behind the rest of its line.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -19,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-func newAttack(env *environment) *cobra.Command {
+func newAttack(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attack",
 		Short: "What of ATT&CK T1609 and its neighbours is covered",
@@ -48,7 +49,7 @@ type coverageOptions struct {
 	channels bool
 }
 
-func newAttackCoverage(env *environment) *cobra.Command {
+func newAttackCoverage(env *terminal.Env) *cobra.Command {
 	var opt coverageOptions
 	cmd := &cobra.Command{
 		Use:   "coverage [TECHNIQUE...]",
@@ -100,7 +101,7 @@ func completeTechniques(*cobra.Command, []string, string) ([]cobra.Completion, c
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-func attackCoverage(ctx context.Context, env *environment, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
+func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
 	if opt.asJSON && !flags.Changed("format") {
 		opt.format = formatJSON
 	}
@@ -132,7 +133,7 @@ func attackCoverage(ctx context.Context, env *environment, flags *pflag.FlagSet,
 		return err
 	}
 	for _, r := range failed {
-		fmt.Fprintf(env.stderr, "FAIL %s:%d: %s; sallyport rules test says why\n", printable.Text(r.File), r.Line, printable.Text(r.Name))
+		fmt.Fprintf(env.Stderr, "FAIL %s:%d: %s; sallyport rules test says why\n", printable.Text(r.File), r.Line, printable.Text(r.Name))
 	}
 	if len(failed) > 0 {
 		return exit.Status(exit.Findings)
@@ -220,14 +221,14 @@ func about(set *policy.Set, found map[string][]string) []attack.Rule {
 	return out
 }
 
-func printCoverage(env *environment, c attack.Coverage, opt coverageOptions, detailed bool) error {
+func printCoverage(env *terminal.Env, c attack.Coverage, opt coverageOptions, detailed bool) error {
 	switch {
 	case opt.format == formatJSON:
-		return coverageLines(env.stdout, c)
+		return coverageLines(env.Stdout, c)
 	case opt.format == formatNavigator:
-		return writeDocument(env.stdout, c.Layer(layerAbout(opt)))
+		return terminal.WriteDocument(env.Stdout, c.Layer(layerAbout(opt)))
 	case detailed:
-		return coverageDetails(env.stdout, c)
+		return coverageDetails(env.Stdout, c)
 	}
 	return coverageTables(env, c, opt.channels)
 }
@@ -248,7 +249,7 @@ func coverageLines(w io.Writer, c attack.Coverage) error {
 	var err error
 	line := func(key string, v any) {
 		if err == nil {
-			err = writeJSON(w, map[string]any{key: v})
+			err = terminal.WriteJSON(w, map[string]any{key: v})
 		}
 	}
 	for _, x := range c.Techniques {
@@ -270,9 +271,9 @@ func coverageLines(w io.Writer, c attack.Coverage) error {
 }
 
 // coverageTables prints a table for each kind of thing.
-func coverageTables(env *environment, c attack.Coverage, channels bool) error {
-	w := &writer{to: env.stdout}
-	tables := []*table{coverTable("TECHNIQUE"), coverTable("PROCEDURE"), coverTable("DATA SOURCE")}
+func coverageTables(env *terminal.Env, c attack.Coverage, channels bool) error {
+	w := &terminal.Writer{To: env.Stdout}
+	tables := []*terminal.Table{coverTable("TECHNIQUE"), coverTable("PROCEDURE"), coverTable("DATA SOURCE")}
 	for _, t := range c.Techniques {
 		coverRow(tables[0], string(t.ID), t.Name, t.Cover)
 	}
@@ -288,93 +289,93 @@ func coverageTables(env *environment, c attack.Coverage, channels bool) error {
 	r := newRenderer(env)
 	for i, t := range tables {
 		if i > 0 {
-			w.line("")
+			w.Line("")
 		}
-		if w.err != nil {
-			return w.err
+		if w.Err != nil {
+			return w.Err
 		}
-		if err := t.write(env.stdout, r.width, r.palette); err != nil {
+		if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func coverTable(what string) *table {
-	return &table{columns: []column{
-		{title: what}, {title: "NAME", least: 12}, {title: "RULES"}, {title: "TESTED"},
-		{title: "COMMAND", drop: 1}, {title: "PROCESS", drop: 1}, {title: "HERE"},
+func coverTable(what string) *terminal.Table {
+	return &terminal.Table{Columns: []terminal.Column{
+		{Title: what}, {Title: "NAME", Least: 12}, {Title: "RULES"}, {Title: "TESTED"},
+		{Title: "COMMAND", Drop: 1}, {Title: "PROCESS", Drop: 1}, {Title: "HERE"},
 	}}
 }
 
-func coverRow(t *table, id, name string, c attack.Cover) {
+func coverRow(t *terminal.Table, id, name string, c attack.Cover) {
 	if len(c.Rules) == 0 {
-		t.rows = append(t.rows, []cell{{id, styleBold}, {name, stylePlain}, {"-", styleDim}, {"-", styleDim}, {"-", styleDim}, {"-", styleDim}, {"-", styleDim}})
+		t.Rows = append(t.Rows, []terminal.Cell{{Text: id, Style: terminal.Bold}, {Text: name}, {Text: "-", Style: terminal.Dim}, {Text: "-", Style: terminal.Dim}, {Text: "-", Style: terminal.Dim}, {Text: "-", Style: terminal.Dim}, {Text: "-", Style: terminal.Dim}})
 		return
 	}
-	tested := cell{fmt.Sprint(len(c.Tested)), styleGood}
+	tested := terminal.Cell{Text: fmt.Sprint(len(c.Tested)), Style: terminal.Good}
 	if len(c.Tested) < len(c.Rules) {
-		tested.style = styleWarn
+		tested.Style = terminal.Warn
 	}
-	t.rows = append(t.rows, []cell{
-		{id, styleBold}, {name, stylePlain}, {fmt.Sprint(len(c.Rules)), stylePlain}, tested,
-		{fmt.Sprint(len(c.Command)), stylePlain}, {fmt.Sprint(len(c.Process)), stylePlain}, answerCell(c.Here),
+	t.Rows = append(t.Rows, []terminal.Cell{
+		{Text: id, Style: terminal.Bold}, {Text: name}, {Text: fmt.Sprint(len(c.Rules))}, tested,
+		{Text: fmt.Sprint(len(c.Command))}, {Text: fmt.Sprint(len(c.Process))}, answerCell(c.Here),
 	})
 }
 
-func coveredChannels(all []attack.ChannelCover) *table {
-	t := &table{columns: []column{{title: "CHANNEL"}, {title: "WAY", least: 20}, {title: "RULES"}, {title: "OBSERVED", drop: 1}, {title: "HERE"}}}
+func coveredChannels(all []attack.ChannelCover) *terminal.Table {
+	t := &terminal.Table{Columns: []terminal.Column{{Title: "CHANNEL"}, {Title: "WAY", Least: 20}, {Title: "RULES"}, {Title: "OBSERVED", Drop: 1}, {Title: "HERE"}}}
 	for _, c := range all {
 		here := answerCell(c.Here)
 		if !c.Observed {
-			here = cell{"-", styleDim}
+			here = terminal.Cell{Text: "-", Style: terminal.Dim}
 		}
-		t.rows = append(t.rows, []cell{{string(c.ID), styleBold}, {c.Way, stylePlain}, {fmt.Sprint(len(c.Rules)), stylePlain}, yes(c.Observed), here})
+		t.Rows = append(t.Rows, []terminal.Cell{{Text: string(c.ID), Style: terminal.Bold}, {Text: c.Way}, {Text: fmt.Sprint(len(c.Rules))}, yes(c.Observed), here})
 	}
 	return t
 }
 
-func answerCell(a attack.Answer) cell {
+func answerCell(a attack.Answer) terminal.Cell {
 	switch a {
 	case attack.Yes:
-		return cell{string(a), styleGood}
+		return terminal.Cell{Text: string(a), Style: terminal.Good}
 	case attack.No:
-		return cell{string(a), styleBad}
+		return terminal.Cell{Text: string(a), Style: terminal.Bad}
 	case attack.Unknown:
-		return cell{string(a), styleWarn}
+		return terminal.Cell{Text: string(a), Style: terminal.Warn}
 	}
-	return cell{"-", styleDim}
+	return terminal.Cell{Text: "-", Style: terminal.Dim}
 }
 
 // coverageDetails prints techniques at length, with the tests of each rule.
 func coverageDetails(out io.Writer, c attack.Coverage) error {
-	w := &writer{to: out}
+	w := &terminal.Writer{To: out}
 	for i, t := range c.Techniques {
 		if i > 0 {
-			w.line("")
+			w.Line("")
 		}
-		w.line("%s  %s", t.ID, t.Name)
+		w.Line("%s  %s", t.ID, t.Name)
 		if len(t.Channels) > 0 {
-			w.line("  channels  %s", channelWords(t.Channels))
+			w.Line("  channels  %s", channelWords(t.Channels))
 		}
 		if len(t.Rules) == 0 {
-			w.line("  no rule")
+			w.Line("  no rule")
 		}
 		for _, r := range c.Rules {
 			if !slices.Contains(t.Rules, r.ID) {
 				continue
 			}
-			w.line("  rule      %s, on %s; here: %s", printable.Text(r.ID), sourceWords(r.Sources), r.Here)
-			w.line("            %s", printable.Text(r.Title))
+			w.Line("  rule      %s, on %s; here: %s", printable.Text(r.ID), sourceWords(r.Sources), r.Here)
+			w.Line("            %s", printable.Text(r.Title))
 			if len(r.Tests) == 0 {
-				w.line("            no test")
+				w.Line("            no test")
 			}
 			for _, test := range r.Tests {
-				w.line("            by %s", printable.Text(test))
+				w.Line("            by %s", printable.Text(test))
 			}
 		}
 	}
-	return w.err
+	return w.Err
 }
 
 func sourceWords(all []attack.Source) string {

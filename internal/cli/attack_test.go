@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 )
 
@@ -57,7 +58,7 @@ func TestCoverageIsPrintable(t *testing.T) {
 	for _, format := range coverageFormats {
 		for _, detailed := range []bool{false, true} {
 			var out bytes.Buffer
-			env := &environment{stdout: &out, getenv: func(string) string { return "" }}
+			env := &terminal.Env{Stdout: &out, Getenv: func(string) string { return "" }}
 			opt := coverageOptions{format: format, rules: []string{"\u009b2J"}}
 			if err := printCoverage(env, c, opt, detailed); err != nil || out.Len() == 0 {
 				t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -229,7 +230,7 @@ func (f keptFile) Save(b []byte) error {
 	return os.Rename(next, string(f))
 }
 
-func newAuditPolicy(env *environment) *cobra.Command {
+func newAuditPolicy(env *terminal.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "audit-policy",
 		Short: "Print the audit policy that Sallyport needs of an API server",
@@ -238,13 +239,13 @@ a container, and nothing else; its comments say why each rule is there.`,
 		Args:    cobra.NoArgs,
 		Example: "  sallyport kube audit-policy > /etc/kubernetes/audit-policy.yaml",
 		RunE: func(*cobra.Command, []string) error {
-			_, err := env.stdout.Write(audit.MinimalPolicy)
+			_, err := env.Stdout.Write(audit.MinimalPolicy)
 			return err
 		},
 	}
 }
 
-func newAuditWebhook(env *environment) *cobra.Command {
+func newAuditWebhook(env *terminal.Env) *cobra.Command {
 	var state, server string
 	cmd := &cobra.Command{
 		Use:   "audit-webhook",
@@ -272,7 +273,7 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 			}
 			out, err := id.Kubeconfig(server)
 			if err == nil {
-				_, err = env.stdout.Write(out)
+				_, err = env.Stdout.Write(out)
 			}
 			return err
 		},

@@ -12,11 +12,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/replay"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -65,7 +67,7 @@ func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error
 	}
 }
 
-func newRulesBacktest(env *environment) *cobra.Command {
+func newRulesBacktest(env *terminal.Env) *cobra.Command {
 	h := history{state: stateDir(env)}
 	var against []string
 	var examples int
@@ -93,7 +95,7 @@ Nothing is stored and nothing is enforced.`,
 	return cmd
 }
 
-func backtest(ctx context.Context, env *environment, paths, against []string, h history, examples int, asJSON bool) error {
+func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h history, examples int, asJSON bool) error {
 	set, err := loadRules(paths)
 	if err != nil {
 		return err
@@ -118,7 +120,7 @@ func backtest(ctx context.Context, env *environment, paths, against []string, h 
 	}
 	out := b.Outcome()
 	if asJSON {
-		err = writeJSON(env.stdout, out)
+		err = terminal.WriteJSON(env.Stdout, out)
 	} else {
 		err = printOutcome(env, out)
 	}
@@ -128,58 +130,58 @@ func backtest(ctx context.Context, env *environment, paths, against []string, h 
 	return exit.CutShort(broken)
 }
 
-func printOutcome(env *environment, out policy.Outcome) error {
-	w := &writer{to: env.stdout}
+func printOutcome(env *terminal.Env, out policy.Outcome) error {
+	w := &terminal.Writer{To: env.Stdout}
 	r := newRenderer(env)
 	if out.Sessions == 0 {
-		fmt.Fprintln(env.stderr, "no sessions fit")
+		fmt.Fprintln(env.Stderr, "no sessions fit")
 		return nil
 	}
-	w.line("%s from %s to %s", plural(out.Sessions, "session"), r.exact(out.First), r.exact(out.Last))
-	w.line("  allowed %d, denied %d, held for approval %d; recorded %d; findings %d", out.Decisions[effect.Allow],
+	w.Line("%s from %s to %s", wording.Plural(out.Sessions, "session"), r.exact(out.First), r.exact(out.Last))
+	w.Line("  allowed %d, denied %d, held for approval %d; recorded %d; findings %d", out.Decisions[effect.Allow],
 		out.Decisions[effect.Deny], out.Decisions[effect.Approve], out.Recorded, out.Findings)
 	if out.Stats.Suppressed > 0 {
-		w.line("  suppressed %d", out.Stats.Suppressed)
+		w.Line("  suppressed %d", out.Stats.Suppressed)
 	}
-	if w.err != nil {
-		return w.err
+	if w.Err != nil {
+		return w.Err
 	}
-	t := table{columns: []column{
-		{title: "RULE", least: 12}, {title: "DECIDED"}, {title: "FINDINGS"}, {title: "NOT KNOWN"}, {title: "ERRORS"}, {title: "EXAMPLES", least: 12},
+	t := terminal.Table{Columns: []terminal.Column{
+		{Title: "RULE", Least: 12}, {Title: "DECIDED"}, {Title: "FINDINGS"}, {Title: "NOT KNOWN"}, {Title: "ERRORS"}, {Title: "EXAMPLES", Least: 12},
 	}}
 	for _, x := range out.Rules {
 		ids := make([]string, len(x.Examples))
 		for i, id := range x.Examples {
 			ids[i] = shortID(id)
 		}
-		t.rows = append(t.rows, []cell{
-			{text: x.Rule, style: styleBold}, count(x.Decided), count(x.Found), count(x.Unknown), count(x.Errors), {text: strings.Join(ids, " ")},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: x.Rule, Style: terminal.Bold}, count(x.Decided), count(x.Found), count(x.Unknown), count(x.Errors), {Text: strings.Join(ids, " ")},
 		})
 	}
-	if len(t.rows) > 0 {
-		w.line("")
-		if err := t.write(env.stdout, r.width, r.palette); err != nil {
+	if len(t.Rows) > 0 {
+		w.Line("")
+		if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
 			return err
 		}
 	}
 	changes(env, w, out)
-	return w.err
+	return w.Err
 }
 
 // count returns a number for a table, blank for none.
-func count(n int) cell {
+func count(n int) terminal.Cell {
 	if n == 0 {
-		return cell{}
+		return terminal.Cell{}
 	}
-	return cell{text: fmt.Sprint(n)}
+	return terminal.Cell{Text: fmt.Sprint(n)}
 }
 
-func changes(env *environment, w *writer, out policy.Outcome) {
+func changes(env *terminal.Env, w *terminal.Writer, out policy.Outcome) {
 	if out.ChangedTotal == 0 {
 		return
 	}
-	w.line("")
-	w.line("%s would be treated otherwise:", plural(out.ChangedTotal, "session"))
+	w.Line("")
+	w.Line("%s would be treated otherwise:", wording.Plural(out.ChangedTotal, "session"))
 	for _, c := range out.Changed {
 		line := fmt.Sprintf("  %s  ", shortID(c.Session))
 		if c.Was != c.Now {
@@ -191,10 +193,10 @@ func changes(env *environment, w *writer, out policy.Outcome) {
 		if len(c.OldFinds) > 0 {
 			line += "no longer found by " + strings.Join(c.OldFinds, ", ")
 		}
-		w.line("%s", strings.TrimRight(line, " "))
+		w.Line("%s", strings.TrimRight(line, " "))
 	}
 	if more := out.ChangedTotal - len(out.Changed); more > 0 {
-		w.line("  and %d more", more)
+		w.Line("  and %d more", more)
 	}
 }
 
@@ -205,7 +207,7 @@ func orDefault(rule string) string {
 	return rule
 }
 
-func newRulesExplain(env *environment) *cobra.Command {
+func newRulesExplain(env *terminal.Env) *cobra.Command {
 	h := history{state: stateDir(env)}
 	var rules []string
 	var all, asJSON bool
@@ -243,7 +245,7 @@ type explained struct {
 	ArgvHash string `json:"argv_hash,omitempty"`
 }
 
-func explain(ctx context.Context, env *environment, prefix string, rules []string, h history, all, asJSON bool) error {
+func explain(ctx context.Context, env *terminal.Env, prefix string, rules []string, h history, all, asJSON bool) error {
 	if len(rules) == 0 {
 		return exit.Fail(exit.Usage, "--rules PATH", "no rules are named")
 	}
@@ -263,7 +265,7 @@ func explain(ctx context.Context, env *environment, prefix string, rules []strin
 		e.Rules = slices.DeleteFunc(e.Rules, func(x policy.Explanation) bool { return x.Answer == "elsewhere" })
 	}
 	if asJSON {
-		return writeJSON(env.stdout, e)
+		return terminal.WriteJSON(env.Stdout, e)
 	}
 	return explanation(env, &s, e)
 }
@@ -294,38 +296,38 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 	return found[0], nil
 }
 
-func explanation(env *environment, s *session.Session, e explained) error {
+func explanation(env *terminal.Env, s *session.Session, e explained) error {
 	r := newRenderer(env)
-	w := &writer{to: env.stdout}
-	w.line("%s", r.line(session.Revision{Session: *s}))
-	w.line("")
+	w := &terminal.Writer{To: env.Stdout}
+	w.Line("%s", r.line(session.Revision{Session: *s}))
+	w.Line("")
 	decided := fmt.Sprintf("%s by %s", e.Decision.Effect, orDefault(e.Decision.Rule))
 	if e.Decision.Record {
 		decided += ", recorded"
 	}
-	w.line("Decision: %s", decided)
+	w.Line("Decision: %s", decided)
 	if e.Decision.Message != "" {
-		w.line("Message:  %s", printable.Text(e.Decision.Message))
+		w.Line("Message:  %s", printable.Text(e.Decision.Message))
 	}
-	w.line("")
-	t := table{columns: []column{{title: "RULE", least: 12}, {title: "ANSWER"}, {title: "HOLDS"}, {title: "BECAUSE", least: 20}}}
+	w.Line("")
+	t := terminal.Table{Columns: []terminal.Column{{Title: "RULE", Least: 12}, {Title: "ANSWER"}, {Title: "HOLDS"}, {Title: "BECAUSE", Least: 20}}}
 	for _, x := range e.Rules {
 		holds := ""
 		if x.Holds {
 			holds = "yes"
 		}
-		t.rows = append(t.rows, []cell{{text: x.Rule, style: styleBold}, {text: x.Answer}, {text: holds}, {text: because(x)}})
+		t.Rows = append(t.Rows, []terminal.Cell{{Text: x.Rule, Style: terminal.Bold}, {Text: x.Answer}, {Text: holds}, {Text: because(x)}})
 	}
-	if w.err == nil {
-		w.err = t.write(env.stdout, r.width, r.palette)
+	if w.Err == nil {
+		w.Err = t.Write(env.Stdout, r.width, r.palette)
 	}
-	w.line("")
+	w.Line("")
 	if e.Actor == "" || e.Workload == "" || e.ArgvHash == "" {
-		w.line("It cannot be suppressed: actor, workload and arguments are not all known.")
-		return w.err
+		w.Line("It cannot be suppressed: actor, workload and arguments are not all known.")
+		return w.Err
 	}
-	w.line("A suppression needs: actor: %s, workload: %s, argv_hash: %s", quote(e.Actor), quote(e.Workload), e.ArgvHash)
-	return w.err
+	w.Line("A suppression needs: actor: %s, workload: %s, argv_hash: %s", quote(e.Actor), quote(e.Workload), e.ArgvHash)
+	return w.Err
 }
 
 // quote returns text as YAML and JSON write it, fit to be shown.

@@ -11,13 +11,14 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store/capture"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-func newCapture(env *environment) *cobra.Command {
+func newCapture(env *terminal.Env) *cobra.Command {
 	var file, from string
 	var length time.Duration
 	cmd := &cobra.Command{
@@ -48,12 +49,12 @@ it, on any machine. The file holds command lines and user names of this host.`,
 	return cmd
 }
 
-func runCapture(ctx context.Context, env *environment, conf config, file string, length time.Duration) error {
-	log := env.logger(slog.LevelWarn)
+func runCapture(ctx context.Context, env *terminal.Env, conf config, file string, length time.Duration) error {
+	log := env.Logger(slog.LevelWarn)
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
-		fmt.Fprintln(env.stderr, "Missing: "+line)
+		fmt.Fprintln(env.Stderr, "Missing: "+line)
 	}
 	if all {
 		return exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
@@ -78,7 +79,7 @@ func runCapture(ctx context.Context, env *environment, conf config, file string,
 		ctx, cancel = context.WithTimeout(ctx, length)
 		defer cancel()
 	}
-	fmt.Fprintf(env.stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
+	fmt.Fprintf(env.Stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
 	n := 0
 	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(others...), Logger: log}, func(o event.Observation) error {
 		n++
@@ -87,6 +88,6 @@ func runCapture(ctx context.Context, env *environment, conf config, file string,
 	if err = errors.Join(err, w.Close()); err != nil {
 		return fmt.Errorf("capture: %w", err)
 	}
-	fmt.Fprintf(env.stderr, "%d observations. Look at them with: sallyport replay %s\n", n, printable.Command([]string{file}))
+	fmt.Fprintf(env.Stderr, "%d observations. Look at them with: sallyport replay %s\n", n, printable.Command([]string{file}))
 	return nil
 }

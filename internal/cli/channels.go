@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -26,7 +27,7 @@ type channelFilter struct {
 	here     bool
 }
 
-func newChannels(env *environment) *cobra.Command {
+func newChannels(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var filter channelFilter
 	cmd := &cobra.Command{
@@ -56,12 +57,12 @@ A channel without a claim is one that this version does nothing about.`,
 				}
 			}
 			if asJSON {
-				return writeLines(env.stdout, out)
+				return terminal.WriteLines(env.Stdout, out)
 			}
 			if len(ids) > 0 {
-				return channelDetails(env.stdout, out)
+				return channelDetails(env.Stdout, out)
 			}
-			return channelTable(out).write(env.stdout, env.width(), env.palette())
+			return channelTable(out).Write(env.Stdout, env.Width(), env.Palette())
 		},
 	}
 	flags := cmd.Flags()
@@ -103,32 +104,32 @@ func (f channelFilter) rows(ids []string) ([]attack.Row, error) {
 	}), nil
 }
 
-func channelTable(rows []channelRow) *table {
-	t := &table{columns: []column{
-		{title: "CHANNEL"},
-		{title: "WAY", least: 20},
-		{title: "DOOR", drop: 3},
-		{title: "OBSERVED"},
-		{title: "ATTRIBUTED", drop: 4},
-		{title: "HERE"},
-		{title: "GUARDED", drop: 1},
-		{title: "SCANNED", drop: 1},
-		{title: "DRILLED", drop: 1},
+func channelTable(rows []channelRow) *terminal.Table {
+	t := &terminal.Table{Columns: []terminal.Column{
+		{Title: "CHANNEL"},
+		{Title: "WAY", Least: 20},
+		{Title: "DOOR", Drop: 3},
+		{Title: "OBSERVED"},
+		{Title: "ATTRIBUTED", Drop: 4},
+		{Title: "HERE"},
+		{Title: "GUARDED", Drop: 1},
+		{Title: "SCANNED", Drop: 1},
+		{Title: "DRILLED", Drop: 1},
 	}}
 	for _, r := range rows {
-		t.rows = append(t.rows, []cell{
-			{string(r.ID), styleBold}, {r.Way, stylePlain}, {door(r.Row), styleDim}, yes(r.Observed),
-			{level(r.Attributed), levelStyle(r.Attributed)}, hereCell(r), yes(r.Guarded), yes(r.Scanned), yes(r.Drilled),
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: string(r.ID), Style: terminal.Bold}, {Text: r.Way}, {Text: door(r.Row), Style: terminal.Dim}, yes(r.Observed),
+			{Text: level(r.Attributed), Style: levelStyle(r.Attributed)}, hereCell(r), yes(r.Guarded), yes(r.Scanned), yes(r.Drilled),
 		})
 	}
 	return t
 }
 
-func yes(b bool) cell {
+func yes(b bool) terminal.Cell {
 	if b {
-		return cell{"yes", styleGood}
+		return terminal.Cell{Text: "yes", Style: terminal.Good}
 	}
-	return cell{"-", styleDim}
+	return terminal.Cell{Text: "-", Style: terminal.Dim}
 }
 
 // level is an attribution for a table: a channel that is not attributed shows
@@ -148,16 +149,16 @@ func door(r attack.Row) string {
 }
 
 // hereCell says in a word what holds of a row on this host.
-func hereCell(r channelRow) cell {
+func hereCell(r channelRow) terminal.Cell {
 	switch {
 	case !r.Observed || r.Here == nil:
-		return cell{"-", styleDim}
+		return terminal.Cell{Text: "-", Style: terminal.Dim}
 	case !r.Here.Observed:
-		return cell{"no: needs " + needWords(r.Here.Missing), styleBad}
+		return terminal.Cell{Text: "no: needs " + needWords(r.Here.Missing), Style: terminal.Bad}
 	case len(r.Here.Missing) > 0:
-		return cell{"in part: needs " + needWords(r.Here.Missing), styleWarn}
+		return terminal.Cell{Text: "in part: needs " + needWords(r.Here.Missing), Style: terminal.Warn}
 	}
-	return cell{"yes", styleGood}
+	return terminal.Cell{Text: "yes", Style: terminal.Good}
 }
 
 func needWords(needs []attack.Need) string {
@@ -184,7 +185,7 @@ func channelDetails(w io.Writer, rows []channelRow) error {
 			fmt.Fprintf(&b, "  reported    as %s\n", r.As)
 		}
 		if r.Here != nil {
-			fmt.Fprintf(&b, "  this host   %s, attributed: %s\n", hereCell(r).text, r.Here.Attributed)
+			fmt.Fprintf(&b, "  this host   %s, attributed: %s\n", hereCell(r).Text, r.Here.Attributed)
 		}
 		if len(r.Claims) == 0 {
 			b.WriteString("  nothing is claimed of it\n")

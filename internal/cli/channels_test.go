@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 )
 
@@ -15,7 +16,7 @@ import (
 func channels(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
-	env := &environment{stdout: &out, stderr: &out, getenv: func(string) string { return "" }}
+	env := &terminal.Env{Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
 	cmd := newChannels(env)
 	cmd.SetArgs(append(args, "--docker", "unix://"+t.TempDir()+"/none.sock", "--containerd", t.TempDir()+"/none.sock"))
 	cmd.SetOut(&out)

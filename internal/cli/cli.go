@@ -18,11 +18,12 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
 // commandLine is one run of the program.
 type commandLine struct {
-	*environment
+	*terminal.Env
 	// called is the name by which a person calls the program; "" for its own.
 	called string
 	// running says that the command line was understood and a command began:
@@ -37,7 +38,7 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	c := &commandLine{environment: &environment{stdin: stdin, stdout: stdout, stderr: stderr, getenv: os.Getenv, began: time.Now()}}
+	c := &commandLine{Env: &terminal.Env{Stdin: stdin, Stdout: stdout, Stderr: stderr, Getenv: os.Getenv, Began: time.Now()}}
 	if len(args) == 0 {
 		return c.execute(ctx, nil)
 	}
@@ -50,9 +51,9 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root := newRoot(c)
 	root.SetArgs(args)
-	root.SetIn(c.stdin)
-	root.SetOut(c.stdout)
-	root.SetErr(c.stderr)
+	root.SetIn(c.Stdin)
+	root.SetOut(c.Stdout)
+	root.SetErr(c.Stderr)
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return exit.Fine
@@ -71,13 +72,13 @@ func (c *commandLine) report(err error) int {
 		code = f.Code
 	}
 	if text := err.Error(); text != "" {
-		fmt.Fprintf(c.stderr, "sallyport: %s\n", text)
+		fmt.Fprintf(c.Stderr, "sallyport: %s\n", text)
 	}
 	var h interface{ Hint() string }
 	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(c.stderr, "Try: %s\n", h.Hint())
+		fmt.Fprintf(c.Stderr, "Try: %s\n", h.Hint())
 	} else if code == exit.Usage && !c.running {
-		fmt.Fprintln(c.stderr, "Try: sallyport --help")
+		fmt.Fprintln(c.Stderr, "Try: sallyport --help")
 	}
 	return code
 }

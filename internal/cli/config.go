@@ -16,6 +16,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
@@ -169,7 +170,7 @@ const (
 	configVersion     = 1
 )
 
-func defaultConfig(env *environment) config {
+func defaultConfig(env *terminal.Env) config {
 	return config{
 		State: stateDir(env), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
 		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
@@ -187,14 +188,14 @@ const (
 
 // stateDir returns where state is kept when nothing else is said:
 // /var/lib/sallyport for root, the user's own state directory otherwise.
-func stateDir(env *environment) string {
+func stateDir(env *terminal.Env) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/sallyport"
 	}
-	if dir := env.getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+	if dir := env.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "sallyport")
 	}
-	home := env.getenv("HOME")
+	home := env.Getenv("HOME")
 	if home == "" {
 		home, _ = os.UserHomeDir()
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
@@ -120,7 +121,7 @@ func (c checkup) verdict() string {
 	return "nothing: Sallyport would see nothing here"
 }
 
-func newDoctor(env *environment) *cobra.Command {
+func newDoctor(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var file string
 	cmd := &cobra.Command{
@@ -150,7 +151,7 @@ Exit status:
 			if asJSON {
 				show = up.lines
 			}
-			if err := show(env.stdout, env.palette()); err != nil {
+			if err := show(env.Stdout, env.Palette()); err != nil {
 				return err
 			}
 			if code := up.exit(); code != exit.Fine {
@@ -168,11 +169,11 @@ Exit status:
 }
 
 // lines prints the checks as JSON, one object a line, and the verdict last.
-func (c checkup) lines(w io.Writer, _ palette) error {
-	if err := writeLines(w, c.diagnoses); err != nil {
+func (c checkup) lines(w io.Writer, _ terminal.Palette) error {
+	if err := terminal.WriteLines(w, c.diagnoses); err != nil {
 		return err
 	}
-	return writeJSON(w, struct {
+	return terminal.WriteJSON(w, struct {
 		Check string        `json:"check"`
 		Grade grade         `json:"status"`
 		Found string        `json:"found"`
@@ -182,7 +183,7 @@ func (c checkup) lines(w io.Writer, _ palette) error {
 }
 
 // table prints the checks for a person.
-func (c checkup) table(w io.Writer, p palette) error {
+func (c checkup) table(w io.Writer, p terminal.Palette) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n", c.verdict())
 	width := 0
@@ -191,7 +192,7 @@ func (c checkup) table(w io.Writer, p palette) error {
 	}
 	for _, d := range c.diagnoses {
 		label := fmt.Sprintf("%-*s", gradeWidth, d.Grade)
-		fmt.Fprintf(&b, "%s  %-*s  %s\n", p.paint(d.Grade.style(), label), width, d.Check, printable.Text(d.Found))
+		fmt.Fprintf(&b, "%s  %-*s  %s\n", p.Paint(d.Grade.style(), label), width, d.Check, printable.Text(d.Found))
 		indent := strings.Repeat(" ", gradeWidth+2+width+2)
 		if d.Effect != "" {
 			fmt.Fprintf(&b, "%s%s\n", indent, printable.Text(d.Effect))
@@ -206,16 +207,16 @@ func (c checkup) table(w io.Writer, p palette) error {
 
 const gradeWidth = len(gradeDegraded)
 
-func (g grade) style() style {
+func (g grade) style() terminal.Style {
 	switch g {
 	case gradeOK:
-		return styleGood
+		return terminal.Good
 	case gradeNote:
-		return styleDim
+		return terminal.Dim
 	case gradeDegraded:
-		return styleWarn
+		return terminal.Warn
 	case gradeMissing:
-		return styleBad
+		return terminal.Bad
 	}
-	return stylePlain
+	return terminal.Plain
 }

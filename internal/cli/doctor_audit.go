@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -55,7 +56,7 @@ func (x *exam) checkAudit(context.Context) []diagnosis {
 	case facts.Events == 0:
 		d.Grade, d.Effect = gradeNote, "whether the audit policy records commands cannot be told yet"
 	case age > time.Hour:
-		d.Grade, d.Found = gradeDegraded, fmt.Sprintf("%s; the last of them %s ago", d.Found, duration(age))
+		d.Grade, d.Found = gradeDegraded, fmt.Sprintf("%s; the last of them %s ago", d.Found, wording.Duration(age))
 		d.Effect, d.Remedy = "an API server that does anything writes more often", []string{"name the file that kube-apiserver writes now: ps -o args -C kube-apiserver"}
 	case len(facts.Stages) == 0:
 		d.Effect = "no exec, attach or port-forward among them yet"

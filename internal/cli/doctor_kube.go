@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/lib/exposition"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 const (
@@ -225,7 +226,7 @@ func lasting(d diagnosis, leaf *x509.Certificate, now time.Time, renew string) d
 	d.Found += fmt.Sprintf(", valid until %s", leaf.NotAfter.UTC().Format(time.DateOnly))
 	switch {
 	case left <= 0:
-		d.Grade, d.Found, d.Remedy = gradeMissing, fmt.Sprintf("%s: that was %s ago", d.Found, duration(-left)), []string{renew}
+		d.Grade, d.Found, d.Remedy = gradeMissing, fmt.Sprintf("%s: that was %s ago", d.Found, wording.Duration(-left)), []string{renew}
 	case now.Before(leaf.NotBefore):
 		d.Grade, d.Found, d.Remedy = gradeMissing, d.Found+", and not before "+leaf.NotBefore.UTC().Format(time.DateTime)+" UTC", []string{"look at this host's clock: timedatectl"}
 	case left < soon:

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
@@ -316,7 +317,7 @@ func TestDoctorGivesKubernetes(t *testing.T) {
 	}
 	var out strings.Builder
 	up := x.examine(t.Context())
-	if err := up.lines(&out, palette{}); err != nil || !json.Valid([]byte(strings.SplitN(out.String(), "\n", 2)[0])) {
+	if err := up.lines(&out, terminal.Palette{}); err != nil || !json.Valid([]byte(strings.SplitN(out.String(), "\n", 2)[0])) {
 		t.Errorf("%v: %s", err, &out)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -132,7 +133,7 @@ func (x *exam) linked() diagnosis {
 		return d
 	}
 	l := s.Link
-	d.Grade, d.Found = gradeOK, fmt.Sprintf("linked for %s, %d observations wait", duration(x.now().Sub(l.Since)), l.Waiting)
+	d.Grade, d.Found = gradeOK, fmt.Sprintf("linked for %s, %d observations wait", wording.Duration(x.now().Sub(l.Since)), l.Waiting)
 	if l.AheadNS != nil {
 		d.Found += fmt.Sprintf("; this clock is ahead of the collector's by %s at most", time.Duration(*l.AheadNS).Round(time.Millisecond))
 	}

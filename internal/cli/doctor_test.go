@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
@@ -399,7 +400,7 @@ func TestDoctorOutput(t *testing.T) {
 	up := x.examine(t.Context())
 	t.Run("table", func(t *testing.T) {
 		var b bytes.Buffer
-		if err := up.table(&b, palette{}); err != nil {
+		if err := up.table(&b, terminal.Palette{}); err != nil {
 			t.Fatal(err)
 		}
 		if out := b.String(); strings.Contains(out, "\x1b") || !strings.HasPrefix(out, "degraded: ") || !strings.Contains(out, "fix: ") {
@@ -408,7 +409,7 @@ func TestDoctorOutput(t *testing.T) {
 	})
 	t.Run("colours", func(t *testing.T) {
 		var b bytes.Buffer
-		if err := up.table(&b, palette{colours: true}); err != nil {
+		if err := up.table(&b, terminal.Palette{Colours: true}); err != nil {
 			t.Fatal(err)
 		}
 		if out := b.String(); !strings.Contains(out, "\x1b[32mok") || strings.Contains(out, "\x1b[2J") {
@@ -417,7 +418,7 @@ func TestDoctorOutput(t *testing.T) {
 	})
 	t.Run("json", func(t *testing.T) {
 		var b bytes.Buffer
-		if err := up.lines(&b, palette{}); err != nil {
+		if err := up.lines(&b, terminal.Palette{}); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSpace(b.String()), "\n")

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/audit/export"
 	"github.com/sallyport/sallyport/internal/lib/logfile"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // recordReader makes observations of the records of one log. An error concerns
@@ -244,7 +245,7 @@ func (a *account) record(r logfile.Record, err error) {
 }
 
 func (a *account) sum(r recordReader) {
-	parts := []string{plural(a.records, "record")}
+	parts := []string{wording.Plural(a.records, "record")}
 	add := func(n int, what string) {
 		if n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", n, what))

@@ -9,14 +9,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newFindings(env *environment) *cobra.Command {
+func newFindings(env *terminal.Env) *cobra.Command {
 	state := stateDir(env)
 	var since, severity, of string
 	var q store.FindingQuery
@@ -54,7 +56,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 	return cmd
 }
 
-func findings(ctx context.Context, env *environment, state string, q store.FindingQuery, asJSON bool) error {
+func findings(ctx context.Context, env *terminal.Env, state string, q store.FindingQuery, asJSON bool) error {
 	if q.Limit < 0 {
 		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.Limit)
 	}
@@ -73,7 +75,7 @@ func findings(ctx context.Context, env *environment, state string, q store.Findi
 			all = append(all, f)
 			continue
 		}
-		if err := writeJSON(env.stdout, f); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, f); err != nil {
 			return err
 		}
 	}
@@ -86,34 +88,34 @@ func findings(ctx context.Context, env *environment, state string, q store.Findi
 }
 
 // findingTable prints findings, or says on standard error that there are none.
-func findingTable(env *environment, r renderer, all []finding.Finding, empty string) error {
+func findingTable(env *terminal.Env, r renderer, all []finding.Finding, empty string) error {
 	if len(all) == 0 {
-		fmt.Fprintln(env.stderr, empty)
+		fmt.Fprintln(env.Stderr, empty)
 		return nil
 	}
-	t := table{columns: []column{
-		{title: "TIME"}, {title: "SEVERITY"}, {title: "RULE", least: 10}, {title: "EFFECT"}, {title: "SESSION"},
-		{title: "ACTOR", least: 8}, {title: "TARGET", least: 8}, {title: "MESSAGE", least: 20},
+	t := terminal.Table{Columns: []terminal.Column{
+		{Title: "TIME"}, {Title: "SEVERITY"}, {Title: "RULE", Least: 10}, {Title: "EFFECT"}, {Title: "SESSION"},
+		{Title: "ACTOR", Least: 8}, {Title: "TARGET", Least: 8}, {Title: "MESSAGE", Least: 20},
 	}}
 	for i := range all {
 		f := &all[i]
-		t.rows = append(t.rows, []cell{
-			{text: f.Time.In(r.zone).Format(layoutTable)}, {text: f.Severity.String(), style: severityStyle(f.Severity)},
-			{text: f.Rule, style: styleBold}, {text: findingEffect(f)}, {text: shortID(f.Session)},
-			{text: findingActor(f)}, {text: findingTarget(f)}, {text: printable.Text(f.Message)},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: f.Time.In(r.zone).Format(layoutTable)}, {Text: f.Severity.String(), Style: severityStyle(f.Severity)},
+			{Text: f.Rule, Style: terminal.Bold}, {Text: findingEffect(f)}, {Text: shortID(f.Session)},
+			{Text: findingActor(f)}, {Text: findingTarget(f)}, {Text: printable.Text(f.Message)},
 		})
 	}
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
-func severityStyle(s finding.Severity) style {
+func severityStyle(s finding.Severity) terminal.Style {
 	switch {
 	case s >= finding.High:
-		return styleBad
+		return terminal.Bad
 	case s >= finding.Medium:
-		return styleWarn
+		return terminal.Warn
 	}
-	return stylePlain
+	return terminal.Plain
 }
 
 // findingEffect says what the rule does, and that nobody did it when that is so.
@@ -130,7 +132,7 @@ func findingActor(f *finding.Finding) string {
 	case a == nil:
 		return ""
 	case len(a.Candidates) > 0:
-		return plural(len(a.Candidates), "candidate")
+		return wording.Plural(len(a.Candidates), "candidate")
 	case a.Service != "":
 		return printable.Text(string(a.Service)) + " (by itself)"
 	case a.Name == "":
@@ -167,7 +169,7 @@ func findingTarget(f *finding.Finding) string {
 // finding returns a finding as one line of live output.
 func (r renderer) finding(f *finding.Finding) string {
 	p := r.palette
-	return fmt.Sprintf("%s  %s  %s %s  %s %s -> %s  %s", p.paint(styleDim, f.Time.In(r.zone).Format(layoutLive)),
-		p.paint(styleBold, shortID(f.Session)), p.paint(severityStyle(f.Severity), "FINDING "+f.Severity.String()),
-		p.paint(styleBold, f.Rule), findingEffect(f), findingActor(f), findingTarget(f), printable.Cut(printable.Text(f.Message), r.room()))
+	return fmt.Sprintf("%s  %s  %s %s  %s %s -> %s  %s", p.Paint(terminal.Dim, f.Time.In(r.zone).Format(layoutLive)),
+		p.Paint(terminal.Bold, shortID(f.Session)), p.Paint(severityStyle(f.Severity), "FINDING "+f.Severity.String()),
+		p.Paint(terminal.Bold, f.Rule), findingEffect(f), findingActor(f), findingTarget(f), printable.Cut(printable.Text(f.Message), r.room()))
 }

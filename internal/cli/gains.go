@@ -6,37 +6,39 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-var gainColumns = []column{
-	{title: "CONTAINER", least: 9},
-	{title: "POWER"},
-	{title: "TOOLS"},
-	{title: "WHAT A COMMAND GETS", least: 30},
+var gainColumns = []terminal.Column{
+	{Title: "CONTAINER", Least: 9},
+	{Title: "POWER"},
+	{Title: "TOOLS"},
+	{Title: "WHAT A COMMAND GETS", Least: 30},
 }
 
 // gains prints what a command gets in each container.
-func gains(env *environment, list []gain.Container) error {
+func gains(env *terminal.Env, list []gain.Container) error {
 	if len(list) == 0 {
 		return nil
 	}
-	fmt.Fprintln(env.stdout)
+	fmt.Fprintln(env.Stdout)
 	r := newRenderer(env)
-	t := table{columns: gainColumns}
+	t := terminal.Table{Columns: gainColumns}
 	for n := range list {
 		c := &list[n]
-		style := styleWarn
+		style := terminal.Warn
 		if c.Power == gain.PowerHost {
-			style = styleBold
+			style = terminal.Bold
 		}
-		t.rows = append(t.rows, []cell{
-			{text: printable.Text(c.Container)}, {string(c.Power), style}, {text: string(c.Tools)}, {text: printable.Text(gainWords(&c.Gain))},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: printable.Text(c.Container)}, {Text: string(c.Power), Style: style}, {Text: string(c.Tools)}, {Text: printable.Text(gainWords(&c.Gain))},
 		})
 	}
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
 // gainWords says in words what a command gets.
@@ -109,7 +111,7 @@ func insideWords(i *inventory.Inside, setuid bool) string {
 		if out != "" {
 			out += ", "
 		}
-		out += plural(n, "program") + " with more rights than its caller"
+		out += wording.Plural(n, "program") + " with more rights than its caller"
 	}
 	if out == "" {
 		out = "nothing known by its name"

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -34,7 +35,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
-func newGuard(env *environment) *cobra.Command {
+func newGuard(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guard",
 		Short: "Decide about commands before they run",
@@ -85,11 +86,11 @@ func (c *guardConfig) flags(f *pflag.FlagSet) {
 }
 
 // tellFlag adds the flag of guards that tell a sallyport up.
-func (c *guardConfig) tellFlag(f *pflag.FlagSet, env *environment) {
+func (c *guardConfig) tellFlag(f *pflag.FlagSet, env *terminal.Env) {
 	f.StringVar(&c.tell, "tell", stateDir(env), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
 }
 
-func newGuardDocker(env *environment) *cobra.Command {
+func newGuardDocker(env *terminal.Env) *cobra.Command {
 	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsSocket}
 	var file string
 	recordings := recordingFlags()
@@ -149,7 +150,7 @@ how to keep them from going round it.`,
 	return cmd
 }
 
-func guardDocker(ctx context.Context, env *environment, c guardConfig) (err error) {
+func guardDocker(ctx context.Context, env *terminal.Env, c guardConfig) (err error) {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
@@ -181,7 +182,7 @@ func guardDocker(ctx context.Context, env *environment, c guardConfig) (err erro
 
 // guarding is a guard that begins: what decides, and who is told.
 type guarding struct {
-	env              *environment
+	env              *terminal.Env
 	conf             *guardConfig
 	rules            *policy.Set
 	network, address string // of the daemon
@@ -198,13 +199,13 @@ type guarding struct {
 }
 
 // newGuarding reads what the command line names. It listens nowhere yet.
-func newGuarding(env *environment, c *guardConfig) (*guarding, error) {
+func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
 	signal.Ignore(syscall.SIGPIPE)
 	useOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
 	if c.rules == "" {
 		return nil, exit.Fail(exit.Usage, "name a file with --rules; docs/guide/guard-docker.md has one to begin with", "guard %s: no rules", c.kind)
 	}
-	g := &guarding{env: env, conf: c, log: env.logger(slog.LevelWarn), names: new(userNames)}
+	g := &guarding{env: env, conf: c, log: env.Logger(slog.LevelWarn), names: new(userNames)}
 	var err error
 	if g.rules, err = c.load(); err != nil {
 		return nil, err
@@ -217,7 +218,7 @@ func newGuarding(env *environment, c *guardConfig) (*guarding, error) {
 	if g.second, err = c.approvals.prepare(g.log); err != nil {
 		return nil, err
 	}
-	out := &decisions{out: env.stdout, render: newRenderer(env), asJSON: c.asJSON, records: c.record != ""}
+	out := &decisions{out: env.Stdout, render: newRenderer(env), asJSON: c.asJSON, records: c.record != ""}
 	g.judge = guard.New(guard.Options{
 		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != guardsSocket, Approvers: g.second.approvers, Wait: g.second.wait,
 		Tell: func(r guard.Record) {
@@ -234,7 +235,7 @@ func newGuarding(env *environment, c *guardConfig) (*guarding, error) {
 // serve listens, says what is guarded, and has the door serve until ctx ends, and
 // all that is to go on beside it. At the end it says what was done.
 func (g *guarding) serve(ctx context.Context, door func(context.Context, net.Listener) error, done func() string) error {
-	l, err := g.conf.door.listen(ctx, g.conf.listen, g.env.getenv)
+	l, err := g.conf.door.listen(ctx, g.conf.listen, g.env.Getenv)
 	if err != nil {
 		return err
 	}
@@ -242,7 +243,7 @@ func (g *guarding) serve(ctx context.Context, door func(context.Context, net.Lis
 	group, ctx := errgroup.WithContext(ctx)
 	if g.runtime != nil {
 		at := &g.conf.runtimeDoor
-		asked, err := at.listen(ctx, g.conf.atRuntime, g.env.getenv)
+		asked, err := at.listen(ctx, g.conf.atRuntime, g.env.Getenv)
 		if err != nil {
 			return err
 		}
@@ -266,7 +267,7 @@ func (g *guarding) serve(ctx context.Context, door func(context.Context, net.Lis
 	if g.runtime != nil {
 		text += "; " + runtimeDone(g.runtime)
 	}
-	fmt.Fprintf(g.env.stderr, "Stopped: %s.\n", text)
+	fmt.Fprintf(g.env.Stderr, "Stopped: %s.\n", text)
 	return err
 }
 
@@ -289,19 +290,19 @@ func (g *guarding) say() {
 		what = "Answering sallyport-runtime"
 	case guardsSocket:
 	}
-	fmt.Fprintf(g.env.stderr, "%s at %s by %s: %d rules, %s when none decides.\n%s", what,
+	fmt.Fprintf(g.env.Stderr, "%s at %s by %s: %d rules, %s when none decides.\n%s", what,
 		printable.Text(c.door.said), printable.Text(c.rules), len(g.rules.Rules()), g.rules.Default(), c.mode(g.second, g.rules.Rules()))
 	if g.runtime != nil {
-		fmt.Fprintf(g.env.stderr, "Answering sallyport-runtime at %s.\n", printable.Text(c.runtimeDoor.said))
+		fmt.Fprintf(g.env.Stderr, "Answering sallyport-runtime at %s.\n", printable.Text(c.runtimeDoor.said))
 	}
 	if c.record != "" {
 		how := c.settings.RecordingMode
 		if !c.enforce {
 			how = recordLenient + ", since it only observes"
 		}
-		fmt.Fprintf(g.env.stderr, "Recording (%s): sallyport recordings%s\n", how, stateFlag(g.env, c.record))
+		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, stateFlag(g.env, c.record))
 	}
-	fmt.Fprintln(g.env.stderr, "Stop with Ctrl-C.")
+	fmt.Fprintln(g.env.Stderr, "Stop with Ctrl-C.")
 }
 
 // load loads the rules. A guard that enforces does not take those that it would
@@ -443,7 +444,7 @@ func (d *decisions) tell(r guard.Record) {
 	}
 	var err error
 	if d.asJSON {
-		err = writeJSON(d.out, r)
+		err = terminal.WriteJSON(d.out, r)
 	} else {
 		_, err = fmt.Fprintln(d.out, d.line(&r))
 	}
@@ -480,16 +481,16 @@ func what(s *session.Session) string {
 }
 
 func (d *decisions) verdict(r *guard.Record) string {
-	text, look := string(r.Decision.Effect), styleGood
+	text, look := string(r.Decision.Effect), terminal.Good
 	if r.Approval != nil {
 		text, look = string(r.Approval.State), approvalStyle(r.Approval.State)
 	} else if r.Decision.Effect != effect.Allow {
-		look = styleBad
+		look = terminal.Bad
 		if !r.Stopped {
-			text, look = "would "+text, styleWarn
+			text, look = "would "+text, terminal.Warn
 		}
 	}
-	return d.render.palette.paint(look, text)
+	return d.render.palette.Paint(look, text)
 }
 
 func nonEmpty(list []string) []string {

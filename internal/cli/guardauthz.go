@@ -6,10 +6,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	dockerdoor "github.com/sallyport/sallyport/internal/docker/door"
 )
 
-func newGuardDockerAuthz(env *environment) *cobra.Command {
+func newGuardDockerAuthz(env *terminal.Env) *cobra.Command {
 	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsPlugin}
 	cmd := &cobra.Command{
 		Use:   "docker-authz --rules PATH",
@@ -46,7 +47,7 @@ docs/guide/guard-docker.md has systemd units, and says how to get in all the sam
 	return cmd
 }
 
-func guardDockerAuthz(ctx context.Context, env *environment, c guardConfig) error {
+func guardDockerAuthz(ctx context.Context, env *terminal.Env, c guardConfig) error {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err

@@ -13,12 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
-func newGuardGate(env *environment) *cobra.Command {
+func newGuardGate(env *terminal.Env) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "gate",
@@ -48,7 +49,7 @@ type gateFlags struct {
 	at                           string
 }
 
-func newGateOn(env *environment, dir *string) *cobra.Command {
+func newGateOn(env *terminal.Env, dir *string) *cobra.Command {
 	var c gateFlags
 	cmd := &cobra.Command{
 		Use:   "on",
@@ -77,24 +78,24 @@ leads to now: after an update of it switch the gate on again.`,
 	return cmd
 }
 
-func newGateOff(env *environment, dir *string) *cobra.Command {
+func newGateOff(env *terminal.Env, dir *string) *cobra.Command {
 	return &cobra.Command{
 		Use: "off", Short: "Switch the gate off", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			err := kernel.NewGate(*dir).Off()
 			if errors.Is(err, kernel.ErrGateOff) {
-				fmt.Fprintln(env.stdout, "No gate was on.")
+				fmt.Fprintln(env.Stdout, "No gate was on.")
 				return nil
 			}
 			if err == nil {
-				fmt.Fprintln(env.stdout, "The gate is off.")
+				fmt.Fprintln(env.Stdout, "The gate is off.")
 			}
 			return err
 		},
 	}
 }
 
-func newGateStatus(env *environment, dir *string) *cobra.Command {
+func newGateStatus(env *terminal.Env, dir *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "status", Short: "Say what the gate guards, whom it lets through, and what it saw", Args: cobra.NoArgs,
@@ -106,7 +107,7 @@ func newGateStatus(env *environment, dir *string) *cobra.Command {
 	return cmd
 }
 
-func newGateWatch(env *environment, dir *string) *cobra.Command {
+func newGateWatch(env *terminal.Env, dir *string) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "watch", Short: "Print everybody whom the gate does not let through", Args: cobra.NoArgs,
@@ -128,7 +129,7 @@ var rawSockets = []string{
 	"/run/crio/crio.sock", "/run/podman/podman.sock",
 }
 
-func gateOn(env *environment, dir string, c gateFlags) error {
+func gateOn(env *terminal.Env, dir string, c gateFlags) error {
 	config, err := c.config()
 	if err != nil {
 		return err
@@ -222,8 +223,8 @@ var gateStands = map[kernel.GateHook]string{
 		"who comes by a path that cannot be followed beforehand is killed when he arrives.",
 }
 
-func describeGate(env *environment, dir string, s *kernel.GateStatus) {
-	w := env.stdout
+func describeGate(env *terminal.Env, dir string, s *kernel.GateStatus) {
+	w := env.Stdout
 	mode := "ENFORCING: nobody else connects."
 	if !s.Enforce {
 		mode = "OBSERVING ONLY: nobody is refused. Refuse with --enforce."
@@ -259,7 +260,7 @@ func uidName(names *userNames, uid uint32) string {
 	return "uid " + strconv.FormatUint(uint64(uid), 10)
 }
 
-func gateStatus(env *environment, dir string, asJSON bool) error {
+func gateStatus(env *terminal.Env, dir string, asJSON bool) error {
 	s, err := kernel.NewGate(dir).Status()
 	off := errors.Is(err, kernel.ErrGateOff)
 	if err != nil && !off {
@@ -267,18 +268,18 @@ func gateStatus(env *environment, dir string, asJSON bool) error {
 	}
 	switch {
 	case asJSON && off:
-		err = writeJSON(env.stdout, map[string]bool{"on": false})
+		err = terminal.WriteJSON(env.Stdout, map[string]bool{"on": false})
 	case asJSON:
-		err = writeJSON(env.stdout, struct {
+		err = terminal.WriteJSON(env.Stdout, struct {
 			On bool `json:"on"`
 			kernel.GateStatus
 		}{true, s})
 	case off:
-		_, err = fmt.Fprintln(env.stdout, "No gate is on.")
+		_, err = fmt.Fprintln(env.Stdout, "No gate is on.")
 	default:
 		describeGate(env, dir, &s)
 		c := s.Counts
-		_, err = fmt.Fprintf(env.stdout, "Since %s: %d let through, %d would have been refused, %d refused, %d killed; %d of those lost.\n",
+		_, err = fmt.Fprintf(env.Stdout, "Since %s: %d let through, %d would have been refused, %d refused, %d killed; %d of those lost.\n",
 			s.Since.In(newRenderer(env).zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
 	}
 	if err == nil && off {
@@ -287,14 +288,14 @@ func gateStatus(env *environment, dir string, asJSON bool) error {
 	return err
 }
 
-func gateWatch(ctx context.Context, env *environment, dir string, asJSON bool) error {
+func gateWatch(ctx context.Context, env *terminal.Env, dir string, asJSON bool) error {
 	render, names := newRenderer(env), new(userNames)
 	err := kernel.NewGate(dir).Follow(ctx, func(s event.GateSighting) error {
 		var err error
 		if asJSON {
-			err = writeJSON(env.stdout, s)
+			err = terminal.WriteJSON(env.Stdout, s)
 		} else {
-			_, err = fmt.Fprintln(env.stdout, gateLine(&render, names, &s))
+			_, err = fmt.Fprintln(env.Stdout, gateLine(&render, names, &s))
 		}
 		if errors.Is(err, syscall.EPIPE) {
 			return context.Canceled
@@ -312,9 +313,9 @@ func gateWatch(ctx context.Context, env *environment, dir string, asJSON bool) e
 
 // gateLine is a sighting for a person.
 func gateLine(render *renderer, names *userNames, s *event.GateSighting) string {
-	verdict, look := string(s.Verdict), styleBad
+	verdict, look := string(s.Verdict), terminal.Bad
 	if s.Verdict == event.GateSeen {
-		verdict, look = "would refuse", styleWarn
+		verdict, look = "would refuse", terminal.Warn
 	}
 	who := uidName(names, s.Peer.Cred.UID)
 	if l := s.Peer.Cred.LoginUID; l != nil && *l != s.Peer.Cred.UID {
@@ -329,7 +330,7 @@ func gateLine(render *renderer, names *userNames, s *event.GateSighting) string 
 		where = "container " + s.Peer.Container.Short()
 	}
 	parts := []string{
-		s.Time.In(render.zone).Format("15:04:05"), render.palette.paint(look, verdict), who,
+		s.Time.In(render.zone).Format("15:04:05"), render.palette.Paint(look, verdict), who,
 		fmt.Sprintf("%s[%d]", printable.Text(exe), s.Peer.ID.PID), where, printable.Text(string(s.Socket)),
 	}
 	if s.Asked != "" && s.Asked != s.Socket {

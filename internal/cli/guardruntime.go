@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
 	"github.com/sallyport/sallyport/internal/core/event"
 	dockerdoor "github.com/sallyport/sallyport/internal/docker/door"
@@ -16,7 +17,7 @@ import (
 // runtimeSocket is where sallyport-runtime asks when nobody says otherwise.
 const runtimeSocket = "unix:///run/sallyport/runtime.sock"
 
-func newGuardRuntime(env *environment) *cobra.Command {
+func newGuardRuntime(env *terminal.Env) *cobra.Command {
 	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsRuntime}
 	cmd := &cobra.Command{
 		Use:   "runtime --rules PATH",
@@ -44,7 +45,7 @@ what they let through is not judged twice, and all else is.`,
 	return cmd
 }
 
-func guardRuntime(ctx context.Context, env *environment, c guardConfig) error {
+func guardRuntime(ctx context.Context, env *terminal.Env, c guardConfig) error {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err

@@ -13,12 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
 )
 
 // newKube returns the commands that connect a Kubernetes cluster.
-func newKube(env *environment) *cobra.Command {
+func newKube(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kube",
 		Short: "Print what a cluster needs so that Sallyport sees its commands",
@@ -29,20 +30,20 @@ func newKube(env *environment) *cobra.Command {
 	return cmd
 }
 
-func newRBAC(env *environment) *cobra.Command {
+func newRBAC(env *terminal.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "rbac",
 		Short:   "Print the role with all that Sallyport asks of the API server: reading, and no secrets",
 		Args:    cobra.NoArgs,
 		Example: "  sallyport kube rbac | kubectl apply -f -",
 		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprint(env.stdout, api.RBAC)
+			_, err := fmt.Fprint(env.Stdout, api.RBAC)
 			return err
 		},
 	}
 }
 
-func newWebhookConfig(env *environment) *cobra.Command {
+func newWebhookConfig(env *terminal.Env) *cobra.Command {
 	var target, service, state, ca string
 	cmd := &cobra.Command{
 		Use:   "webhook-config",
@@ -69,7 +70,7 @@ certificate when it starts: restart it when this is printed for a new address.`,
 			if err != nil {
 				return exit.Fail(exit.Usage, "", "webhook-config: %w", err)
 			}
-			_, err = env.stdout.Write(manifest)
+			_, err = env.Stdout.Write(manifest)
 			return err
 		},
 	}

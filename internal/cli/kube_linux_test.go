@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/watch"
@@ -35,7 +36,7 @@ func TestAdmissionOnACluster(t *testing.T) {
 		State: t.TempDir(), Docker: filepath.Join(t.TempDir(), "none.sock"), Containerd: c.Nodes[0].Socket, ClientRequests: "off",
 		AdmissionListen: address, AdmissionHold: 2900 * time.Millisecond,
 	}
-	h := findHost(&environment{getenv: func(string) string { return "" }}, conf, slog.New(slog.DiscardHandler))
+	h := findHost(&terminal.Env{Getenv: func(string) string { return "" }}, conf, slog.New(slog.DiscardHandler))
 	seen := captureAll(t, h)
 	ca, err := webhookAuthority(conf.State, "", "https://"+address)
 	if err != nil {

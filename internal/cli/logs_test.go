@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/sallyport/sallyport/corpus/story"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
 // TestLogStories replays the stories of corpus/logs, records of other tools as
@@ -69,8 +70,8 @@ func tellLogs(t *testing.T, file string) {
 func commanded(t *testing.T, args []string) (out []byte, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	env := &environment{stdin: strings.NewReader(""), stdout: &stdout, stderr: &stderr, getenv: func(string) string { return "" }}
-	(&commandLine{environment: env}).execute(t.Context(), args)
+	env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }}
+	(&commandLine{Env: env}).execute(t.Context(), args)
 	return stdout.Bytes(), stderr.String()
 }
 

@@ -17,9 +17,11 @@ import (
 	"github.com/sallyport/sallyport/internal/bus/link"
 	"github.com/sallyport/sallyport/internal/bus/spool"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -54,7 +56,7 @@ func (c config) checkRole() error {
 }
 
 // upNode watches this host for a collector.
-func upNode(ctx context.Context, env *environment, conf config, h *host, log *slog.Logger) error {
+func upNode(ctx context.Context, env *terminal.Env, conf config, h *host, log *slog.Logger) error {
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
@@ -89,7 +91,7 @@ func upNode(ctx context.Context, env *environment, conf config, h *host, log *sl
 // lastWords is how long a stopping node goes on sending what it saw last.
 const lastWords = 2 * time.Second
 
-func runNode(ctx context.Context, env *environment, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
+func runNode(ctx context.Context, env *terminal.Env, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
 	linking, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	defer unlink()
 	group, ctx := errgroup.WithContext(ctx)
@@ -98,7 +100,7 @@ func runNode(ctx context.Context, env *environment, conf config, h *host, engine
 		return err
 	}
 	banner(env, h, conf, nil, address)
-	fmt.Fprintf(env.stderr, "Node %s: observations go to %s.\n", printable.Text(name), printable.Text(conf.NodeCollector))
+	fmt.Fprintf(env.Stderr, "Node %s: observations go to %s.\n", printable.Text(name), printable.Text(conf.NodeCollector))
 	group.Go(func() error { return node.Run(linking) })
 	group.Go(func() error {
 		defer unlink()
@@ -112,8 +114,8 @@ func runNode(ctx context.Context, env *environment, conf config, h *host, engine
 	})
 	err = group.Wait()
 	s := queue.Stats()
-	fmt.Fprintf(env.stderr, "Stopped after %s: %d observations, %d of them wait for the collector, %d lost.\n",
-		duration(time.Since(engine.Status().Started)), s.Put, s.Put-s.Acknowledged, s.Lost)
+	fmt.Fprintf(env.Stderr, "Stopped after %s: %d observations, %d of them wait for the collector, %d lost.\n",
+		wording.Duration(time.Since(engine.Status().Started)), s.Put, s.Put-s.Acknowledged, s.Lost)
 	return err
 }
 
@@ -228,7 +230,7 @@ func nodeStatus(c *link.Collector) []watch.NodeStatus {
 	return out
 }
 
-func newNode(env *environment) *cobra.Command {
+func newNode(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Set up nodes that send to a collector",
@@ -239,7 +241,7 @@ func newNode(env *environment) *cobra.Command {
 	return cmd
 }
 
-func newNodeCerts(env *environment) *cobra.Command {
+func newNodeCerts(env *terminal.Env) *cobra.Command {
 	var collectors, nodes []string
 	var dir string
 	cmd := &cobra.Command{
@@ -267,7 +269,7 @@ node's name as common name. Under Kubernetes that must be the name of the Node.`
 	return cmd
 }
 
-func nodeCerts(env *environment, dir string, collectors, nodes []string) error {
+func nodeCerts(env *terminal.Env, dir string, collectors, nodes []string) error {
 	if dir == "" || len(collectors)+len(nodes) == 0 {
 		return exit.Fail(exit.Usage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
 	}
@@ -276,7 +278,7 @@ func nodeCerts(env *environment, dir string, collectors, nodes []string) error {
 		return err
 	}
 	say := func(f link.Files) error {
-		_, err := fmt.Fprintf(env.stdout, "%s\n%s\n", printable.Text(f.Cert), printable.Text(f.Key))
+		_, err := fmt.Fprintf(env.Stdout, "%s\n%s\n", printable.Text(f.Cert), printable.Text(f.Key))
 		return err
 	}
 	if len(collectors) > 0 {
@@ -297,6 +299,6 @@ func nodeCerts(env *environment, dir string, collectors, nodes []string) error {
 			return err
 		}
 	}
-	_, err = fmt.Fprintln(env.stdout, printable.Text(filepath.Join(dir, link.AuthorityCert)))
+	_, err = fmt.Fprintln(env.Stdout, printable.Text(filepath.Join(dir, link.AuthorityCert)))
 	return err
 }

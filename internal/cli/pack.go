@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/rules"
 )
 
@@ -28,7 +30,7 @@ func shipped(tests bool) ([]policy.File, error) {
 	return out, err
 }
 
-func newRulesCopy(env *environment) *cobra.Command {
+func newRulesCopy(env *terminal.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "copy DIR",
 		Short: "Write the shipped rule pack to a new directory, to tune it",
@@ -42,7 +44,7 @@ What there is to tune is in lists.yaml; docs/guide/rule-pack.md explains it.`,
 	}
 }
 
-func rulesCopy(env *environment, dir string) error {
+func rulesCopy(env *terminal.Env, dir string) error {
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, fs.ErrExist) {
 		return exit.Fail(exit.Usage, "name a directory that does not exist yet: rules that you changed are not written over", "rules copy: %s exists", dir)
 	} else if err != nil {
@@ -60,6 +62,6 @@ func rulesCopy(env *environment, dir string) error {
 	if err != nil {
 		return fmt.Errorf("rules copy: %w", err)
 	}
-	fmt.Fprintf(env.stderr, "%s in %s; lists.yaml is what you tune.\n", plural(written, "file"), dir)
+	fmt.Fprintf(env.Stderr, "%s in %s; lists.yaml is what you tune.\n", wording.Plural(written, "file"), dir)
 	return nil
 }

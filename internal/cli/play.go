@@ -13,12 +13,14 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/recording"
 )
 
-func newPlay(env *environment) *cobra.Command {
+func newPlay(env *terminal.Env) *cobra.Command {
 	state := stateDir(env)
 	var p recording.Playing
 	var identities []string
@@ -63,17 +65,17 @@ that was played.`,
 	return cmd
 }
 
-func play(ctx context.Context, env *environment, r *recording.Reader, p recording.Playing) error {
+func play(ctx context.Context, env *terminal.Env, r *recording.Reader, p recording.Playing) error {
 	h := &r.Header
 	introduce(env, h)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var notes []string
 	p.Note = func(at time.Duration, text string) {
-		notes = append(notes, fmt.Sprintf("at %s: %s", duration(at), text))
+		notes = append(notes, fmt.Sprintf("at %s: %s", wording.Duration(at), text))
 	}
 	p.Sleep = sleep
-	out := &screen{to: env.stdout}
+	out := &screen{to: env.Stdout}
 	restore := func() {}
 	if h.TTY && !p.Safe {
 		restore = handOver(env, cancel, out)
@@ -81,7 +83,7 @@ func play(ctx context.Context, env *environment, r *recording.Reader, p recordin
 	err := p.Play(ctx, out, *h, r.Frames())
 	restore()
 	for _, n := range notes {
-		fmt.Fprintln(env.stderr, n)
+		fmt.Fprintln(env.Stderr, n)
 	}
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -93,15 +95,15 @@ func play(ctx context.Context, env *environment, r *recording.Reader, p recordin
 }
 
 // introduce says what is going to be played.
-func introduce(env *environment, h *recording.Header) {
-	fmt.Fprintf(env.stderr, "%s  %s by %s in %s: %s\n", h.ID, h.Started.In(time.Local).Format(layoutExact), actorName(&h.Actor),
-		container(&session.Session{Target: h.Target}), printable.Cut(recordedCommand(h.Argv, h.Path), cellMax))
-	f, ok := env.stdout.(*os.File)
+func introduce(env *terminal.Env, h *recording.Header) {
+	fmt.Fprintf(env.Stderr, "%s  %s by %s in %s: %s\n", h.ID, h.Started.In(time.Local).Format(layoutExact), actorName(&h.Actor),
+		container(&session.Session{Target: h.Target}), printable.Cut(recordedCommand(h.Argv, h.Path), terminal.CellMax))
+	f, ok := env.Stdout.(*os.File)
 	if !ok || !h.TTY || h.Cols == 0 {
 		return
 	}
 	if w, rows, err := term.GetSize(int(f.Fd())); err == nil && (w < int(h.Cols) || rows < int(h.Rows)) {
-		fmt.Fprintf(env.stderr, "The terminal was %dx%d, yours is %dx%d: the picture may be broken.\n", h.Cols, h.Rows, w, rows)
+		fmt.Fprintf(env.Stderr, "The terminal was %dx%d, yours is %dx%d: the picture may be broken.\n", h.Cols, h.Rows, w, rows)
 	}
 }
 
@@ -134,9 +136,9 @@ func (s *screen) Write(p []byte) (int, error) {
 // q stop, and what the terminal answers to questions in the recording goes
 // nowhere, instead of into the next command line. The function that it returns
 // gives the keyboard back and brings the terminal into order.
-func handOver(env *environment, stop func(), s *screen) func() {
-	_, shown := terminalWidth(env.stdout)
-	in, ok := env.stdin.(*os.File)
+func handOver(env *terminal.Env, stop func(), s *screen) func() {
+	_, shown := terminal.WidthOf(env.Stdout)
+	in, ok := env.Stdin.(*os.File)
 	if !shown || !ok || !term.IsTerminal(int(in.Fd())) {
 		return func() { s.tidy(shown) }
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -24,7 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newRecordings(env *environment) *cobra.Command {
+func newRecordings(env *terminal.Env) *cobra.Command {
 	cmd := newRecordingsList(env, "recordings")
 	cmd.Short = "List and export what was recorded of sessions"
 	cmd.Long = `List the recordings in the state directory, in order of start.
@@ -40,7 +41,7 @@ changed or removed.`
 	return cmd
 }
 
-func newRecordingsList(env *environment, use string) *cobra.Command {
+func newRecordingsList(env *terminal.Env, use string) *cobra.Command {
 	state := stateDir(env)
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -96,7 +97,7 @@ func recordedOf(i *recording.Info, said session.Recording) recorded {
 	return r
 }
 
-func recordings(ctx context.Context, env *environment, state string, asJSON bool) error {
+func recordings(ctx context.Context, env *terminal.Env, state string, asJSON bool) error {
 	ids, err := recording.IDs(recording.DirIn(state))
 	if err != nil {
 		return exit.Fail(exit.Usage, "", "%w", err)
@@ -118,17 +119,17 @@ func recordings(ctx context.Context, env *environment, state string, asJSON bool
 	sortByStart(all)
 	if asJSON {
 		for _, r := range all {
-			if err := writeJSON(env.stdout, r); err != nil {
+			if err := terminal.WriteJSON(env.Stdout, r); err != nil {
 				return err
 			}
 		}
 		return exit.CutShort(unread)
 	}
 	if len(all) == 0 && unread == nil {
-		fmt.Fprintln(env.stderr, "no recordings here")
+		fmt.Fprintln(env.Stderr, "no recordings here")
 		return nil
 	}
-	return errors.Join(newRenderer(env).recordings(env.stdout, all), exit.CutShort(unread))
+	return errors.Join(newRenderer(env).recordings(env.Stdout, all), exit.CutShort(unread))
 }
 
 // saidOf returns what the ledger says of recordings; nothing where there is no
@@ -155,26 +156,26 @@ func sortByStart(all []recorded) {
 }
 
 func (r renderer) recordings(w io.Writer, all []recorded) error {
-	t := table{columns: []column{
-		{title: "ID"}, {title: "STARTED", drop: 1}, {title: "SESSION", drop: 2}, {title: "KIND", drop: 3}, {title: "ACTOR", least: 8},
-		{title: "CONTAINER", least: 8}, {title: "COMMAND", least: 8}, {title: "BYTES", drop: 4}, {title: "STATE"},
+	t := terminal.Table{Columns: []terminal.Column{
+		{Title: "ID"}, {Title: "STARTED", Drop: 1}, {Title: "SESSION", Drop: 2}, {Title: "KIND", Drop: 3}, {Title: "ACTOR", Least: 8},
+		{Title: "CONTAINER", Least: 8}, {Title: "COMMAND", Least: 8}, {Title: "BYTES", Drop: 4}, {Title: "STATE"},
 	}}
 	for i := range all {
 		rec := &all[i]
-		state := cell{rec.State, stylePlain}
+		state := terminal.Cell{Text: rec.State}
 		if rec.State != string(session.RecordingEnded) {
-			state.style = styleWarn
+			state.Style = terminal.Warn
 		}
 		if rec.Lost > 0 {
-			state = cell{state.text + fmt.Sprintf(", %d lost", rec.Lost), styleBad}
+			state = terminal.Cell{Text: state.Text + fmt.Sprintf(", %d lost", rec.Lost), Style: terminal.Bad}
 		}
-		t.rows = append(t.rows, []cell{
-			{shortID(session.ID(rec.ID)), styleBold}, {text: rec.Started.In(r.zone).Format(layoutTable)}, {text: shortID(rec.Session)},
-			{text: string(rec.Kind)}, {text: actorName(&rec.Actor)}, {text: container(&session.Session{Target: rec.Target})},
-			{text: recordedCommand(rec.Argv, rec.Path)}, {text: fmt.Sprint(rec.Bytes)}, state,
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: shortID(session.ID(rec.ID)), Style: terminal.Bold}, {Text: rec.Started.In(r.zone).Format(layoutTable)}, {Text: shortID(rec.Session)},
+			{Text: string(rec.Kind)}, {Text: actorName(&rec.Actor)}, {Text: container(&session.Session{Target: rec.Target})},
+			{Text: recordedCommand(rec.Argv, rec.Path)}, {Text: fmt.Sprint(rec.Bytes)}, state,
 		})
 	}
-	return t.write(w, r.width, r.palette)
+	return t.Write(w, r.width, r.palette)
 }
 
 func recordedCommand(argv []event.Text, path event.Text) string {
@@ -188,7 +189,7 @@ func recordedCommand(argv []event.Text, path event.Text) string {
 	return shortCommand(list)
 }
 
-func newRecordingsExport(env *environment) *cobra.Command {
+func newRecordingsExport(env *terminal.Env) *cobra.Command {
 	state := stateDir(env)
 	var format, file, stream string
 	var identities []string
@@ -226,19 +227,19 @@ that is written.`,
 	return cmd
 }
 
-func exportRecording(env *environment, r *recording.Reader, format, stream, file string) error {
+func exportRecording(env *terminal.Env, r *recording.Reader, format, stream, file string) error {
 	write, err := exportTo(r, format, stream)
 	if err != nil {
 		return err
 	}
-	to, done := env.stdout, func() error { return nil }
+	to, done := env.Stdout, func() error { return nil }
 	if file != "-" {
 		f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {
 			return exit.Fail(exit.Usage, "", "export: %w", err)
 		}
 		to, done = f, f.Close
-	} else if _, terminal := terminalWidth(env.stdout); terminal && format == "raw" {
+	} else if _, terminal := terminal.WidthOf(env.Stdout); terminal && format == "raw" {
 		return exit.Fail(exit.Usage, "sallyport play, or -o FILE", "export: raw output may hold what a terminal acts upon")
 	}
 	err = write(to)
@@ -270,20 +271,20 @@ func exportTo(r *recording.Reader, format, stream string) (func(io.Writer) error
 }
 
 // readToEnd says how a recording ended that was read with an error or none.
-func readToEnd(env *environment, r *recording.Reader, err error) error {
+func readToEnd(env *terminal.Env, r *recording.Reader, err error) error {
 	var torn *recording.TornError
 	switch {
 	case errors.As(err, &torn):
 		return exit.Fail(exit.Incomplete, "sallyport verify says whether it was changed or its writer was killed", "%w", err)
 	case err == nil && !r.Ended():
-		fmt.Fprintln(env.stderr, "It has no end: it still runs, or its writer was killed.")
+		fmt.Fprintln(env.Stderr, "It has no end: it still runs, or its writer was killed.")
 	}
 	return err
 }
 
 // openRecording opens the recording that id begins, or that of the session that
 // it begins.
-func openRecording(ctx context.Context, env *environment, state, id string, identities []string) (*recording.Reader, error) {
+func openRecording(ctx context.Context, env *terminal.Env, state, id string, identities []string) (*recording.Reader, error) {
 	with, err := readIdentities(identities)
 	if err != nil {
 		return nil, err

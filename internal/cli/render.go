@@ -8,21 +8,23 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // renderer turns sessions into text for a person. Every string of a session
 // passes through package printable on its way.
 type renderer struct {
-	palette palette
+	palette terminal.Palette
 	width   int // 0: any
 	zone    *time.Location
 }
 
-func newRenderer(env *environment) renderer {
-	return renderer{palette: env.palette(), width: env.width(), zone: time.Local}
+func newRenderer(env *terminal.Env) renderer {
+	return renderer{palette: env.Palette(), width: env.Width(), zone: time.Local}
 }
 
 // The layouts of times for a person.
@@ -32,17 +34,17 @@ const (
 	layoutExact = "2006-01-02 15:04:05.000000000 -07:00"
 )
 
-var sessionColumns = []column{
-	{title: "ID"},
-	{title: "STARTED", drop: 2},
-	{title: "KIND", drop: 1},
-	{title: "CHANNEL", drop: 3},
-	{title: "ACTOR", least: 10},
-	{title: "KNOWN", drop: 4},
-	{title: "CONTAINER", least: 8},
-	{title: "COMMAND", least: 8},
-	{title: "STATE"},
-	{title: "UNEXPLAINED", least: 6},
+var sessionColumns = []terminal.Column{
+	{Title: "ID"},
+	{Title: "STARTED", Drop: 2},
+	{Title: "KIND", Drop: 1},
+	{Title: "CHANNEL", Drop: 3},
+	{Title: "ACTOR", Least: 10},
+	{Title: "KNOWN", Drop: 4},
+	{Title: "CONTAINER", Least: 8},
+	{Title: "COMMAND", Least: 8},
+	{Title: "STATE"},
+	{Title: "UNEXPLAINED", Least: 6},
 }
 
 // shortID is the beginning of an id that tables show: 50 bits, enough for any
@@ -51,48 +53,48 @@ func shortID(id session.ID) string { return string(id[:min(10, len(id))]) }
 
 // table prints sessions, one a line.
 func (r renderer) table(w io.Writer, sessions []repeated) error {
-	t := table{columns: sessionColumns}
+	t := terminal.Table{Columns: sessionColumns}
 	for i := range sessions {
-		t.rows = append(t.rows, r.row(&sessions[i].Session, sessions[i].times))
+		t.Rows = append(t.Rows, r.row(&sessions[i].Session, sessions[i].times))
 	}
-	return t.write(w, r.width, r.palette)
+	return t.Write(w, r.width, r.palette)
 }
 
-func (r renderer) row(s *session.Session, times int) []cell {
+func (r renderer) row(s *session.Session, times int) []terminal.Cell {
 	state := outcome(s)
 	if times > 1 {
-		state.text += " ×" + strconv.Itoa(times)
+		state.Text += " ×" + strconv.Itoa(times)
 	}
-	return []cell{
-		{shortID(s.ID), styleBold},
-		{s.Started.In(r.zone).Format(layoutTable), stylePlain},
-		{string(s.Kind), stylePlain},
-		{string(s.Channel), stylePlain},
-		{who(s), stylePlain},
-		{string(s.Attribution.Level), levelStyle(s.Attribution.Level)},
-		{container(s), stylePlain},
-		{command(s), stylePlain},
+	return []terminal.Cell{
+		{Text: shortID(s.ID), Style: terminal.Bold},
+		{Text: s.Started.In(r.zone).Format(layoutTable)},
+		{Text: string(s.Kind)},
+		{Text: string(s.Channel)},
+		{Text: who(s)},
+		{Text: string(s.Attribution.Level), Style: levelStyle(s.Attribution.Level)},
+		{Text: container(s)},
+		{Text: command(s)},
 		state,
-		{unexplained(s), styleBad},
+		{Text: unexplained(s), Style: terminal.Bad},
 	}
 }
 
-func levelStyle(l session.Level) style {
+func levelStyle(l session.Level) terminal.Style {
 	switch l {
 	case session.LevelExact, session.LevelStrong:
-		return styleGood
+		return terminal.Good
 	case session.LevelSet:
-		return styleWarn
+		return terminal.Warn
 	case session.LevelNone:
-		return styleDim
+		return terminal.Dim
 	}
-	return stylePlain
+	return terminal.Plain
 }
 
 // who names the actor in few words. It never names one of several candidates.
 func who(s *session.Session) string {
 	if n := len(s.Attribution.Candidates); s.Attribution.Level == session.LevelSet {
-		return plural(n, "candidate")
+		return wording.Plural(n, "candidate")
 	}
 	return actorName(&s.Actor)
 }
@@ -180,22 +182,22 @@ func shortCommand(argv []string) string {
 	return printable.Command(argv)
 }
 
-func outcome(s *session.Session) cell {
+func outcome(s *session.Session) terminal.Cell {
 	switch {
 	case s.State == session.StateEnded && s.ExitCode != nil && *s.ExitCode == 0:
-		return cell{"exit 0", stylePlain}
+		return terminal.Cell{Text: "exit 0"}
 	case s.State == session.StateEnded && s.ExitCode != nil:
-		return cell{"exit " + strconv.Itoa(*s.ExitCode), styleWarn}
+		return terminal.Cell{Text: "exit " + strconv.Itoa(*s.ExitCode), Style: terminal.Warn}
 	case s.State == session.StateRunning:
-		return cell{"running", styleGood}
+		return terminal.Cell{Text: "running", Style: terminal.Good}
 	case s.State == session.StateWaiting:
-		return cell{"waiting", styleWarn}
+		return terminal.Cell{Text: "waiting", Style: terminal.Warn}
 	case s.Decision != nil && s.Decision.Stopped:
-		return cell{stoppedAs(s.Decision), styleBad}
+		return terminal.Cell{Text: stoppedAs(s.Decision), Style: terminal.Bad}
 	case s.State == session.StateFailed:
-		return cell{"failed", styleWarn}
+		return terminal.Cell{Text: "failed", Style: terminal.Warn}
 	}
-	return cell{string(s.State), stylePlain}
+	return terminal.Cell{Text: string(s.State)}
 }
 
 // stoppedAs says in a word what a guard said to what it stopped.
@@ -220,20 +222,20 @@ func (r renderer) line(v session.Revision) string {
 	at, state := s.Started, outcome(s)
 	if s.Ended != nil {
 		at = *s.Ended
-		state.text += " after " + duration(s.Ended.Sub(s.Started))
+		state.Text += " after " + wording.Duration(s.Ended.Sub(s.Started))
 	}
 	mark := ""
 	if s.Unexplained.Is {
-		mark = "  " + p.paint(styleBad, unexplained(s))
+		mark = "  " + p.Paint(terminal.Bad, unexplained(s))
 	}
 	level := fmt.Sprintf("%-8s", "["+string(s.Attribution.Level)+"]")
 	head := fmt.Sprintf("%s  %s  %-11s %-9s  %s %s -> %s  ",
-		p.paint(styleDim, at.In(r.zone).Format(layoutLive)), p.paint(styleBold, shortID(s.ID)),
-		s.Kind, s.Channel, pad(who(s), 14), p.paint(levelStyle(s.Attribution.Level), level), container(s))
+		p.Paint(terminal.Dim, at.In(r.zone).Format(layoutLive)), p.Paint(terminal.Bold, shortID(s.ID)),
+		s.Kind, s.Channel, pad(who(s), 14), p.Paint(levelStyle(s.Attribution.Level), level), container(s))
 	if c := command(s); c != "" {
 		head += printable.Cut(c, r.room()) + "  "
 	}
-	return head + p.paint(state.style, state.text) + mark
+	return head + p.Paint(state.Style, state.Text) + mark
 }
 
 // pad fills text with blanks up to width columns.
@@ -244,7 +246,7 @@ func pad(text string, width int) string {
 // room is how much of a command a live line shows.
 func (r renderer) room() int {
 	if r.width == 0 {
-		return cellMax
+		return terminal.CellMax
 	}
 	return max(r.width/2, 40)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -22,10 +23,10 @@ import (
 	"github.com/sallyport/sallyport/internal/store/capture"
 )
 
-func newReplay(env *environment) *cobra.Command {
+func newReplay(env *terminal.Env) *cobra.Command {
 	var asJSON, revisions bool
 	var show, rules string
-	v := evidence{stderr: env.stderr}
+	v := evidence{stderr: env.Stderr}
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Run the engine over captured observations and other tools' logs, offline",
@@ -83,7 +84,7 @@ func formatsHelp() string {
 	return b.String()
 }
 
-func runReplay(ctx context.Context, env *environment, files []string, v *evidence, out replayOutput) error {
+func runReplay(ctx context.Context, env *terminal.Env, files []string, v *evidence, out replayOutput) error {
 	input, err := v.read(ctx, files)
 	if err != nil {
 		return err
@@ -114,7 +115,7 @@ func runReplay(ctx context.Context, env *environment, files []string, v *evidenc
 	case out.revisions:
 	case out.asJSON:
 		for _, s := range result.Sessions {
-			if err = writeJSON(env.stdout, s); err != nil {
+			if err = terminal.WriteJSON(env.Stdout, s); err != nil {
 				break
 			}
 		}
@@ -154,18 +155,18 @@ func reviewing(set *policy.Set, input kept, each func(session.Revision) error, f
 type kept = iter.Seq2[event.Observation, error]
 
 // replayFindings prints what rules found: of the session to show, if there is one.
-func replayFindings(env *environment, render renderer, found []finding.Finding, out replayOutput) error {
+func replayFindings(env *terminal.Env, render renderer, found []finding.Finding, out replayOutput) error {
 	if out.show != "" {
 		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !hasPrefix(f.Session, out.show) })
 	}
 	if !out.asJSON {
 		if len(found) > 0 {
-			fmt.Fprintln(env.stdout)
+			fmt.Fprintln(env.Stdout)
 		}
 		return findingTable(env, render, found, "the rules found nothing")
 	}
 	for _, f := range found {
-		if err := writeJSON(env.stdout, map[string]finding.Finding{"finding": f}); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, map[string]finding.Finding{"finding": f}); err != nil {
 			return err
 		}
 	}
@@ -174,7 +175,7 @@ func replayFindings(env *environment, render renderer, found []finding.Finding, 
 
 // eachRevision returns what to do with each revision as it comes, and where
 // those of the session to show are collected.
-func eachRevision(env *environment, render renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
+func eachRevision(env *terminal.Env, render renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
 	history := new([]session.Revision)
 	live := newLive(env, out.asJSON)
 	live.render = render
@@ -196,7 +197,7 @@ func hasPrefix(id session.ID, prefix string) bool {
 }
 
 // replayed shows one session of a replay, as `show` does.
-func replayed(env *environment, render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
+func replayed(env *terminal.Env, render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
 	var found []session.Session
 	for _, s := range sessions {
 		if hasPrefix(s.ID, out.show) {
@@ -207,11 +208,11 @@ func replayed(env *environment, render renderer, sessions []session.Session, his
 		return exit.Fail(exit.Findings, "replay without --show lists them", "--show %q: %d sessions fit", out.show, len(found))
 	}
 	if out.asJSON {
-		return writeJSON(env.stdout, found[0])
+		return terminal.WriteJSON(env.Stdout, found[0])
 	}
-	w := &writer{to: env.stdout}
+	w := &terminal.Writer{To: env.Stdout}
 	render.session(w, &found[0], *history, true)
-	return w.err
+	return w.Err
 }
 
 // readAll reads the observations of files, one after the other, up to the first

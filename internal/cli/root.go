@@ -15,7 +15,7 @@ Exit status:
 
 // newRoot returns the whole command tree.
 func newRoot(c *commandLine) *cobra.Command {
-	env := c.environment
+	env := c.Env
 	root := &cobra.Command{
 		Use:           "sallyport",
 		Short:         "Who ran which command in which container, and how that is known",

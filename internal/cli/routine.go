@@ -15,7 +15,7 @@ func routine(s *session.Session) string {
 		return ""
 	}
 	return strings.Join(append([]string{
-		string(s.Kind), string(s.Target.ContainerID), string(s.Attribution.Level), outcome(s).text, strconv.FormatUint(s.LostRecords, 10),
+		string(s.Kind), string(s.Target.ContainerID), string(s.Attribution.Level), outcome(s).Text, strconv.FormatUint(s.LostRecords, 10),
 	}, s.Argv...), "\x00")
 }
 

@@ -17,14 +17,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/replay"
 )
 
-func newRules(env *environment) *cobra.Command {
+func newRules(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Check, test and try rules",
@@ -159,7 +161,7 @@ func brokenRules(err error) error {
 	return exit.Fail(exit.Usage, "docs/guide/rules.md has the language, docs/guide/sigma.md what is read of Sigma", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
 }
 
-func newRulesLint(env *environment) *cobra.Command {
+func newRulesLint(env *terminal.Env) *cobra.Command {
 	var asJSON, channels bool
 	cmd := &cobra.Command{
 		Use:   "lint [PATH...]",
@@ -188,7 +190,7 @@ Exit status 2 when rules cannot be used; 1 when a suppression has expired.`,
 	return cmd
 }
 
-func rulesLint(env *environment, paths []string, channels, asJSON bool) error {
+func rulesLint(env *terminal.Env, paths []string, channels, asJSON bool) error {
 	set, err := loadRules(paths)
 	if err != nil {
 		return err
@@ -197,7 +199,7 @@ func rulesLint(env *environment, paths []string, channels, asJSON bool) error {
 	switch {
 	case asJSON:
 		for _, r := range reports {
-			if err := writeJSON(env.stdout, r); err != nil {
+			if err := terminal.WriteJSON(env.Stdout, r); err != nil {
 				return err
 			}
 		}
@@ -212,10 +214,10 @@ func rulesLint(env *environment, paths []string, channels, asJSON bool) error {
 	return expired(env, set.Suppressions())
 }
 
-func lintRules(env *environment, reports []policy.Report) error {
-	t := table{columns: []column{
-		{title: "RULE", least: 12}, {title: "EFFECT"}, {title: "SEVERITY"}, {title: "DECIDABLE"}, {title: "ALERT ONLY"}, {title: "INVISIBLE"},
-		{title: "UNKNOWN"}, {title: "UNSURE", least: 10, drop: 1},
+func lintRules(env *terminal.Env, reports []policy.Report) error {
+	t := terminal.Table{Columns: []terminal.Column{
+		{Title: "RULE", Least: 12}, {Title: "EFFECT"}, {Title: "SEVERITY"}, {Title: "DECIDABLE"}, {Title: "ALERT ONLY"}, {Title: "INVISIBLE"},
+		{Title: "UNKNOWN"}, {Title: "UNSURE", Least: 10, Drop: 1},
 	}}
 	for _, r := range reports {
 		reach := map[policy.Reach]int{}
@@ -225,30 +227,30 @@ func lintRules(env *environment, reports []policy.Report) error {
 			unsure = append(unsure, c.Unsure...)
 		}
 		slices.Sort(unsure)
-		number := func(k policy.Reach) cell { return cell{text: fmt.Sprint(reach[k])} }
-		t.rows = append(t.rows, []cell{
-			{text: r.Rule.ID, style: styleBold}, {text: effectsText(r.Rule)}, {text: r.Rule.Severity.String()},
+		number := func(k policy.Reach) terminal.Cell { return terminal.Cell{Text: fmt.Sprint(reach[k])} }
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: r.Rule.ID, Style: terminal.Bold}, {Text: effectsText(r.Rule)}, {Text: r.Rule.Severity.String()},
 			number(policy.ReachDecides), number(policy.ReachAlerts), number(policy.ReachNone),
-			{text: string(r.Rule.Unknown)}, {text: strings.Join(slices.Compact(unsure), " ")},
+			{Text: string(r.Rule.Unknown)}, {Text: strings.Join(slices.Compact(unsure), " ")},
 		})
 	}
 	r := newRenderer(env)
-	if err := t.write(env.stdout, r.width, r.palette); err != nil {
+	if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
 		return err
 	}
 	lintNotes(env, reports)
-	fmt.Fprintf(env.stderr, "%s, no mistakes. Numbers are channels; --channels names them.\n", plural(len(reports), "rule"))
+	fmt.Fprintf(env.Stderr, "%s, no mistakes. Numbers are channels; --channels names them.\n", wording.Plural(len(reports), "rule"))
 	return nil
 }
 
 // lintNotes says what was not taken over from Sigma rules.
-func lintNotes(env *environment, reports []policy.Report) {
+func lintNotes(env *terminal.Env, reports []policy.Report) {
 	for _, r := range reports {
 		if r.Rule.Sigma == nil {
 			continue
 		}
 		for _, note := range r.Rule.Sigma.Notes {
-			fmt.Fprintf(env.stderr, "%s:%d: rule %s: %s\n", printable.Text(r.Rule.File), r.Rule.Line, r.Rule.ID, printable.Text(note))
+			fmt.Fprintf(env.Stderr, "%s:%d: rule %s: %s\n", printable.Text(r.Rule.File), r.Rule.Line, r.Rule.ID, printable.Text(note))
 		}
 	}
 }
@@ -261,41 +263,41 @@ func effectsText(r policy.Rule) string {
 	return strings.Join(names, "+")
 }
 
-func lintChannels(env *environment, reports []policy.Report) error {
-	t := table{columns: []column{
-		{title: "RULE", least: 12}, {title: "CHANNEL"}, {title: "REACH"}, {title: "WHY", least: 20}, {title: "UNSURE", least: 10, drop: 1},
+func lintChannels(env *terminal.Env, reports []policy.Report) error {
+	t := terminal.Table{Columns: []terminal.Column{
+		{Title: "RULE", Least: 12}, {Title: "CHANNEL"}, {Title: "REACH"}, {Title: "WHY", Least: 20}, {Title: "UNSURE", Least: 10, Drop: 1},
 	}}
 	for _, r := range reports {
 		for _, c := range r.Channels {
-			t.rows = append(t.rows, []cell{
-				{text: r.Rule.ID, style: styleBold}, {text: string(c.Channel)}, {text: string(c.Reach), style: reachStyle(c.Reach)},
-				{text: c.Why}, {text: strings.Join(c.Unsure, " ")},
+			t.Rows = append(t.Rows, []terminal.Cell{
+				{Text: r.Rule.ID, Style: terminal.Bold}, {Text: string(c.Channel)}, {Text: string(c.Reach), Style: reachStyle(c.Reach)},
+				{Text: c.Why}, {Text: strings.Join(c.Unsure, " ")},
 			})
 		}
 	}
 	r := newRenderer(env)
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
-func reachStyle(r policy.Reach) style {
+func reachStyle(r policy.Reach) terminal.Style {
 	switch r {
 	case policy.ReachDecides:
-		return styleGood
+		return terminal.Good
 	case policy.ReachAlerts:
-		return stylePlain
+		return terminal.Plain
 	case policy.ReachNone:
-		return styleWarn
+		return terminal.Warn
 	}
-	return stylePlain
+	return terminal.Plain
 }
 
 // expired tells of suppressions that no longer hold.
-func expired(env *environment, all []policy.Suppression) error {
+func expired(env *terminal.Env, all []policy.Suppression) error {
 	found := false
 	for _, x := range all {
 		if !time.Now().Before(x.Expires) {
 			found = true
-			fmt.Fprintf(env.stderr, "%s:%d: the suppression of %s by %s expired on %s: %s\n", printable.Text(x.File), x.Line,
+			fmt.Fprintf(env.Stderr, "%s:%d: the suppression of %s by %s expired on %s: %s\n", printable.Text(x.File), x.Line,
 				x.Rule, printable.Text(x.Owner), x.Expires.Format(time.DateOnly), printable.Text(x.Reason))
 		}
 	}
@@ -305,7 +307,7 @@ func expired(env *environment, all []policy.Suppression) error {
 	return nil
 }
 
-func newRulesTest(env *environment) *cobra.Command {
+func newRulesTest(env *terminal.Env) *cobra.Command {
 	var asJSON, verbose bool
 	var with []string
 	cmd := &cobra.Command{
@@ -327,7 +329,7 @@ Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 	return cmd
 }
 
-func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) error {
+func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) error {
 	if len(paths) == 0 && len(with) > 0 {
 		return exit.Fail(exit.Usage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
 	}
@@ -355,28 +357,28 @@ func rulesTest(env *environment, paths, with []string, verbose, asJSON bool) err
 			return err
 		}
 	}
-	fmt.Fprintf(env.stderr, "%s, %d failed.\n", plural(len(results), "test"), failed)
+	fmt.Fprintf(env.Stderr, "%s, %d failed.\n", wording.Plural(len(results), "test"), failed)
 	if failed > 0 {
 		return exit.Status(exit.Findings)
 	}
 	return nil
 }
 
-func testResult(env *environment, r policy.Result, verbose, asJSON bool) error {
-	w := &writer{to: env.stdout}
-	p := env.palette()
+func testResult(env *terminal.Env, r policy.Result, verbose, asJSON bool) error {
+	w := &terminal.Writer{To: env.Stdout}
+	p := env.Palette()
 	switch {
 	case asJSON:
-		return writeJSON(env.stdout, r)
+		return terminal.WriteJSON(env.Stdout, r)
 	case len(r.Wrong) > 0:
-		w.line("%s %s:%d: %s", p.paint(styleBad, "FAIL"), printable.Text(r.File), r.Line, printable.Text(r.Name))
+		w.Line("%s %s:%d: %s", p.Paint(terminal.Bad, "FAIL"), printable.Text(r.File), r.Line, printable.Text(r.Name))
 		for _, what := range r.Wrong {
-			w.line("     %s", printable.Text(what))
+			w.Line("     %s", printable.Text(what))
 		}
 	case verbose:
-		w.line("%s %s:%d: %s", p.paint(styleGood, "ok  "), printable.Text(r.File), r.Line, printable.Text(r.Name))
+		w.Line("%s %s:%d: %s", p.Paint(terminal.Good, "ok  "), printable.Text(r.File), r.Line, printable.Text(r.Name))
 	}
-	return w.err
+	return w.Err
 }
 
 // readSessions reads sessions from a file: one JSON object a line, as `sessions

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -59,7 +60,7 @@ func asked(id string, state session.State) session.Revision {
 // Without a word about rules the shipped ones are at work; they can be switched
 // off.
 func TestShippedRulesByDefault(t *testing.T) {
-	conf := defaultConfig(&environment{getenv: func(string) string { return "" }})
+	conf := defaultConfig(&terminal.Env{Getenv: func(string) string { return "" }})
 	k, stop := ruledStore(t, t.TempDir(), conf.Rules)
 	defer stop()
 	entered := asked("aaaaaaaaaaaaaaaa", session.StateEnded)

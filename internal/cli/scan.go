@@ -18,16 +18,18 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/objects"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/scan"
 )
 
 // newScan returns the commands that tell who could run a command.
-func newScan(env *environment) *cobra.Command {
+func newScan(env *terminal.Env) *cobra.Command {
 	cmd := newScanReport(env)
 	cmd.AddCommand(newCollect(env), newWhoCanExec(env), newReach(env), newPath(env), newCut(env), newUsed(env), newDiff(env), newScanRules(env), newScanExplain(env), newScanRole(env))
 	return cmd
@@ -79,7 +81,7 @@ something that is not there.`
 
 // gather reads all that a scan looks at, and says on standard error what it
 // could not.
-func gather(ctx context.Context, env *environment, s *sources) (*inventory.Inventory, error) {
+func gather(ctx context.Context, env *terminal.Env, s *sources) (*inventory.Inventory, error) {
 	opts := objects.Options{Namespace: s.namespace}
 	if s.kubeVersion != "" {
 		v, err := objects.ParseVersion(s.kubeVersion)
@@ -88,41 +90,41 @@ func gather(ctx context.Context, env *environment, s *sources) (*inventory.Inven
 		}
 		opts.Version = v
 	}
-	p := env.progress("Reading")
-	defer p.done()
-	opts.Progress = p.reading
+	p := env.Progress("Reading")
+	defer p.Done()
+	opts.Progress = p.Reading
 	g := gatherer{env: env, sources: s, loader: objects.New(opts)}
 	for _, name := range sourcesOf(env, s) {
-		p.say("Reading " + cmp.Or(map[string]string{fromStdin: "standard input"}[name], name))
+		p.Say("Reading " + cmp.Or(map[string]string{fromStdin: "standard input"}[name], name))
 		if err := g.read(ctx, name); err != nil {
 			return nil, err
 		}
 	}
 	i := g.finish()
-	if err := g.lookInside(ctx, i, p.reading); err != nil {
+	if err := g.lookInside(ctx, i, p.Reading); err != nil {
 		return nil, err
 	}
-	p.done()
+	p.Done()
 	coverage(env, i)
 	return i, nil
 }
 
 // sourcesOf lists what to look at. Where nobody says it is the cluster that kubectl would
 // ask or, where there is none, this host.
-func sourcesOf(env *environment, s *sources) []string {
+func sourcesOf(env *terminal.Env, s *sources) []string {
 	switch {
 	case len(s.from) > 0:
 		return s.from
 	case s.kubeconfig != "" || s.context != "" || api.Configured():
 		return []string{fromCluster}
 	}
-	fmt.Fprintln(env.stderr, "No kubeconfig here, and no credentials of a pod: looking at this host (--from host).")
+	fmt.Fprintln(env.Stderr, "No kubeconfig here, and no credentials of a pod: looking at this host (--from host).")
 	return []string{fromHost}
 }
 
 // gatherer reads one source after the other.
 type gatherer struct {
-	env     *environment
+	env     *terminal.Env
 	sources *sources
 	loader  *objects.Loader
 	out     inventory.Inventory
@@ -137,7 +139,7 @@ func (g *gatherer) read(ctx context.Context, from string) error {
 		g.host(ctx)
 		return nil
 	case fromStdin:
-		return g.file("standard input", g.env.stdin)
+		return g.file("standard input", g.env.Stdin)
 	}
 	info, err := os.Stat(from)
 	if err != nil {
@@ -261,26 +263,26 @@ func serverOfNode(i *inventory.Inventory) bool {
 const coverageMax = 20
 
 // coverage says what was assumed, and what was not looked at.
-func coverage(env *environment, i *inventory.Inventory) {
+func coverage(env *terminal.Env, i *inventory.Inventory) {
 	if c := i.Cluster; c != nil && c.Assumed {
-		fmt.Fprintf(env.stderr, "Taken for Kubernetes %d.%d: name another with --kube-version.\n", c.Version.Major, c.Version.Minor)
+		fmt.Fprintf(env.Stderr, "Taken for Kubernetes %d.%d: name another with --kube-version.\n", c.Version.Major, c.Version.Minor)
 	}
 	for _, u := range i.Unread {
-		fmt.Fprintf(env.stderr, "Not read: %s of %s: %s\n", u.What, printable.Text(u.From), printable.Text(u.Why))
+		fmt.Fprintf(env.Stderr, "Not read: %s of %s: %s\n", u.What, printable.Text(u.From), printable.Text(u.Why))
 	}
 	var help []string
 	for _, u := range i.Unread {
 		if u.Help != "" && !slices.Contains(help, u.Help) {
 			help = append(help, u.Help)
-			fmt.Fprintln(env.stderr, "Try: "+printable.Text(u.Help))
+			fmt.Fprintln(env.Stderr, "Try: "+printable.Text(u.Help))
 		}
 	}
 	for n, s := range i.Skipped {
 		if n == coverageMax {
-			fmt.Fprintf(env.stderr, "Skipped: %d more\n", len(i.Skipped)-n)
+			fmt.Fprintf(env.Stderr, "Skipped: %d more\n", len(i.Skipped)-n)
 			break
 		}
-		fmt.Fprintf(env.stderr, "Skipped: %s: %s\n", printable.Text(placeOf(s.Origin)), printable.Text(s.Why))
+		fmt.Fprintf(env.Stderr, "Skipped: %s: %s\n", printable.Text(placeOf(s.Origin)), printable.Text(s.Why))
 	}
 }
 
@@ -291,7 +293,7 @@ func placeOf(o inventory.Origin) string {
 
 // analysis reads what a scan of a cluster looks at, for a command, which is named in
 // its error, and works out who can get in where.
-func analysis(ctx context.Context, env *environment, command string, s *sources) (*inventory.Inventory, *exposure.Analysis, error) {
+func analysis(ctx context.Context, env *terminal.Env, command string, s *sources) (*inventory.Inventory, *exposure.Analysis, error) {
 	i, err := gather(ctx, env, s)
 	if err != nil {
 		return nil, nil, err
@@ -299,7 +301,7 @@ func analysis(ctx context.Context, env *environment, command string, s *sources)
 	if i.Cluster == nil {
 		return nil, nil, exit.Fail(exit.Usage, "--from cluster", "%s: %w", command, errNoCluster)
 	}
-	defer env.progress(thinking).done()
+	defer env.Progress(thinking).Done()
 	return i, analyse(i), nil
 }
 
@@ -311,7 +313,7 @@ func (s *sources) covered(i *inventory.Inventory) error {
 	return nil
 }
 
-func newCollect(env *environment) *cobra.Command {
+func newCollect(env *terminal.Env) *cobra.Command {
 	var s sources
 	var file string
 	var redact bool
@@ -353,13 +355,13 @@ asked for.
 	return cmd
 }
 
-func collect(env *environment, i *inventory.Inventory, file string, redact bool) error {
+func collect(env *terminal.Env, i *inventory.Inventory, file string, redact bool) error {
 	var redacted []string
 	if redact {
 		redacted = scan.Redact(i)
 	}
 	if file == "-" {
-		return scan.Write(env.stdout, i, build.This().Version, redacted)
+		return scan.Write(env.Stdout, i, build.This().Version, redacted)
 	}
 	var b bytes.Buffer // whole before it is written: a scan is small
 	if err := scan.Write(&b, i, build.This().Version, redacted); err != nil {
@@ -368,7 +370,7 @@ func collect(env *environment, i *inventory.Inventory, file string, redact bool)
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		return exit.Fail(exit.Usage, "another name with -o", "collect: %w", err)
 	}
-	fmt.Fprintf(env.stderr, "Wrote %s: %s. Look at it with: sallyport scan who-can-exec --from %[1]s POD\n", printable.Command([]string{file}), contents(i))
+	fmt.Fprintf(env.Stderr, "Wrote %s: %s. Look at it with: sallyport scan who-can-exec --from %[1]s POD\n", printable.Command([]string{file}), contents(i))
 	return nil
 }
 
@@ -376,15 +378,15 @@ func collect(env *environment, i *inventory.Inventory, file string, redact bool)
 func contents(i *inventory.Inventory) string {
 	var out []string
 	if len(i.Hosts) > 0 || i.Cluster == nil {
-		out = append(out, plural(len(i.Hosts), "host"))
+		out = append(out, wording.Plural(len(i.Hosts), "host"))
 	}
 	if c := i.Cluster; c != nil {
-		out = append(out, plural(len(c.Pods), "pod"), plural(len(c.Roles), "role"), plural(len(c.Bindings), "binding"))
+		out = append(out, wording.Plural(len(c.Pods), "pod"), wording.Plural(len(c.Roles), "role"), wording.Plural(len(c.Bindings), "binding"))
 	}
 	return strings.Join(out, ", ")
 }
 
-func newScanRole(env *environment) *cobra.Command {
+func newScanRole(env *terminal.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "role",
 		Short: "Print the ClusterRole with all that a scan asks of the API server: lists, and no secrets",
@@ -392,7 +394,7 @@ func newScanRole(env *environment) *cobra.Command {
 		Example: `  sallyport scan role | kubectl apply -f -
   kubectl create clusterrolebinding sallyport-scan --clusterrole sallyport-scan --user jane`,
 		RunE: func(*cobra.Command, []string) error {
-			_, err := io.WriteString(env.stdout, objects.Role)
+			_, err := io.WriteString(env.Stdout, objects.Role)
 			return err
 		},
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
 // TestSourcesOf: without --from it is the cluster where kubectl knows one, be it badly,
@@ -38,7 +40,7 @@ func TestSourcesOf(t *testing.T) {
 			t.Setenv("KUBECONFIG", tt.env)
 			t.Setenv("KUBERNETES_SERVICE_HOST", "")
 			var out bytes.Buffer
-			got := sourcesOf((&environment{stderr: &out}), &tt.sources)
+			got := sourcesOf((&terminal.Env{Stderr: &out}), &tt.sources)
 			if !slices.Equal(got, tt.want) || strings.Contains(out.String(), "this host") != (len(tt.sources.from) == 0 && tt.want[0] == "host") {
 				t.Errorf("%v, said %q", got, out.String())
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/docker"
@@ -106,7 +107,7 @@ type imageEngine interface {
 func (l *lookup) host(ctx context.Context, g *gatherer) {
 	var err error
 	if l.cache, err = images.OpenCache(imageCache(g.env)); err != nil {
-		fmt.Fprintf(g.env.stderr, "What is in images is not kept for the next scan: %s\n", printable.Text(err.Error()))
+		fmt.Fprintf(g.env.Stderr, "What is in images is not kept for the next scan: %s\n", printable.Text(err.Error()))
 	}
 	engines, closeAll := l.engines(ctx, g)
 	defer closeAll()
@@ -174,8 +175,8 @@ func (l *lookup) look(ctx context.Context, k imageEngine, id string) ([]images.I
 }
 
 // imageCache is where it is kept what is in images.
-func imageCache(env *environment) string {
-	dir := env.getenv("XDG_CACHE_HOME")
+func imageCache(env *terminal.Env) string {
+	dir := env.Getenv("XDG_CACHE_HOME")
 	switch {
 	case filepath.IsAbs(dir):
 	case os.Geteuid() == 0:

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/testbed/images"
 )
 
@@ -15,8 +16,8 @@ import (
 func runScan(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	env := &environment{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: os.Getenv}
-	if got := (&commandLine{environment: env}).execute(t.Context(), append([]string{"scan"}, args...)); got != want {
+	env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: os.Getenv}
+	if got := (&commandLine{Env: env}).execute(t.Context(), append([]string{"scan"}, args...)); got != want {
 		t.Errorf("scan %q: exit status %d, want %d\n%s%s", args, got, want, out.Bytes(), errs.Bytes())
 	}
 	return out.String(), errs.String()

@@ -6,10 +6,12 @@ import (
 	"slices"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // analyse works out who can get in where in a cluster, by way of the hosts that are its
@@ -126,49 +128,49 @@ func knownOnHost(i *inventory.Inventory, command string, actor exposure.Actor) e
 	return exit.Fail(exit.Usage, "unix:NAME, container:NAME, anyone or anonymous, of a host; --from cluster for others", "%s: no host tells of %s", command, printable.Text(string(actor)))
 }
 
-func reachHosts(env *environment, i *inventory.Inventory, s *sources, actor exposure.Actor, list []exposure.Exposure, asJSON bool) error {
+func reachHosts(env *terminal.Env, i *inventory.Inventory, s *sources, actor exposure.Actor, list []exposure.Exposure, asJSON bool) error {
 	if err := knownOnHost(i, "reach", actor); err != nil && len(list) == 0 { // else he has what everybody there has
 		return err
 	}
 	var err error
 	if asJSON {
-		err = writeLines(env.stdout, list)
+		err = terminal.WriteLines(env.Stdout, list)
 	} else {
 		err = containersReached(env, i, actor, list)
 	}
 	return cmp.Or(err, s.covered(i))
 }
 
-var hostReachColumns = []column{{title: "HOST", least: 8}, {title: "CHANNEL"}, {title: "BY", least: 20}}
+var hostReachColumns = []terminal.Column{{Title: "HOST", Least: 8}, {Title: "CHANNEL"}, {Title: "BY", Least: 20}}
 
 // containersReached prints what an actor reaches on hosts: all containers of an engine by
 // each way.
-func containersReached(env *environment, i *inventory.Inventory, actor exposure.Actor, list []exposure.Exposure) error {
+func containersReached(env *terminal.Env, i *inventory.Inventory, actor exposure.Actor, list []exposure.Exposure) error {
 	of := 0
 	for n := range i.Hosts {
 		of += len(i.Hosts[n].Running)
 	}
 	type way struct{ host, channel string }
 	containers, ways := map[string]bool{}, map[way]bool{}
-	t := table{columns: hostReachColumns}
+	t := terminal.Table{Columns: hostReachColumns}
 	for n := range list {
 		e := &list[n]
 		containers[e.Target.Host+" "+e.Target.ID] = true
 		if k := (way{e.Target.Host, string(e.Channel)}); !ways[k] {
 			ways[k] = true
-			t.rows = append(t.rows, []cell{{printable.Text(e.Target.Host), styleBold}, {text: string(e.Channel)}, {text: path(e.Via)}})
+			t.Rows = append(t.Rows, []terminal.Cell{{Text: printable.Text(e.Target.Host), Style: terminal.Bold}, {Text: string(e.Channel)}, {Text: path(e.Via)}})
 		}
 	}
-	fmt.Fprintf(env.stdout, "%s can get a command into %d of %s of Docker engines.\n", printable.Text(string(actor)), len(containers), plural(of, "container"))
-	if len(t.rows) == 0 {
+	fmt.Fprintf(env.Stdout, "%s can get a command into %d of %s of Docker engines.\n", printable.Text(string(actor)), len(containers), wording.Plural(of, "container"))
+	if len(t.Rows) == 0 {
 		return nil
 	}
-	fmt.Fprintln(env.stdout)
+	fmt.Fprintln(env.Stdout)
 	r := newRenderer(env)
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
-func pathOnHost(env *environment, i *inventory.Inventory, s *sources, actor exposure.Actor, target string, list []exposure.Exposure, asJSON bool) error {
+func pathOnHost(env *terminal.Env, i *inventory.Inventory, s *sources, actor exposure.Actor, target string, list []exposure.Exposure, asJSON bool) error {
 	if err := knownOnHost(i, "path", actor); err != nil && len(list) == 0 {
 		return err
 	}
@@ -178,13 +180,13 @@ func pathOnHost(env *environment, i *inventory.Inventory, s *sources, actor expo
 	}
 	var err error
 	if asJSON {
-		err = writeLines(env.stdout, list)
+		err = terminal.WriteLines(env.Stdout, list)
 	}
 	for n := 0; n < len(list) && !asJSON; n++ {
 		steps(env, &list[n])
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(env.stderr, "No way, as far as was read.")
+		fmt.Fprintln(env.Stderr, "No way, as far as was read.")
 	}
 	return cmp.Or(err, s.covered(i))
 }

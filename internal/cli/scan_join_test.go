@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/scan"
@@ -41,7 +42,7 @@ func TestHostsAreAsked(t *testing.T) {
 	} {
 		t.Run(string(tt.actor), func(t *testing.T) {
 			var out bytes.Buffer
-			env, s := &environment{stdout: &out, stderr: &out, getenv: func(string) string { return "" }}, &sources{}
+			env, s := &terminal.Env{Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}, &sources{}
 			list := hostExposures(i, tt.actor)
 			if err := reachHosts(env, i, s, tt.actor, list, false); (err != nil) != (tt.reach == "") || !strings.Contains(out.String(), tt.reach) {
 				t.Errorf("reach: %v: %s", err, out.String())
@@ -112,7 +113,7 @@ func TestCutOfHosts(t *testing.T) {
 				t.Fatal(err)
 			}
 			var out, said bytes.Buffer
-			env := &environment{stdout: &out, stderr: &said, getenv: func(string) string { return "" }}
+			env := &terminal.Env{Stdout: &out, Stderr: &said, Getenv: func(string) string { return "" }}
 			err = cut(t.Context(), env, &sources{from: []string{file}}, tt.targets, 9, false)
 			if (err != nil) != (tt.want == nil) {
 				t.Fatal(err)

@@ -10,13 +10,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-func newCut(env *environment) *cobra.Command {
+func newCut(env *terminal.Env) *cobra.Command {
 	var s sources
 	var targets []string
 	var most int
@@ -58,7 +60,7 @@ Look at what a binding is for before you remove it; nothing is removed here.
 	return cmd
 }
 
-func cut(ctx context.Context, env *environment, s *sources, targets []string, most int, asJSON bool) error {
+func cut(ctx context.Context, env *terminal.Env, s *sources, targets []string, most int, asJSON bool) error {
 	if most < 1 {
 		return exit.Fail(exit.Usage, "", "--most %d: want a positive number", most)
 	}
@@ -70,11 +72,11 @@ func cut(ctx context.Context, env *environment, s *sources, targets []string, mo
 	if err := to.there(i); err != nil {
 		return err
 	}
-	p := env.progress("Trying what closes most")
+	p := env.Progress("Trying what closes most")
 	c := to.cut(i, most)
-	p.done()
+	p.Done()
 	if asJSON {
-		err = writeLines(env.stdout, c.Removals)
+		err = terminal.WriteLines(env.Stdout, c.Removals)
 	} else {
 		err = cutting(env, &c, countedBy(i))
 	}
@@ -147,26 +149,26 @@ func countedBy(i *inventory.Inventory) string {
 // roleAt is the column of what hosts do not have.
 const roleAt = 4
 
-var cutColumns = []column{
-	{title: "CLOSES"}, {title: "LEFT"}, {title: "REMOVE"}, {title: "WHERE", least: 8}, {title: "ROLE", least: 8, drop: 1}, {title: "WHO", least: 12},
+var cutColumns = []terminal.Column{
+	{Title: "CLOSES"}, {Title: "LEFT"}, {Title: "REMOVE"}, {Title: "WHERE", Least: 8}, {Title: "ROLE", Least: 8, Drop: 1}, {Title: "WHO", Least: 12},
 }
 
-func cutting(env *environment, c *exposure.Cutting, of string) error {
-	fmt.Fprintf(env.stdout, "%s of an actor and a %s", plural(c.Pairs, "pair"), of)
+func cutting(env *terminal.Env, c *exposure.Cutting, of string) error {
+	fmt.Fprintf(env.Stdout, "%s of an actor and a %s", wording.Plural(c.Pairs, "pair"), of)
 	switch {
 	case c.Lasting > 0 && of == ofHosts:
-		fmt.Fprintf(env.stdout, "; %d of them by what no known setting closes", c.Lasting)
+		fmt.Fprintf(env.Stdout, "; %d of them by what no known setting closes", c.Lasting)
 	case c.Lasting > 0:
-		fmt.Fprintf(env.stdout, "; %d of them by what every new cluster has, or by what no binding and no known setting closes", c.Lasting)
+		fmt.Fprintf(env.Stdout, "; %d of them by what every new cluster has, or by what no binding and no known setting closes", c.Lasting)
 	}
-	fmt.Fprintln(env.stdout, ".")
+	fmt.Fprintln(env.Stdout, ".")
 	if len(c.Removals) == 0 {
-		fmt.Fprintln(env.stderr, "No binding and no known setting closes any, as far as was read.")
+		fmt.Fprintln(env.Stderr, "No binding and no known setting closes any, as far as was read.")
 		return nil
 	}
-	fmt.Fprintln(env.stdout)
+	fmt.Fprintln(env.Stdout)
 	r := newRenderer(env)
-	t := table{columns: cutColumns}
+	t := terminal.Table{Columns: cutColumns}
 	for n := range c.Removals {
 		m := &c.Removals[n]
 		var actors []string
@@ -180,18 +182,18 @@ func cutting(env *environment, c *exposure.Cutting, of string) error {
 		if m.Closes == 0 {
 			who = "with those that follow"
 		}
-		t.rows = append(t.rows, []cell{
-			{fmt.Sprint(m.Closes), styleBold}, {text: fmt.Sprint(m.Left)}, {text: printable.Text(m.Patch)},
-			{text: printable.Text(removedAt(m))}, {text: printable.Text(m.Role)}, {text: printable.Text(who)},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: fmt.Sprint(m.Closes), Style: terminal.Bold}, {Text: fmt.Sprint(m.Left)}, {Text: printable.Text(m.Patch)},
+			{Text: printable.Text(removedAt(m))}, {Text: printable.Text(m.Role)}, {Text: printable.Text(who)},
 		})
 	}
 	if of == ofHosts {
-		t.columns = slices.Delete(slices.Clone(t.columns), roleAt, roleAt+1)
-		for n := range t.rows {
-			t.rows[n] = slices.Delete(t.rows[n], roleAt, roleAt+1)
+		t.Columns = slices.Delete(slices.Clone(t.Columns), roleAt, roleAt+1)
+		for n := range t.Rows {
+			t.Rows[n] = slices.Delete(t.Rows[n], roleAt, roleAt+1)
 		}
 	}
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
 // removedAt says where a removal is to be made: a binding's file, a host and its file.

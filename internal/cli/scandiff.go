@@ -7,12 +7,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
-func newDiff(env *environment) *cobra.Command {
+func newDiff(env *terminal.Env) *cobra.Command {
 	var s sources
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -40,7 +41,7 @@ Exits with 1 when something opened.`,
 	return cmd
 }
 
-func diff(ctx context.Context, env *environment, s *sources, before, after string, asJSON bool) error {
+func diff(ctx context.Context, env *terminal.Env, s *sources, before, after string, asJSON bool) error {
 	if before == fromStdin && after == fromStdin {
 		return exit.Fail(exit.Usage, "a file for one of them", "diff: standard input can be read once")
 	}
@@ -56,12 +57,12 @@ func diff(ctx context.Context, env *environment, s *sources, before, after strin
 	}
 	unevenly(env, before, inventories[0], inventories[1])
 	unevenly(env, after, inventories[1], inventories[0])
-	p := env.progress("Comparing")
+	p := env.Progress("Comparing")
 	changes := exposure.Diff(analyses[0], analyses[1])
-	p.done()
+	p.Done()
 	write := func(list []exposure.Change) error { return differences(env, list) }
 	if asJSON {
-		write = func(list []exposure.Change) error { return writeLines(env.stdout, list) }
+		write = func(list []exposure.Change) error { return terminal.WriteLines(env.Stdout, list) }
 	}
 	if err := write(changes); err != nil {
 		return err
@@ -78,36 +79,36 @@ func diff(ctx context.Context, env *environment, s *sources, before, after strin
 }
 
 // unevenly says what was read of one side only: it looks like a difference.
-func unevenly(env *environment, name string, i, other *inventory.Inventory) {
+func unevenly(env *terminal.Env, name string, i, other *inventory.Inventory) {
 	for _, u := range i.Unread {
 		if !other.Is(u.What) {
-			fmt.Fprintf(env.stderr, "Not read in %s alone: %s. What it gives looks like a difference.\n", printable.Text(name), u.What)
+			fmt.Fprintf(env.Stderr, "Not read in %s alone: %s. What it gives looks like a difference.\n", printable.Text(name), u.What)
 		}
 	}
 }
 
-var changeColumns = []column{
-	{title: "CHANGE"}, {title: "ACTOR", least: 16}, {title: "NAMESPACE", least: 8}, {title: "CHANNEL"}, {title: "SCOPE", drop: 1}, {title: "BY", least: 20},
+var changeColumns = []terminal.Column{
+	{Title: "CHANGE"}, {Title: "ACTOR", Least: 16}, {Title: "NAMESPACE", Least: 8}, {Title: "CHANNEL"}, {Title: "SCOPE", Drop: 1}, {Title: "BY", Least: 20},
 }
 
-func differences(env *environment, list []exposure.Change) error {
+func differences(env *terminal.Env, list []exposure.Change) error {
 	if len(list) == 0 {
-		fmt.Fprintln(env.stderr, "Nothing opened and nothing closed, as far as was read.")
+		fmt.Fprintln(env.Stderr, "Nothing opened and nothing closed, as far as was read.")
 		return nil
 	}
 	r := newRenderer(env)
-	t := table{columns: changeColumns}
+	t := terminal.Table{Columns: changeColumns}
 	for n := range list {
 		c := &list[n]
-		style := styleGood
+		style := terminal.Good
 		if c.Change == exposure.Opened {
-			style = styleBad
+			style = terminal.Bad
 		}
-		t.rows = append(t.rows, []cell{
-			{c.Change, style}, {printable.Text(string(c.Actor)), styleBold}, {text: printable.Text(changedWhere(c))}, {text: changedBy(c)}, {text: c.Scope}, {text: path(c.Via)},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(changedWhere(c))}, {Text: changedBy(c)}, {Text: c.Scope}, {Text: path(c.Via)},
 		})
 	}
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
 // changedWhere says where something opened or closed.

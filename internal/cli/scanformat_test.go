@@ -22,6 +22,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -112,7 +113,7 @@ var goldenReports = flag.Bool("reports", false, "write testdata/report instead o
 func inFormat(t *testing.T, name string, r *result) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	env := &environment{stdout: &out, stderr: io.Discard, getenv: func(string) string { return "" }}
+	env := &terminal.Env{Stdout: &out, Stderr: io.Discard, Getenv: func(string) string { return "" }}
 	var err error
 	if name == formatOCSF {
 		err = writeOCSF(&out, export.Origin{Host: "edge1", Version: "1.2.3"}, r)
@@ -485,8 +486,8 @@ func TestScanExitStatuses(t *testing.T) {
 	late := file("late.yaml", "version: 1\nwaivers:\n  - {rule: SP-K8S-001, object: ClusterRoleBinding ops, owner: ann, reason: so, expires: 2020-01-01}\n")
 	var report bytes.Buffer
 	run := func(stdout io.Writer, args ...string) int {
-		env := &environment{stdin: strings.NewReader(""), stdout: stdout, stderr: io.Discard, getenv: func(string) string { return "" }}
-		return (&commandLine{environment: env}).execute(context.Background(), append([]string{"scan"}, args...))
+		env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: stdout, Stderr: io.Discard, Getenv: func(string) string { return "" }}
+		return (&commandLine{Env: env}).execute(context.Background(), append([]string{"scan"}, args...))
 	}
 	if got := run(&report, "--from", bad, "--format", "json"); got != exit.Findings {
 		t.Fatalf("%d", got)

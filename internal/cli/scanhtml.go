@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -77,11 +78,11 @@ type htmlStep struct {
 type htmlWay struct{ Actor, Where, Channel, Scope, By string }
 
 // reportHTML writes a report as one page of HTML.
-func reportHTML(env *environment, r *result) error {
-	working := env.progress("Laying out the page")
+func reportHTML(env *terminal.Env, r *result) error {
+	working := env.Progress("Laying out the page")
 	p := pageOf(r)
-	working.done()
-	return htmlReport.Execute(env.stdout, p)
+	working.Done()
+	return htmlReport.Execute(env.Stdout, p)
 }
 
 func pageOf(r *result) *htmlPage {

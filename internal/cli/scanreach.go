@@ -11,9 +11,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // actorHelp says how actors are written.
@@ -24,7 +26,7 @@ server knows).
 In which groups a user is only whoever signs him in knows: ask for the groups.`
 
 // completeActor completes an actor as the first argument.
-func completeActor(env *environment, s *sources) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func completeActor(env *terminal.Env, s *sources) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	return func(cmd *cobra.Command, args []string, _ string) (out []string, _ cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
@@ -38,7 +40,7 @@ func completeActor(env *environment, s *sources) func(*cobra.Command, []string, 
 	}
 }
 
-func newReach(env *environment) *cobra.Command {
+func newReach(env *terminal.Env) *cobra.Command {
 	var s sources
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -72,7 +74,7 @@ func (s *sources) namespaceFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&s.namespace, "namespace", "n", "", "namespace of manifests' objects that name none (default \"default\")")
 }
 
-func reach(ctx context.Context, env *environment, s *sources, actor exposure.Actor, asJSON bool) error {
+func reach(ctx context.Context, env *terminal.Env, s *sources, actor exposure.Actor, asJSON bool) error {
 	i, err := gather(ctx, env, s)
 	if err != nil {
 		return err
@@ -81,14 +83,14 @@ func reach(ctx context.Context, env *environment, s *sources, actor exposure.Act
 	if i.Cluster == nil {
 		return reachHosts(env, i, s, actor, onHosts, asJSON)
 	}
-	p := env.progress(thinking)
+	p := env.Progress(thinking)
 	a := analyse(i)
 	r, err := a.Reach(actor)
 	var list []exposure.Exposure
 	if err == nil {
 		list, err = a.Exposures(actor)
 	}
-	p.done()
+	p.Done()
 	if errors.Is(err, exposure.ErrNobody) && len(onHosts) > 0 {
 		return reachHosts(env, i, s, actor, onHosts, asJSON)
 	}
@@ -97,9 +99,9 @@ func reach(ctx context.Context, env *environment, s *sources, actor exposure.Act
 	}
 	unknownActor(env, a, actor)
 	if asJSON {
-		err = writeLines(env.stdout, append(list, onHosts...))
+		err = terminal.WriteLines(env.Stdout, append(list, onHosts...))
 	} else if err = reached(env, &r, list); err == nil && len(onHosts) > 0 {
-		fmt.Fprintln(env.stdout)
+		fmt.Fprintln(env.Stdout)
 		err = containersReached(env, i, actor, onHosts)
 	}
 	return cmp.Or(err, s.covered(i))
@@ -112,47 +114,47 @@ func noActor(command string, err error) error {
 }
 
 // unknownActor says when somebody is known only by the groups that he is surely in.
-func unknownActor(env *environment, a *exposure.Analysis, actor exposure.Actor) {
+func unknownActor(env *terminal.Env, a *exposure.Analysis, actor exposure.Actor) {
 	if !a.Knows(actor) {
-		fmt.Fprintf(env.stderr, "No binding names %s: what follows is what everybody like him may do.\n", printable.Text(string(actor)))
+		fmt.Fprintf(env.Stderr, "No binding names %s: what follows is what everybody like him may do.\n", printable.Text(string(actor)))
 	}
 }
 
-var reachColumns = []column{
-	{title: "NAMESPACE", least: 10},
-	{title: "PODS"},
-	{title: "CHANNEL"},
-	{title: "SCOPE", drop: 1},
-	{title: "BY", least: 20},
+var reachColumns = []terminal.Column{
+	{Title: "NAMESPACE", Least: 10},
+	{Title: "PODS"},
+	{Title: "CHANNEL"},
+	{Title: "SCOPE", Drop: 1},
+	{Title: "BY", Least: 20},
 }
 
 // reached prints what an actor reaches, one line for each namespace and way.
-func reached(env *environment, r *exposure.Reach, list []exposure.Exposure) error {
-	what := fmt.Sprintf("%d of %s in %s", r.Pods, plural(r.Of, "pod"), plural(len(r.Namespaces), "namespace"))
+func reached(env *terminal.Env, r *exposure.Reach, list []exposure.Exposure) error {
+	what := fmt.Sprintf("%d of %s in %s", r.Pods, wording.Plural(r.Of, "pod"), wording.Plural(len(r.Namespaces), "namespace"))
 	if r.Everything {
 		what += ", and may do everything else: cluster administrator"
 	}
-	fmt.Fprintf(env.stdout, "%s can get a command into %s.\n", printable.Text(string(r.Actor)), what)
+	fmt.Fprintf(env.Stdout, "%s can get a command into %s.\n", printable.Text(string(r.Actor)), what)
 	of := map[string]int{}
 	for _, n := range r.Namespaces {
 		of[n.Namespace] = n.Of
 	}
 	rend := newRenderer(env)
-	t := table{columns: reachColumns}
+	t := terminal.Table{Columns: reachColumns}
 	for _, way := range byWay(list) {
 		e := way[0]
-		t.rows = append(t.rows, []cell{
-			{printable.Text(e.Target.Namespace), styleBold}, {text: fmt.Sprintf("%d of %d", len(way), of[e.Target.Namespace])},
-			{text: string(e.Channel)}, {text: e.Scope}, {text: path(e.Via)},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: printable.Text(e.Target.Namespace), Style: terminal.Bold}, {Text: fmt.Sprintf("%d of %d", len(way), of[e.Target.Namespace])},
+			{Text: string(e.Channel)}, {Text: e.Scope}, {Text: path(e.Via)},
 		})
 	}
-	if len(t.rows) > 0 {
-		fmt.Fprintln(env.stdout)
-		if err := t.write(env.stdout, rend.width, rend.palette); err != nil {
+	if len(t.Rows) > 0 {
+		fmt.Fprintln(env.Stdout)
+		if err := t.Write(env.Stdout, rend.width, rend.palette); err != nil {
 			return err
 		}
 	}
-	beyondPods(env.stdout, r)
+	beyondPods(env.Stdout, r)
 	return nil
 }
 
@@ -205,7 +207,7 @@ func some(list []string) string {
 	return out
 }
 
-func newPath(env *environment) *cobra.Command {
+func newPath(env *terminal.Env) *cobra.Command {
 	var s sources
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -235,7 +237,7 @@ engine.
 	return cmd
 }
 
-func pathTo(ctx context.Context, env *environment, s *sources, actor exposure.Actor, target string, asJSON bool) error {
+func pathTo(ctx context.Context, env *terminal.Env, s *sources, actor exposure.Actor, target string, asJSON bool) error {
 	i, err := gather(ctx, env, s)
 	if err != nil {
 		return err
@@ -254,13 +256,13 @@ func pathTo(ctx context.Context, env *environment, s *sources, actor exposure.Ac
 	}
 	unknownActor(env, a, actor)
 	if asJSON {
-		err = writeLines(env.stdout, list)
+		err = terminal.WriteLines(env.Stdout, list)
 	}
 	for n := 0; n < len(list) && !asJSON; n++ {
 		steps(env, &list[n])
 	}
 	if len(list) == 0 {
-		fmt.Fprintln(env.stderr, "No way, as far as was read.")
+		fmt.Fprintln(env.Stderr, "No way, as far as was read.")
 	}
 	return cmp.Or(err, s.covered(i))
 }
@@ -277,8 +279,8 @@ func targetPod(a *exposure.Analysis, i *inventory.Inventory, namespace, target s
 }
 
 // steps prints an exposure, a step to a paragraph.
-func steps(env *environment, e *exposure.Exposure) {
-	p := env.palette()
+func steps(env *terminal.Env, e *exposure.Exposure) {
+	p := env.Palette()
 	head := fmt.Sprintf("%s -> pod %s/%s", e.Actor, e.Target.Namespace, e.Target.Pod)
 	if e.Target.Pod == "" {
 		head = fmt.Sprintf("%s -> container %s on %s", e.Actor, e.Target.Container, e.Target.Host)
@@ -286,23 +288,23 @@ func steps(env *environment, e *exposure.Exposure) {
 	if e.Channel != "" {
 		head += " through " + string(e.Channel)
 	}
-	fmt.Fprintf(env.stdout, "%s, %s\n", p.paint(styleBold, printable.Text(head)), plural(len(e.Via), "step"))
+	fmt.Fprintf(env.Stdout, "%s, %s\n", p.Paint(terminal.Bold, printable.Text(head)), wording.Plural(len(e.Via), "step"))
 	stepLines(env, e.Via)
 }
 
 // stepLines prints the steps of a path.
-func stepLines(env *environment, via []exposure.Step) {
+func stepLines(env *terminal.Env, via []exposure.Step) {
 	for n := range via {
 		s := &via[n]
-		fmt.Fprintf(env.stdout, "  %d  %s: %s -> %s\n", n+1, stepName(s), printable.Text(s.From), printable.Text(s.To))
+		fmt.Fprintf(env.Stdout, "  %d  %s: %s -> %s\n", n+1, stepName(s), printable.Text(s.From), printable.Text(s.To))
 		for _, g := range s.Grants {
-			fmt.Fprintf(env.stdout, "       %s\n", printable.Text(grantText(&g)))
+			fmt.Fprintf(env.Stdout, "       %s\n", printable.Text(grantText(&g)))
 		}
 		if s.Setting != "" {
-			fmt.Fprintf(env.stdout, "       %s\n", printable.Text(s.Setting))
+			fmt.Fprintf(env.Stdout, "       %s\n", printable.Text(s.Setting))
 		}
 		if s.Unless != "" {
-			fmt.Fprintf(env.stdout, "       unless %s\n", printable.Text(s.Unless))
+			fmt.Fprintf(env.Stdout, "       unless %s\n", printable.Text(s.Unless))
 		}
 	}
 }

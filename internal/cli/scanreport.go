@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -19,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/scan/baseline"
 	"github.com/sallyport/sallyport/internal/scan/waiver"
 )
@@ -41,14 +43,14 @@ const (
 // reportFormats are the formats of a report, each with what writes it.
 var reportFormats = []struct {
 	name  string
-	write func(*environment, *result) error
+	write func(*terminal.Env, *result) error
 }{
 	{formatTable, reportTable},
 	{formatJSON, reportJSON},
-	{formatSARIF, func(env *environment, r *result) error { return writeSARIF(env.stdout, r) }},
-	{formatJUnit, func(env *environment, r *result) error { return writeJUnit(env.stdout, r) }},
+	{formatSARIF, func(env *terminal.Env, r *result) error { return writeSARIF(env.Stdout, r) }},
+	{formatJUnit, func(env *terminal.Env, r *result) error { return writeJUnit(env.Stdout, r) }},
 	{formatHTML, reportHTML},
-	{formatOCSF, func(env *environment, r *result) error { return writeOCSF(env.stdout, scanOrigin(), r) }},
+	{formatOCSF, func(env *terminal.Env, r *result) error { return writeOCSF(env.Stdout, scanOrigin(), r) }},
 }
 
 func formatNames() (out []string) {
@@ -58,7 +60,7 @@ func formatNames() (out []string) {
 	return out
 }
 
-func newScanReport(env *environment) *cobra.Command {
+func newScanReport(env *terminal.Env) *cobra.Command {
 	var r reporting
 	cmd := &cobra.Command{
 		Use:   "scan",
@@ -100,7 +102,7 @@ The subcommands answer single questions.
 	return cmd
 }
 
-func scanReport(ctx context.Context, env *environment, r *reporting) error {
+func scanReport(ctx context.Context, env *terminal.Env, r *reporting) error {
 	at := slices.Index(formatNames(), r.format)
 	if at < 0 {
 		return exit.Fail(exit.Usage, strings.Join(formatNames(), ", "), "--format: unknown format %q", r.format)
@@ -122,7 +124,7 @@ func scanReport(ctx context.Context, env *environment, r *reporting) error {
 }
 
 // evaluate reads all that a report is made of, what a person wrote first.
-func evaluate(ctx context.Context, env *environment, r *reporting, now time.Time) (*result, error) {
+func evaluate(ctx context.Context, env *terminal.Env, r *reporting, now time.Time) (*result, error) {
 	limit, err := parseFailOn(r.failOn)
 	if err != nil {
 		return nil, err
@@ -142,9 +144,9 @@ func evaluate(ctx context.Context, env *environment, r *reporting, now time.Time
 	if i.Cluster == nil && len(i.Hosts) == 0 {
 		return nil, exit.Fail(exit.Usage, "--from cluster", "scan: %w", errNoCluster)
 	}
-	p := env.progress(thinking)
+	p := env.Progress(thinking)
 	out := newResult(i, analyse(i), waivers, before, now)
-	p.done()
+	p.Done()
 	out.limit, out.since = limit, r.baseline
 	return out, nil
 }
@@ -198,16 +200,16 @@ type baselineLine struct {
 	NotReadNow []inventory.Part `json:"not_read_now"`
 }
 
-func reportJSON(env *environment, r *result) error {
+func reportJSON(env *terminal.Env, r *result) error {
 	paths := r.paths()
 	for n := range r.Found {
 		f := &r.Found[n]
-		if err := writeJSON(env.stdout, findingLine{f.Finding, f.Score.Value, paths[n], r.waived[n], r.change(n)}); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, findingLine{f.Finding, f.Score.Value, paths[n], r.waived[n], r.change(n)}); err != nil {
 			return err
 		}
 	}
 	for _, c := range gain.All(r.inventory) {
-		if err := writeJSON(env.stdout, getsLine{c}); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, getsLine{c}); err != nil {
 			return err
 		}
 	}
@@ -217,15 +219,15 @@ func reportJSON(env *environment, r *result) error {
 	if r.before != nil {
 		last.Baseline = &baselineLine{append([]baseline.Known{}, r.gone...), append([]inventory.Part{}, r.readNow...)}
 	}
-	return writeJSON(env.stdout, last)
+	return terminal.WriteJSON(env.Stdout, last)
 }
 
-var reportColumns = []column{
-	{title: "SEVERITY"}, {title: "SCORE"}, {title: "RULE"}, {title: "WHERE", least: 12}, {title: "WHAT", least: 30}, {title: "REMEDY", least: 20, drop: 1},
+var reportColumns = []terminal.Column{
+	{Title: "SEVERITY"}, {Title: "SCORE"}, {Title: "RULE"}, {Title: "WHERE", Least: 12}, {Title: "WHAT", Least: 30}, {Title: "REMEDY", Least: 20, Drop: 1},
 }
 
-func reportTable(env *environment, r *result) error {
-	out := bufio.NewWriter(env.stdout)
+func reportTable(env *terminal.Env, r *result) error {
+	out := bufio.NewWriter(env.Stdout)
 	if err := r.table(out, newRenderer(env)); err != nil {
 		return err
 	}
@@ -241,26 +243,26 @@ func reportTable(env *environment, r *result) error {
 
 // table prints the findings, with a column for what became of them where that is asked.
 func (r *result) table(w io.Writer, rend renderer) error {
-	t := table{columns: reportColumns}
+	t := terminal.Table{Columns: reportColumns}
 	stated := r.number(func(n int) bool { return r.state(n) != "" }) > 0
 	if stated {
-		t.columns = slices.Insert(slices.Clone(reportColumns), 2, column{title: "STATE"})
+		t.Columns = slices.Insert(slices.Clone(reportColumns), 2, terminal.Column{Title: "STATE"})
 	}
 	for n := range r.Found {
 		f := &r.Found[n]
-		row := []cell{
-			{f.Severity.String(), severityStyle(f.Severity)}, {text: fmt.Sprintf("%.1f", f.Score.Value)}, {f.Rule, styleBold},
-			{text: printable.Text(whereOf(f))}, {text: printable.Text(f.Message)}, {text: printable.Text(f.Remedy)},
+		row := []terminal.Cell{
+			{Text: f.Severity.String(), Style: severityStyle(f.Severity)}, {Text: fmt.Sprintf("%.1f", f.Score.Value)}, {Text: f.Rule, Style: terminal.Bold},
+			{Text: printable.Text(whereOf(f))}, {Text: printable.Text(f.Message)}, {Text: printable.Text(f.Remedy)},
 		}
 		if stated {
-			row = slices.Insert(row, 2, cell{r.state(n), styleDim})
+			row = slices.Insert(row, 2, terminal.Cell{Text: r.state(n), Style: terminal.Dim})
 		}
-		t.rows = append(t.rows, row)
+		t.Rows = append(t.Rows, row)
 	}
-	if len(t.rows) == 0 {
+	if len(t.Rows) == 0 {
 		return nil
 	}
-	if err := t.write(w, rend.width, rend.palette); err != nil {
+	if err := t.Write(w, rend.width, rend.palette); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
@@ -313,9 +315,9 @@ func (r *result) coverageText(w io.Writer) {
 		fmt.Fprintln(w)
 	}
 	if n := len(r.Open); n > 0 {
-		fmt.Fprintf(w, "\n%s of settings could not be decided: --format json lists them.\n", plural(n, "check"))
+		fmt.Fprintf(w, "\n%s of settings could not be decided: --format json lists them.\n", wording.Plural(n, "check"))
 	}
 	if n := len(r.inventory.Skipped); n > 0 {
-		fmt.Fprintf(w, "\n%s skipped: standard error says why.\n", plural(n, "document"))
+		fmt.Fprintf(w, "\n%s skipped: standard error says why.\n", wording.Plural(n, "document"))
 	}
 }

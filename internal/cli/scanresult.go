@@ -12,12 +12,14 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/scan"
 	"github.com/sallyport/sallyport/internal/scan/baseline"
 	"github.com/sallyport/sallyport/internal/scan/waiver"
@@ -98,7 +100,7 @@ func (r *result) number(is func(n int) bool) (out int) {
 
 // summary says in one line how much was found.
 func (r *result) summary() string {
-	out := fmt.Sprintf("%s in %s", plural(len(r.Found), "finding"), contents(r.inventory))
+	out := fmt.Sprintf("%s in %s", wording.Plural(len(r.Found), "finding"), contents(r.inventory))
 	if n := r.number(func(n int) bool { return r.waived[n] != nil }); n > 0 {
 		out += fmt.Sprintf(", %d waived", n)
 	}
@@ -170,7 +172,7 @@ func eachError(err error) string {
 
 // readBaseline reads a report in JSON, or a snapshot, of which one is made; nil when it
 // has no name.
-func readBaseline(ctx context.Context, env *environment, file string, s *sources) (*baseline.Baseline, error) {
+func readBaseline(ctx context.Context, env *terminal.Env, file string, s *sources) (*baseline.Baseline, error) {
 	if file == "" {
 		return nil, nil
 	}
@@ -188,7 +190,7 @@ func readBaseline(ctx context.Context, env *environment, file string, s *sources
 		return b, nil
 	}
 	quiet, one := *env, *s // what a snapshot does not hold was said when it was made
-	quiet.stderr, one.from, one.images = io.Discard, []string{file}, nil
+	quiet.Stderr, one.from, one.images = io.Discard, []string{file}, nil
 	i, err := gather(ctx, &quiet, &one)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/posture"
@@ -45,7 +46,7 @@ func severityText(r *posture.Rule) string {
 	return r.Severity.String()
 }
 
-func newScanRules(env *environment) *cobra.Command {
+func newScanRules(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "rules",
@@ -63,7 +64,7 @@ rule's where two of them come together.`,
 				return ruleTable(env, scanRules())
 			}
 			for _, r := range scanRules() {
-				if err := writeJSON(env.stdout, lineOf(&r)); err != nil {
+				if err := terminal.WriteJSON(env.Stdout, lineOf(&r)); err != nil {
 					return err
 				}
 			}
@@ -74,22 +75,22 @@ rule's where two of them come together.`,
 	return cmd
 }
 
-func ruleTable(env *environment, rules []posture.Rule) error {
-	t := table{columns: []column{{title: "RULE"}, {title: "SEVERITY"}, {title: "CIS", least: 10}, {title: "ATT&CK", least: 10, drop: 1}, {title: "WHAT", least: 20}}}
+func ruleTable(env *terminal.Env, rules []posture.Rule) error {
+	t := terminal.Table{Columns: []terminal.Column{{Title: "RULE"}, {Title: "SEVERITY"}, {Title: "CIS", Least: 10}, {Title: "ATT&CK", Least: 10, Drop: 1}, {Title: "WHAT", Least: 20}}}
 	rend := newRenderer(env)
 	for n := range rules {
 		r := &rules[n]
 		l := lineOf(r)
-		style := stylePlain
+		style := terminal.Plain
 		if !r.Weighed {
 			style = severityStyle(r.Severity)
 		}
-		t.rows = append(t.rows, []cell{{r.ID, styleBold}, {severityText(r), style}, {text: strings.Join(l.CIS, ", ")}, {text: strings.Join(l.Attack, ", ")}, {text: r.Title}})
+		t.Rows = append(t.Rows, []terminal.Cell{{Text: r.ID, Style: terminal.Bold}, {Text: severityText(r), Style: style}, {Text: strings.Join(l.CIS, ", ")}, {Text: strings.Join(l.Attack, ", ")}, {Text: r.Title}})
 	}
-	return t.write(env.stdout, rend.width, rend.palette)
+	return t.Write(env.Stdout, rend.width, rend.palette)
 }
 
-func newScanExplain(env *environment) *cobra.Command {
+func newScanExplain(env *terminal.Env) *cobra.Command {
 	var r reporting
 	cmd := &cobra.Command{
 		Use:   "explain RULE|FINDING",
@@ -122,7 +123,7 @@ func ruleIDs() (out []string) {
 	return out
 }
 
-func scanExplain(ctx context.Context, env *environment, r *reporting, id string) error {
+func scanExplain(ctx context.Context, env *terminal.Env, r *reporting, id string) error {
 	rules := scanRules()
 	if n := slices.IndexFunc(rules, func(r posture.Rule) bool { return r.ID == id }); n >= 0 {
 		explainRule(env, &rules[n])
@@ -157,13 +158,13 @@ func isFindingID(id string) bool {
 // formulaText says how weighed severities come about; docs/guide/scan.md has the values.
 const formulaText = "weighed: 10 × reach × privilege × who × exposure, at most 10; critical from 9, high from 7, medium from 4, else low"
 
-func explainRule(env *environment, r *posture.Rule) {
+func explainRule(env *terminal.Env, r *posture.Rule) {
 	severity := r.Severity.String()
 	if r.Weighed {
 		severity = formulaText
 	}
-	out := env.stdout
-	fmt.Fprintf(out, "%s  %s\n\n", env.palette().paint(styleBold, r.ID), r.Title)
+	out := env.Stdout
+	fmt.Fprintf(out, "%s  %s\n\n", env.Palette().Paint(terminal.Bold, r.ID), r.Title)
 	fmt.Fprintf(out, "Severity  %s\n", severity)
 	if r.Remedy != "" {
 		fmt.Fprintf(out, "Remedy    %s\n", r.Remedy)
@@ -176,9 +177,9 @@ func explainRule(env *environment, r *posture.Rule) {
 	}
 }
 
-func explainFinding(env *environment, r *result, n int) {
-	f, p, out := &r.Found[n], env.palette(), env.stdout
-	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.paint(severityStyle(f.Severity), f.Severity.String()), p.paint(styleBold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
+func explainFinding(env *terminal.Env, r *result, n int) {
+	f, p, out := &r.Found[n], env.Palette(), env.Stdout
+	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.Paint(severityStyle(f.Severity), f.Severity.String()), p.Paint(terminal.Bold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
 	line := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(out, "%-9s %s\n", what, printable.Text(text))

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -19,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/usage"
 	"github.com/sallyport/sallyport/internal/kube/objects"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/replay"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -37,7 +39,7 @@ type used struct {
 // usedSince is how far back a state directory is looked at.
 const usedSince = "30d"
 
-func newUsed(env *environment) *cobra.Command {
+func newUsed(env *terminal.Env) *cobra.Command {
 	q := used{state: stateDir(env)}
 	cmd := &cobra.Command{
 		Use:   "used",
@@ -77,7 +79,7 @@ What every new cluster has is counted and not listed, unless --all is given.
 	return cmd
 }
 
-func runUsed(ctx context.Context, env *environment, q *used) error {
+func runUsed(ctx context.Context, env *terminal.Env, q *used) error {
 	i, err := gather(ctx, env, &q.sources)
 	if err != nil {
 		return err
@@ -85,9 +87,9 @@ func runUsed(ctx context.Context, env *environment, q *used) error {
 	var a *exposure.Analysis
 	switch {
 	case i.Cluster != nil:
-		p := env.progress(thinking)
+		p := env.Progress(thinking)
 		a = analyse(i)
-		p.done()
+		p.Done()
 	case len(i.Hosts) == 0:
 		return exit.Fail(exit.Usage, "--from cluster", "used: %w", errNoCluster)
 	}
@@ -114,7 +116,7 @@ func runUsed(ctx context.Context, env *environment, q *used) error {
 
 // tally counts the sessions of the time that is asked for. An error in their middle
 // leaves no result: what is missing would seem unused.
-func (q *used) tally(ctx context.Context, env *environment, i *inventory.Inventory, a *exposure.Analysis) (*usage.Tally, error) {
+func (q *used) tally(ctx context.Context, env *terminal.Env, i *inventory.Inventory, a *exposure.Analysis) (*usage.Tally, error) {
 	now := time.Now().UTC()
 	since, err := parseSince(q.since, now)
 	if err != nil {
@@ -138,7 +140,7 @@ func (q *used) tally(ctx context.Context, env *environment, i *inventory.Invento
 	if err := remembered(ctx, r, w); err != nil {
 		return nil, err
 	}
-	defer env.progress("Counting what was used").done()
+	defer env.Progress("Counting what was used").Done()
 	t := usage.New(i, a, w, usage.Window{From: since, To: now})
 	for s, err := range r.Sessions(ctx, store.Query{Since: since, Until: now}) {
 		if err != nil {
@@ -170,8 +172,8 @@ func remembered(ctx context.Context, r *store.Reader, w *usage.Witnesses) error 
 }
 
 // replayed counts the sessions of captures and logs.
-func (q *used) replayed(ctx context.Context, env *environment, w *usage.Witnesses, since time.Time, begin func(usage.Window) *usage.Tally) (*usage.Tally, error) {
-	v := evidence{stderr: env.stderr}
+func (q *used) replayed(ctx context.Context, env *terminal.Env, w *usage.Witnesses, since time.Time, begin func(usage.Window) *usage.Tally) (*usage.Tally, error) {
+	v := evidence{stderr: env.Stderr}
 	input, err := v.read(ctx, q.captures)
 	if err != nil {
 		return nil, err
@@ -216,19 +218,19 @@ func (q *used) replayed(ctx context.Context, env *environment, w *usage.Witnesse
 	return t, nil
 }
 
-func usedJSON(env *environment, r *usage.Report, all bool) error {
+func usedJSON(env *terminal.Env, r *usage.Report, all bool) error {
 	for n := range r.Rows {
 		if !all && r.Rows[n].Default() {
 			continue
 		}
-		if err := writeJSON(env.stdout, r.Rows[n]); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, r.Rows[n]); err != nil {
 			return err
 		}
 	}
-	return writeJSON(env.stdout, map[string]any{"report": r})
+	return terminal.WriteJSON(env.Stdout, map[string]any{"report": r})
 }
 
-func planJSON(env *environment, r *usage.Report, p usage.Plan) error {
+func planJSON(env *terminal.Env, r *usage.Report, p usage.Plan) error {
 	if err := complete(env, &p); err != nil {
 		return err
 	}
@@ -243,7 +245,7 @@ func planJSON(env *environment, r *usage.Report, p usage.Plan) error {
 		lines = append(lines, map[string]any{"kept": p.Kept[n]})
 	}
 	for _, line := range append(lines, map[string]any{"report": r}) {
-		if err := writeJSON(env.stdout, line); err != nil {
+		if err := terminal.WriteJSON(env.Stdout, line); err != nil {
 			return err
 		}
 	}
@@ -251,51 +253,51 @@ func planJSON(env *environment, r *usage.Report, p usage.Plan) error {
 }
 
 // complete is the error when more was used than can be proposed for.
-func complete(env *environment, p *usage.Plan) error {
+func complete(env *terminal.Env, p *usage.Plan) error {
 	if p.Full {
 		return exit.Fail(exit.Incomplete, "a later --since, or fewer namespaces with --from", "used: more was used than is kept of it: nothing can be proposed")
 	}
 	return nil
 }
 
-var usedColumns = []column{
-	{title: "STATE"}, {title: "USES"}, {title: "LAST", drop: 2}, {title: "WHAT", least: 12}, {title: "GRANT", least: 20}, {title: "RULE", drop: 3}, {title: "BY", least: 12},
-	{title: "WHERE", least: 8, drop: 1},
+var usedColumns = []terminal.Column{
+	{Title: "STATE"}, {Title: "USES"}, {Title: "LAST", Drop: 2}, {Title: "WHAT", Least: 12}, {Title: "GRANT", Least: 20}, {Title: "RULE", Drop: 3}, {Title: "BY", Least: 12},
+	{Title: "WHERE", Least: 8, Drop: 1},
 }
 
-var usedStyles = map[usage.State]style{usage.Used: styleBold, usage.Perhaps: styleWarn, usage.Unused: styleWarn, usage.Unknown: styleDim}
+var usedStyles = map[usage.State]terminal.Style{usage.Used: terminal.Bold, usage.Perhaps: terminal.Warn, usage.Unused: terminal.Warn, usage.Unknown: terminal.Dim}
 
-func usedTable(env *environment, r *usage.Report, all bool) error {
+func usedTable(env *terminal.Env, r *usage.Report, all bool) error {
 	rend := newRenderer(env)
-	w := &writer{to: env.stdout}
+	w := &terminal.Writer{To: env.Stdout}
 	for _, line := range watchedLines(r, rend) {
-		w.line("%s", line)
+		w.Line("%s", line)
 	}
-	t, folded := table{columns: usedColumns}, 0
+	t, folded := terminal.Table{Columns: usedColumns}, 0
 	for _, rows := range together(r.Rows) {
 		if all || !rows[0].Default() {
-			t.rows = append(t.rows, usedRow(rows, rend))
+			t.Rows = append(t.Rows, usedRow(rows, rend))
 		} else {
 			folded += len(rows)
 		}
 	}
-	if w.err != nil {
-		return w.err
+	if w.Err != nil {
+		return w.Err
 	}
-	if len(t.rows) > 0 {
-		w.line("")
-		if err := t.write(env.stdout, rend.width, rend.palette); err != nil {
+	if len(t.Rows) > 0 {
+		w.Line("")
+		if err := t.Write(env.Stdout, rend.width, rend.palette); err != nil {
 			return err
 		}
 	}
-	w.line("")
+	w.Line("")
 	for _, line := range doubts(r) {
-		w.line("%s", line)
+		w.Line("%s", line)
 	}
 	if folded > 0 {
-		w.line("%d more by what every new cluster has: --all lists them.", folded)
+		w.Line("%d more by what every new cluster has: --all lists them.", folded)
 	}
-	return w.err
+	return w.Err
 }
 
 // together puts those rows side by side that say the same: what a binding allows and
@@ -324,7 +326,7 @@ func together(rows []usage.Row) (out [][]*usage.Row) {
 }
 
 // usedRow is a line of the table, of rows that say the same.
-func usedRow(rows []*usage.Row, rend renderer) []cell {
+func usedRow(rows []*usage.Row, rend renderer) []terminal.Cell {
 	r := rows[0]
 	var does, rules []string
 	for _, r := range rows {
@@ -348,9 +350,9 @@ func usedRow(rows []*usage.Row, rend renderer) []cell {
 			where = placeOf(g.Origin)
 		}
 	}
-	return []cell{
-		{string(r.State), usedStyles[r.State]}, {text: times(r)}, {text: last}, {text: strings.Join(does, ", ")}, {text: printable.Text(what)},
-		{text: strings.Join(rules, ", ")}, {text: printable.Text(usedBy(r))}, {text: printable.Text(where)},
+	return []terminal.Cell{
+		{Text: string(r.State), Style: usedStyles[r.State]}, {Text: times(r)}, {Text: last}, {Text: strings.Join(does, ", ")}, {Text: printable.Text(what)},
+		{Text: strings.Join(rules, ", ")}, {Text: printable.Text(usedBy(r))}, {Text: printable.Text(where)},
 	}
 }
 
@@ -422,7 +424,7 @@ func watchedLines(r *usage.Report, rend renderer) (out []string) {
 			}
 		}
 		if more := w.GapsTotal - gapsShown; shown > gapsShown && more > 0 {
-			out = append(out, fmt.Sprintf("  and %s more", plural(more, "time")))
+			out = append(out, fmt.Sprintf("  and %s more", wording.Plural(more, "time")))
 		}
 	}
 	return out
@@ -455,15 +457,15 @@ func span(seconds int64) string {
 // doubts says what may make a grant used that seems not to be, and what was not counted.
 func doubts(r *usage.Report) (out []string) {
 	t := &r.Totals
-	out = append(out, fmt.Sprintf("%s looked at.", plural(t.Sessions, "session")))
+	out = append(out, fmt.Sprintf("%s looked at.", wording.Plural(t.Sessions, "session")))
 	for _, d := range []usage.Door{usage.DoorKubernetes, usage.DoorDocker, usage.DoorRuntime, usage.DoorHost} {
 		if n := t.Unnamed[d]; n > 0 {
-			out = append(out, fmt.Sprintf("%s (%s) with nobody to name: a grant that seems unused may be theirs.", plural(n, "session"), d))
+			out = append(out, fmt.Sprintf("%s (%s) with nobody to name: a grant that seems unused may be theirs.", wording.Plural(n, "session"), d))
 		}
 	}
 	say := func(n int, format string) {
 		if n > 0 {
-			out = append(out, fmt.Sprintf(format, plural(n, "session")))
+			out = append(out, fmt.Sprintf(format, wording.Plural(n, "session")))
 		}
 	}
 	say(t.Groupless, "%s of users whose groups no witness told: grants of groups may be theirs.")
@@ -474,10 +476,10 @@ func doubts(r *usage.Report) (out []string) {
 		for _, a := range t.BeyondBy {
 			who = append(who, string(a))
 		}
-		out = append(out, fmt.Sprintf("%s that nothing in the inventory allows, by %s: what did was taken away since, or is no role.", plural(t.Beyond, "session"), printable.Text(strings.Join(who, ", "))))
+		out = append(out, fmt.Sprintf("%s that nothing in the inventory allows, by %s: what did was taken away since, or is no role.", wording.Plural(t.Beyond, "session"), printable.Text(strings.Join(who, ", "))))
 	}
 	if t.Failed > 0 {
-		out = append(out, fmt.Sprintf("%s to the API server refused or failed, and not counted.", plural(t.Failed, "request")))
+		out = append(out, fmt.Sprintf("%s to the API server refused or failed, and not counted.", wording.Plural(t.Failed, "request")))
 	}
 	if !r.PolicyRead && slices.ContainsFunc(r.Watched, func(w usage.Watched) bool { return w.Witness == event.WitnessAudit && w.Any() }) {
 		out = append(out, "The API server's audit policy was not read: of what it leaves out nothing was seen (sallyport doctor checks it).")
@@ -486,20 +488,20 @@ func doubts(r *usage.Report) (out []string) {
 		out = append(out, "The audit policy records nothing of: "+printable.Text(strings.Join(r.Silent, "; "))+". What is unused is therefore unknown.")
 	}
 	if r.Unwatched > 0 {
-		out = append(out, fmt.Sprintf("%s to others by tokens, secrets, roles or certificates: nobody watches their use (sallyport scan lists them).", plural(r.Unwatched, "way")))
+		out = append(out, fmt.Sprintf("%s to others by tokens, secrets, roles or certificates: nobody watches their use (sallyport scan lists them).", wording.Plural(r.Unwatched, "way")))
 	}
 	return out
 }
 
 // plan prints proposals as a manifest, and the rest as comments in it.
-func plan(env *environment, r *usage.Report, p usage.Plan) error {
+func plan(env *terminal.Env, r *usage.Report, p usage.Plan) error {
 	if err := complete(env, &p); err != nil {
 		return err
 	}
 	rend := newRenderer(env)
-	w := &writer{to: env.stdout}
+	w := &terminal.Writer{To: env.Stdout}
 	for _, line := range append(watchedLines(r, rend), doubts(r)...) {
-		w.line("# %s", line)
+		w.Line("# %s", line)
 	}
 	for n := range p.Proposals {
 		x := &p.Proposals[n]
@@ -511,22 +513,22 @@ func plan(env *environment, r *usage.Report, p usage.Plan) error {
 		if x.Role.Namespace != "" {
 			in = "in namespace " + x.Role.Namespace
 		}
-		w.line("---")
-		w.line("# %s %s, last %s", printable.Text(string(x.Actor)), printable.Text(in), x.Last.In(rend.zone).Format(layoutDay))
-		w.line("%s", strings.TrimSuffix(string(text), "\n"))
+		w.Line("---")
+		w.Line("# %s %s, last %s", printable.Text(string(x.Actor)), printable.Text(in), x.Last.In(rend.zone).Format(layoutDay))
+		w.Line("%s", strings.TrimSuffix(string(text), "\n"))
 	}
 	if len(p.Proposals) == 0 {
-		w.line("# No role to propose.")
+		w.Line("# No role to propose.")
 	}
 	remainder(env, w, r, &p)
-	return w.err
+	return w.Err
 }
 
 // remainder prints what can go, and what stays.
-func remainder(env *environment, w *writer, r *usage.Report, p *usage.Plan) {
+func remainder(env *terminal.Env, w *terminal.Writer, r *usage.Report, p *usage.Plan) {
 	if len(p.Removals) > 0 {
-		w.line("#")
-		w.line("# Then remove:")
+		w.Line("#")
+		w.Line("# Then remove:")
 	}
 	for _, m := range p.Removals {
 		why := "not used"
@@ -539,14 +541,14 @@ func remainder(env *environment, w *writer, r *usage.Report, p *usage.Plan) {
 				why += fmt.Sprintf(" and %d more", m.LosesMore)
 			}
 		}
-		w.line("#   %s  # %s", printable.Text(m.Patch), printable.Text(why))
+		w.Line("#   %s  # %s", printable.Text(m.Patch), printable.Text(why))
 	}
 	if len(p.Kept) > 0 {
-		w.line("#")
-		w.line("# Stays:")
+		w.Line("#")
+		w.Line("# Stays:")
 	}
 	for _, k := range p.Kept {
-		w.line("#   %s: %s", printable.Text(k.Binding), printable.Text(k.Why))
+		w.Line("#   %s: %s", printable.Text(k.Binding), printable.Text(k.Why))
 	}
 	said := false
 	for n := range r.Rows {
@@ -556,9 +558,9 @@ func remainder(env *environment, w *writer, r *usage.Report, p *usage.Plan) {
 		}
 		if !said {
 			said = true
-			w.line("#")
-			w.line("# Not used on hosts:")
+			w.Line("#")
+			w.Line("# Not used on hosts:")
 		}
-		w.line("#   %s: %s by %s", printable.Text(row.Host), printable.Text(string(row.Actor)), printable.Text(row.Setting))
+		w.Line("#   %s: %s by %s", printable.Text(row.Host), printable.Text(string(row.Actor)), printable.Text(row.Setting))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -33,7 +34,7 @@ type query struct {
 	store.Query
 }
 
-func newSessions(env *environment) *cobra.Command {
+func newSessions(env *terminal.Env) *cobra.Command {
 	q := query{state: stateDir(env)}
 	cmd := &cobra.Command{
 		Use:   "sessions",
@@ -65,7 +66,7 @@ checks, probes) is one line with a count; --all and --json list each.`,
 	return cmd
 }
 
-func sessions(ctx context.Context, env *environment, q query) error {
+func sessions(ctx context.Context, env *terminal.Env, q query) error {
 	var err error
 	if q.Since, err = parseSince(q.since, time.Now()); err != nil {
 		return err
@@ -85,7 +86,7 @@ func sessions(ctx context.Context, env *environment, q query) error {
 			break
 		}
 		if q.asJSON {
-			if err := writeJSON(env.stdout, s); err != nil {
+			if err := terminal.WriteJSON(env.Stdout, s); err != nil {
 				return err
 			}
 			continue
@@ -106,12 +107,12 @@ func sessions(ctx context.Context, env *environment, q query) error {
 }
 
 // sessionTable prints a table of sessions, or says on standard error that it is empty.
-func sessionTable(env *environment, r renderer, rows []repeated, empty string) error {
+func sessionTable(env *terminal.Env, r renderer, rows []repeated, empty string) error {
 	if len(rows) == 0 {
-		fmt.Fprintln(env.stderr, empty)
+		fmt.Fprintln(env.Stderr, empty)
 		return nil
 	}
-	return r.table(env.stdout, rows)
+	return r.table(env.Stdout, rows)
 }
 
 // parseSince reads a moment: "" for none, a duration before now, or a time.

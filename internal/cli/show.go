@@ -11,14 +11,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newShow(env *environment) *cobra.Command {
+func newShow(env *terminal.Env) *cobra.Command {
 	var state = stateDir(env)
 	var evidence, asJSON bool
 	cmd := &cobra.Command{
@@ -40,7 +42,7 @@ func newShow(env *environment) *cobra.Command {
 	return cmd
 }
 
-func show(ctx context.Context, env *environment, state, id string, evidence, asJSON bool) error {
+func show(ctx context.Context, env *terminal.Env, state, id string, evidence, asJSON bool) error {
 	if id == "" {
 		return exit.Fail(exit.Usage, "sallyport sessions", "show: an empty id")
 	}
@@ -54,14 +56,14 @@ func show(ctx context.Context, env *environment, state, id string, evidence, asJ
 		return notOne(err)
 	}
 	if asJSON {
-		return writeJSON(env.stdout, s)
+		return terminal.WriteJSON(env.Stdout, s)
 	}
-	w := &writer{to: env.stdout}
+	w := &terminal.Writer{To: env.Stdout}
 	render := newRenderer(env)
 	render.session(w, &s, revisions, evidence)
 	recorded, err := recordingsOf(ctx, r, &s)
 	for _, rec := range recorded {
-		w.line("Recorded: sallyport play %s", rec.ID)
+		w.Line("Recorded: sallyport play %s", rec.ID)
 	}
 	if err != nil {
 		return exit.CutShort(err)
@@ -70,9 +72,9 @@ func show(ctx context.Context, env *environment, state, id string, evidence, asJ
 		if err != nil {
 			return exit.CutShort(err)
 		}
-		w.line("%s", render.finding(&f))
+		w.Line("%s", render.finding(&f))
 	}
-	return w.err
+	return w.Err
 }
 
 // notOne adds what to do when an id does not name one session.
@@ -88,13 +90,13 @@ func notOne(err error) error {
 }
 
 // session prints all there is to say of a session.
-func (r renderer) session(w *writer, s *session.Session, revisions []session.Revision, evidence bool) {
+func (r renderer) session(w *terminal.Writer, s *session.Session, revisions []session.Revision, evidence bool) {
 	p := r.palette
-	w.line("%s  %s through %s  %s", p.paint(styleBold, string(s.ID)), s.Kind, s.Channel, p.paint(outcome(s).style, outcome(s).text))
+	w.Line("%s  %s through %s  %s", p.Paint(terminal.Bold, string(s.ID)), s.Kind, s.Channel, p.Paint(outcome(s).Style, outcome(s).Text))
 	if s.Unexplained.Is {
-		w.line("%s", p.paint(styleBad, "unexplained: "+printable.Text(s.Unexplained.Reason)))
+		w.Line("%s", p.Paint(terminal.Bad, "unexplained: "+printable.Text(s.Unexplained.Reason)))
 	}
-	w.line("")
+	w.Line("")
 	r.header(w, s)
 	r.tree(w, s)
 	r.timeline(w, s)
@@ -104,19 +106,19 @@ func (r renderer) session(w *writer, s *session.Session, revisions []session.Rev
 		r.revisions(w, revisions)
 		return
 	}
-	w.line("")
-	w.line("%s", p.paint(styleDim, fmt.Sprintf("%d pieces of evidence, %d revisions: sallyport show %s --evidence", len(s.Evidence), len(revisions), s.ID)))
+	w.Line("")
+	w.Line("%s", p.Paint(terminal.Dim, fmt.Sprintf("%d pieces of evidence, %d revisions: sallyport show %s --evidence", len(s.Evidence), len(revisions), s.ID)))
 }
 
-func (r renderer) field(w *writer, name, format string, args ...any) {
-	w.line("  %s %s", r.palette.paint(styleDim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
+func (r renderer) field(w *terminal.Writer, name, format string, args ...any) {
+	w.Line("  %s %s", r.palette.Paint(terminal.Dim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
 }
 
-func (r renderer) header(w *writer, s *session.Session) {
+func (r renderer) header(w *terminal.Writer, s *session.Session) {
 	r.who(w, s)
 	r.field(w, "container", "%s", target(&s.Target))
 	if text := hostAccess(s.Target.HostAccess); text != "" {
-		r.field(w, "of the host", "%s", r.palette.paint(styleWarn, text))
+		r.field(w, "of the host", "%s", r.palette.Paint(terminal.Warn, text))
 	}
 	if len(s.Argv) > 0 {
 		r.field(w, "command", "%s", processArgv(s.Argv, joinedArgv(s)))
@@ -156,11 +158,11 @@ func (r renderer) header(w *writer, s *session.Session) {
 		r.field(w, "guard", "%s", decision(s.Decision))
 	}
 	if c := s.Created; c != nil && s.Started.Sub(*c) > preparedAhead {
-		r.field(w, "prepared", "%s, %s before", r.exact(*c), duration(s.Started.Sub(*c)))
+		r.field(w, "prepared", "%s, %s before", r.exact(*c), wording.Duration(s.Started.Sub(*c)))
 	}
 	r.field(w, "started", "%s", r.exact(s.Started))
 	if s.Ended != nil {
-		r.field(w, "ended", "%s, after %s", r.exact(*s.Ended), duration(s.Ended.Sub(s.Started)))
+		r.field(w, "ended", "%s, after %s", r.exact(*s.Ended), wording.Duration(s.Ended.Sub(s.Started)))
 	}
 	if s.LostRecords > 0 {
 		r.field(w, "lost", "%d kernel records meanwhile: some may have been of this session", s.LostRecords)
@@ -193,22 +195,22 @@ const preparedAhead = 5 * time.Second
 
 func (r renderer) exact(t time.Time) string { return t.In(r.zone).Format(layoutExact) }
 
-func (r renderer) who(w *writer, s *session.Session) {
+func (r renderer) who(w *terminal.Writer, s *session.Session) {
 	a := &s.Attribution
-	r.field(w, "who", "%s", r.palette.paint(styleBold, who(s)))
+	r.field(w, "who", "%s", r.palette.Paint(terminal.Bold, who(s)))
 	if a.Level != session.LevelSet {
 		if text := actorDetail(&s.Actor); text != "" {
 			r.field(w, "", "%s", text)
 		}
 		for _, d := range s.Actor.Doubts {
-			r.field(w, "", "%s", r.palette.paint(styleBad, "doubt: "+printable.Text(d)))
+			r.field(w, "", "%s", r.palette.Paint(terminal.Bad, "doubt: "+printable.Text(d)))
 		}
 	}
 	via := ""
 	if len(a.Via) > 0 {
 		via = ", by " + printable.Text(strings.Join(a.Via, ", "))
 	}
-	r.field(w, "known", "%s%s", r.palette.paint(levelStyle(a.Level), levelMeaning(a.Level)), via)
+	r.field(w, "known", "%s%s", r.palette.Paint(levelStyle(a.Level), levelMeaning(a.Level)), via)
 	for i := range a.Candidates {
 		c := &a.Candidates[i]
 		r.field(w, "candidate", "%s  %s", actorName(c), actorDetail(c))
@@ -327,31 +329,31 @@ func hostAccess(h *event.HostAccess) string {
 	return strings.Join(parts, ", ")
 }
 
-func (r renderer) gaps(w *writer, s *session.Session) {
+func (r renderer) gaps(w *terminal.Writer, s *session.Session) {
 	if len(s.Gaps) == 0 {
 		return
 	}
 	r.title(w, "Not seen")
 	for _, g := range s.Gaps {
-		w.line("  %s", printable.Text(g))
+		w.Line("  %s", printable.Text(g))
 	}
 }
 
-func (r renderer) title(w *writer, title string) {
-	w.line("")
-	w.line("%s", r.palette.paint(styleBold, title))
+func (r renderer) title(w *terminal.Writer, title string) {
+	w.Line("")
+	w.Line("%s", r.palette.Paint(terminal.Bold, title))
 }
 
-func (r renderer) evidence(w *writer, s *session.Session) {
+func (r renderer) evidence(w *terminal.Writer, s *session.Session) {
 	r.title(w, "Evidence")
 	for _, e := range s.Evidence {
-		w.line("  %s  %-10s %s  %s", e.Time.In(r.zone).Format("15:04:05.000000"), e.Witness, printable.Text(e.What), printable.Text(e.Detail))
+		w.Line("  %s  %-10s %s  %s", e.Time.In(r.zone).Format("15:04:05.000000"), e.Witness, printable.Text(e.What), printable.Text(e.Detail))
 	}
 }
 
-func (r renderer) revisions(w *writer, revisions []session.Revision) {
+func (r renderer) revisions(w *terminal.Writer, revisions []session.Revision) {
 	r.title(w, "Revisions")
 	for _, v := range revisions {
-		w.line("  %s  %s: %s", strconv.FormatUint(uint64(v.Session.Revision), 10), v.Session.State, printable.Text(strings.Join(v.Changed, ", ")))
+		w.Line("  %s  %s: %s", strconv.FormatUint(uint64(v.Session.Revision), 10), v.Session.State, printable.Text(strings.Join(v.Changed, ", ")))
 	}
 }

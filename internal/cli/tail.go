@@ -8,10 +8,11 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newTail(env *environment) *cobra.Command {
+func newTail(env *terminal.Env) *cobra.Command {
 	state := stateDir(env)
 	var last int
 	var asJSON bool
@@ -37,7 +38,7 @@ and needs no connection to "sallyport up", which may start later.`,
 // one look into an index.
 const tailEvery = 200 * time.Millisecond
 
-func tail(ctx context.Context, env *environment, state string, last int, asJSON bool) error {
+func tail(ctx context.Context, env *terminal.Env, state string, last int, asJSON bool) error {
 	r, err := awaitReader(ctx, env, state)
 	if r == nil {
 		return err
@@ -71,7 +72,7 @@ func tail(ctx context.Context, env *environment, state string, last int, asJSON 
 
 // awaitReader opens a state directory, waiting for it to come into being. It
 // returns nothing when ctx ends first.
-func awaitReader(ctx context.Context, env *environment, state string) (*store.Reader, error) {
+func awaitReader(ctx context.Context, env *terminal.Env, state string) (*store.Reader, error) {
 	said := false
 	for {
 		r, err := store.OpenReadOnly(state)
@@ -79,7 +80,7 @@ func awaitReader(ctx context.Context, env *environment, state string) (*store.Re
 			return r, err
 		}
 		if !said {
-			fmt.Fprintf(env.stderr, "Nothing is stored in %s yet; waiting for `sallyport up`.\n", state)
+			fmt.Fprintf(env.Stderr, "Nothing is stored in %s yet; waiting for `sallyport up`.\n", state)
 			said = true
 		}
 		select {

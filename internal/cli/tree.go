@@ -8,13 +8,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // tree prints the processes as a tree by parent. A process whose parent is not
 // listed stands at the left.
-func (r renderer) tree(w *writer, s *session.Session) {
+func (r renderer) tree(w *terminal.Writer, s *session.Session) {
 	if len(s.Processes) == 0 {
 		return
 	}
@@ -59,12 +61,12 @@ func children(processes []session.Process) map[int][]int {
 	return out
 }
 
-func (r renderer) process(w *writer, p *session.Process, first, rest string) {
+func (r renderer) process(w *terminal.Writer, p *session.Process, first, rest string) {
 	for _, e := range p.Execs {
-		w.line("%s%s  %s  %s", first, pidText(p.PID), processArgv(e.Argv, e.ArgvJoined), r.palette.paint(styleDim, "then became"))
+		w.Line("%s%s  %s  %s", first, pidText(p.PID), processArgv(e.Argv, e.ArgvJoined), r.palette.Paint(terminal.Dim, "then became"))
 		first = rest
 	}
-	w.line("%s%s  %s  %s", first, pidText(p.PID), processCommand(p), r.palette.paint(styleDim, processDetail(p)))
+	w.Line("%s%s  %s  %s", first, pidText(p.PID), processCommand(p), r.palette.Paint(terminal.Dim, processDetail(p)))
 }
 
 // pidText is a pid, or that a log has none.
@@ -129,7 +131,7 @@ func processDetail(p *session.Process) string {
 const timelineMax = 64
 
 // timeline prints the beginnings and ends in order.
-func (r renderer) timeline(w *writer, s *session.Session) {
+func (r renderer) timeline(w *terminal.Writer, s *session.Session) {
 	type moment struct {
 		at   time.Time
 		text string
@@ -156,9 +158,9 @@ func (r renderer) timeline(w *writer, s *session.Session) {
 	r.title(w, "Timeline")
 	for i, m := range moments {
 		if i == timelineMax {
-			w.line("  … %d more: --json has them all", len(moments)-i)
+			w.Line("  … %d more: --json has them all", len(moments)-i)
 			return
 		}
-		w.line("  %s  %+12s  %s", m.at.In(r.zone).Format("15:04:05.000000"), "+"+duration(m.at.Sub(s.Started)), printable.Cut(m.text, r.room()))
+		w.Line("  %s  %+12s  %s", m.at.In(r.zone).Format("15:04:05.000000"), "+"+wording.Duration(m.at.Sub(s.Started)), printable.Cut(m.text, r.room()))
 	}
 }

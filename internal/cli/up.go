@@ -21,17 +21,19 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-func newUp(env *environment) *cobra.Command {
+func newUp(env *terminal.Env) *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -129,7 +131,7 @@ func watchFlags(f *pflag.FlagSet) {
 }
 
 // loadConfig returns the configuration: defaults, then the file, then the flags.
-func loadConfig(env *environment, file string, flags *pflag.FlagSet) (config, error) {
+func loadConfig(env *terminal.Env, file string, flags *pflag.FlagSet) (config, error) {
 	c := defaultConfig(env)
 	if file != "" {
 		if err := c.load(file); err != nil {
@@ -174,7 +176,7 @@ func beModest() (floor []byte) {
 // addressName is the file in the state directory that holds the HTTP address.
 const addressName = "address"
 
-func runUp(ctx context.Context, env *environment, conf config, asJSON bool) error {
+func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
 	if err := conf.checkRole(); err != nil {
 		return err
@@ -182,7 +184,7 @@ func runUp(ctx context.Context, env *environment, conf config, asJSON bool) erro
 	if conf.CollectListen == "" { // one host's events need no more than one CPU
 		defer runtime.KeepAlive(beModest())
 	}
-	log := env.logger(slog.LevelWarn)
+	log := env.Logger(slog.LevelWarn)
 	if conf.NodeCollector != "" {
 		conf.Rules = rulesNone // its collector has them
 	}
@@ -216,7 +218,7 @@ func runUp(ctx context.Context, env *environment, conf config, asJSON bool) erro
 	if err != nil {
 		return err
 	}
-	exports, err := newExports(ctx, conf, st.Reader, env.logger(slog.LevelInfo))
+	exports, err := newExports(ctx, conf, st.Reader, env.Logger(slog.LevelInfo))
 	if err != nil {
 		return err
 	}
@@ -234,17 +236,17 @@ func runUp(ctx context.Context, env *environment, conf config, asJSON bool) erro
 	exports.run(ctx, group)
 	group.Go(func() error { return engine.Run(ctx) })
 	err = group.Wait()
-	fmt.Fprintln(env.stderr, goodbye(engine.Status()))
+	fmt.Fprintln(env.Stderr, goodbye(engine.Status()))
 	return err
 }
 
 // look finds out what can be seen of this host, and says what cannot. Seeing
 // nothing is an error, unless there are nodes to collect from.
-func look(env *environment, conf config, log *slog.Logger) (*host, error) {
+func look(env *terminal.Env, conf config, log *slog.Logger) (*host, error) {
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
-		fmt.Fprintln(env.stderr, "Missing: "+line)
+		fmt.Fprintln(env.Stderr, "Missing: "+line)
 	}
 	if all && conf.CollectListen == "" {
 		return nil, exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
@@ -265,7 +267,7 @@ func openStore(dir string) (*store.Store, error) {
 
 // watchOptions wires the witnesses of the host, of the API server and of nodes to
 // what keeps their sessions.
-func watchOptions(ctx context.Context, env *environment, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
+func watchOptions(ctx context.Context, env *terminal.Env, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
 		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
@@ -294,7 +296,7 @@ func watchOptions(ctx context.Context, env *environment, conf config, h *host, k
 		if err != nil {
 			return opt, exit.Fail(exit.Usage, "another address with --collect", "collect: %w", err)
 		}
-		fmt.Fprintf(env.stderr, "Nodes are awaited at %s.\n", addr)
+		fmt.Fprintf(env.Stderr, "Nodes are awaited at %s.\n", addr)
 		opt.Keeper, opt.Correlate.Nodes = collecting{kept, nodes}, nodes.Nodes()
 		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
 		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
@@ -327,8 +329,8 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	return address, nil
 }
 
-func banner(env *environment, h *host, conf config, rules *ruling, address string) {
-	say := func(format string, args ...any) { fmt.Fprintf(env.stderr, format+"\n", args...) }
+func banner(env *terminal.Env, h *host, conf config, rules *ruling, address string) {
+	say := func(format string, args ...any) { fmt.Fprintf(env.Stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
 	if from := auditFrom(conf); from != "" {
@@ -347,7 +349,7 @@ func banner(env *environment, h *host, conf config, rules *ruling, address strin
 }
 
 // stateFlag returns the flag that a reader needs to find a state directory.
-func stateFlag(env *environment, state string) string {
+func stateFlag(env *terminal.Env, state string) string {
 	if state == stateDir(env) {
 		return ""
 	}
@@ -355,7 +357,7 @@ func stateFlag(env *environment, state string) string {
 }
 
 func goodbye(s watch.Status) string {
-	line := fmt.Sprintf("Stopped after %s: %d revisions of sessions stored.", duration(time.Since(s.Started)), s.Store.Revisions)
+	line := fmt.Sprintf("Stopped after %s: %d revisions of sessions stored.", wording.Duration(time.Since(s.Started)), s.Store.Revisions)
 	for _, l := range s.Losses {
 		if l.Count > 0 {
 			line += fmt.Sprintf(" Lost: %d (%s, %s).", l.Count, l.Witness, l.Reason)
@@ -383,7 +385,7 @@ func diskUsage(dir string) int64 {
 // a person only those that tell something new. Where standard output is gone it
 // falls silent: watching goes on, and the store has everything.
 type live struct {
-	env    *environment
+	env    *terminal.Env
 	render renderer
 	asJSON bool
 	told   map[session.ID]string // what was last said of a session
@@ -391,7 +393,7 @@ type live struct {
 	silent bool                  // guarded by mu
 }
 
-func newLive(env *environment, asJSON bool) *live {
+func newLive(env *terminal.Env, asJSON bool) *live {
 	return &live{env: env, render: newRenderer(env), asJSON: asJSON, told: map[session.ID]string{}}
 }
 
@@ -419,9 +421,9 @@ func (l *live) findings(list []finding.Finding) {
 		case l.silent:
 			return
 		case l.asJSON:
-			l.failed(writeJSON(l.env.stdout, map[string]finding.Finding{"finding": f}))
+			l.failed(terminal.WriteJSON(l.env.Stdout, map[string]finding.Finding{"finding": f}))
 		default:
-			_, err := fmt.Fprintln(l.env.stdout, l.render.finding(&f))
+			_, err := fmt.Fprintln(l.env.Stdout, l.render.finding(&f))
 			l.failed(err)
 		}
 	}
@@ -431,13 +433,13 @@ func (l *live) findings(list []finding.Finding) {
 func (l *live) failed(err error) {
 	if err != nil && !l.silent {
 		l.silent = true
-		fmt.Fprintf(l.env.stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
+		fmt.Fprintf(l.env.Stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
 	}
 }
 
 func (l *live) revision(r session.Revision) error {
 	if l.asJSON {
-		return writeJSON(l.env.stdout, revision(r))
+		return terminal.WriteJSON(l.env.Stdout, revision(r))
 	}
 	s := &r.Session
 	if s.SupersededBy != "" {
@@ -457,11 +459,11 @@ func (l *live) revision(r session.Revision) error {
 		}
 		l.told[session.ID(key)] = "routine"
 	}
-	_, err := fmt.Fprintln(l.env.stdout, l.render.line(r))
+	_, err := fmt.Fprintln(l.env.Stdout, l.render.line(r))
 	return err
 }
 
 // gist is what of a session is worth a line when it changes.
 func gist(s *session.Session) string {
-	return fmt.Sprint(s.Kind, s.Channel, s.State, outcome(s).text, who(s), s.Attribution.Level, s.Unexplained)
+	return fmt.Sprint(s.Kind, s.Channel, s.State, outcome(s).Text, who(s), s.Attribution.Level, s.Unexplained)
 }

@@ -9,12 +9,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newVerify(env *environment) *cobra.Command {
+func newVerify(env *terminal.Env) *cobra.Command {
 	state := stateDir(env)
 	var key, save string
 	var earlier []string
@@ -75,7 +77,7 @@ type damage struct {
 	What     string     `json:"what"`
 }
 
-func verify(ctx context.Context, env *environment, state, key, save string, earlier []string, asJSON bool) error {
+func verify(ctx context.Context, env *terminal.Env, state, key, save string, earlier []string, asJSON bool) error {
 	o := store.VerifyOptions{Key: key}
 	for _, file := range earlier {
 		data, err := os.ReadFile(file)
@@ -119,7 +121,7 @@ func damagedIsFinding(err error) error {
 	return err
 }
 
-func printReport(env *environment, r store.Report, proven int, files []fileDamage, asJSON bool) error {
+func printReport(env *terminal.Env, r store.Report, proven int, files []fileDamage, asJSON bool) error {
 	if asJSON {
 		v := verification{
 			OK: r.Damage == nil && len(files) == 0, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,
@@ -129,25 +131,25 @@ func printReport(env *environment, r store.Report, proven int, files []fileDamag
 		if d := r.Damage; d != nil {
 			v.Damage = &damage{Position: d.Position, Session: d.Session, Revision: d.Revision, What: d.What}
 		}
-		return writeJSON(env.stdout, v)
+		return terminal.WriteJSON(env.Stdout, v)
 	}
 	if r.Damage != nil {
-		_, err := fmt.Fprintf(env.stdout, "%s %s\n", env.palette().paint(styleBad, "Not proven:"), printable.Text(r.Damage.String()))
+		_, err := fmt.Fprintf(env.Stdout, "%s %s\n", env.Palette().Paint(terminal.Bad, "Not proven:"), printable.Text(r.Damage.String()))
 		return err
 	}
-	w := &writer{to: env.stdout}
-	good, bad := env.palette().paint(styleGood, "Proven:"), env.palette().paint(styleBad, "Not proven:")
-	w.line("%s %d records, %d revisions of %d sessions, %d findings, %d pruned by retention, under %d checkpoints.",
+	w := &terminal.Writer{To: env.Stdout}
+	good, bad := env.Palette().Paint(terminal.Good, "Proven:"), env.Palette().Paint(terminal.Bad, "Not proven:")
+	w.Line("%s %d records, %d revisions of %d sessions, %d findings, %d pruned by retention, under %d checkpoints.",
 		good, r.Records, r.Revisions, r.Sessions, r.Findings, r.Pruned, r.Checkpoints)
 	if proven > 0 {
-		w.line("%s the files of %s.", good, plural(proven, "recording"))
+		w.Line("%s the files of %s.", good, wording.Plural(proven, "recording"))
 	}
 	for _, f := range files {
-		w.line("%s recording %s: %s", bad, f.ID, printable.Text(f.What))
+		w.Line("%s recording %s: %s", bad, f.ID, printable.Text(f.What))
 	}
-	w.line("Key  %s", printable.Text(r.Key))
-	w.line("Root %s", r.Root)
-	return w.err
+	w.Line("Key  %s", printable.Text(r.Key))
+	w.Line("Root %s", r.Root)
+	return w.Err
 }
 
 func saveCheckpoint(ctx context.Context, r *store.Reader, file string) error {

@@ -7,9 +7,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
-func newVersion(env *environment) *cobra.Command {
+func newVersion(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "version",
@@ -19,9 +20,9 @@ func newVersion(env *environment) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			b := build.This()
 			if asJSON {
-				return json.NewEncoder(env.stdout).Encode(b)
+				return json.NewEncoder(env.Stdout).Encode(b)
 			}
-			_, err := fmt.Fprintf(env.stdout, "sallyport %s (%s, %s)\n", b.Version, b.Go, b.Platform)
+			_, err := fmt.Fprintf(env.Stdout, "sallyport %s (%s, %s)\n", b.Version, b.Go, b.Platform)
 			return err
 		},
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
@@ -26,7 +27,7 @@ type whoCanExec struct {
 	asJSON, all    bool
 }
 
-func newWhoCanExec(env *environment) *cobra.Command {
+func newWhoCanExec(env *terminal.Env) *cobra.Command {
 	var q whoCanExec
 	cmd := &cobra.Command{
 		Use:   "who-can-exec POD|CONTAINER",
@@ -72,14 +73,14 @@ changed is none. With --json all are listed.
 	return cmd
 }
 
-func runWhoCanExec(ctx context.Context, env *environment, q *whoCanExec) error {
+func runWhoCanExec(ctx context.Context, env *terminal.Env, q *whoCanExec) error {
 	i, err := gather(ctx, env, &q.sources)
 	if err != nil {
 		return err
 	}
-	p := env.progress(thinking)
+	p := env.Progress(thinking)
 	all, gets, err := q.answer(i)
-	p.done()
+	p.Done()
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func runWhoCanExec(ctx context.Context, env *environment, q *whoCanExec) error {
 		for n := range all {
 			lines[n] = exposureLine{all[n], gets}
 		}
-		err = writeLines(env.stdout, lines)
+		err = terminal.WriteLines(env.Stdout, lines)
 	} else if err = exposures(env, all, q.all); err == nil {
 		err = gains(env, gets)
 	}
@@ -205,7 +206,7 @@ func podOf(command string, a *exposure.Analysis, i *inventory.Inventory, namespa
 const completionMax = 3 * time.Second
 
 // podNames lists the pods of the namespace, for a shell to complete.
-func podNames(ctx context.Context, env *environment, q *whoCanExec, args []string) (out []string) {
+func podNames(ctx context.Context, env *terminal.Env, q *whoCanExec, args []string) (out []string) {
 	if len(args) > 0 {
 		return nil
 	}
@@ -231,11 +232,11 @@ func podNames(ctx context.Context, env *environment, q *whoCanExec, args []strin
 
 // glance reads what there is for a shell to complete, and says nothing; nil when
 // nothing can be read.
-func glance(ctx context.Context, env *environment, s sources) *inventory.Inventory {
+func glance(ctx context.Context, env *terminal.Env, s sources) *inventory.Inventory {
 	ctx, cancel := context.WithTimeout(ctx, completionMax)
 	defer cancel()
 	quiet := *env
-	quiet.stderr = io.Discard
+	quiet.Stderr = io.Discard
 	s.from = slices.Compact(slices.Sorted(slices.Values(s.from))) // cobra has parsed the flags twice
 	i, err := gather(ctx, &quiet, &s)
 	if err != nil {
@@ -244,11 +245,11 @@ func glance(ctx context.Context, env *environment, s sources) *inventory.Invento
 	return i
 }
 
-var exposureColumns = []column{
-	{title: "ACTOR", least: 16},
-	{title: "CHANNEL"},
-	{title: "SCOPE", drop: 1},
-	{title: "BY", least: 20},
+var exposureColumns = []terminal.Column{
+	{Title: "ACTOR", Least: 16},
+	{Title: "CHANNEL"},
+	{Title: "SCOPE", Drop: 1},
+	{Title: "BY", Least: 20},
 }
 
 // byDefault reports whether an exposure rests on nothing but what every new cluster
@@ -264,31 +265,31 @@ func byDefault(e *exposure.Exposure) bool {
 }
 
 // exposures prints who can, one to a line.
-func exposures(env *environment, list []exposure.Exposure, all bool) error {
+func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 	shown := list
 	if !all {
 		shown = slices.DeleteFunc(slices.Clone(list), func(e exposure.Exposure) bool { return byDefault(&e) })
 	}
 	if n := len(list) - len(shown); n > 0 {
-		defer fmt.Fprintf(env.stderr, "%d more by what every new cluster has: --all lists them.\n", n)
+		defer fmt.Fprintf(env.Stderr, "%d more by what every new cluster has: --all lists them.\n", n)
 	}
 	if len(shown) == 0 {
-		fmt.Fprintln(env.stderr, "Nobody, as far as was read.")
+		fmt.Fprintln(env.Stderr, "Nobody, as far as was read.")
 		return nil
 	}
 	r := newRenderer(env)
-	t := table{columns: exposureColumns}
+	t := terminal.Table{Columns: exposureColumns}
 	for i := range shown {
 		e := &shown[i]
-		style := styleWarn
+		style := terminal.Warn
 		if e.Direct {
-			style = styleBold
+			style = terminal.Bold
 		}
-		t.rows = append(t.rows, []cell{
-			{printable.Text(string(e.Actor)), style}, {text: string(e.Channel)}, {text: e.Scope}, {text: path(e.Via)},
+		t.Rows = append(t.Rows, []terminal.Cell{
+			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: string(e.Channel)}, {Text: e.Scope}, {Text: path(e.Via)},
 		})
 	}
-	return t.write(env.stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.width, r.palette)
 }
 
 // path writes the steps of an exposure: what allows each, and whom it leads to.

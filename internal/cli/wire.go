@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -102,15 +103,15 @@ type service struct {
 
 // findDocker returns the Docker daemon to watch: the one that was configured,
 // else DOCKER_HOST, else the first of the usual sockets that is there.
-func findDocker(env *environment, configured string) service {
+func findDocker(env *terminal.Env, configured string) service {
 	if configured != "" {
 		return serviceAt(configured, "--docker")
 	}
-	if v := env.getenv("DOCKER_HOST"); v != "" {
+	if v := env.Getenv("DOCKER_HOST"); v != "" {
 		return serviceAt(v, "DOCKER_HOST")
 	}
 	usual := []string{"/var/run/docker.sock", "/run/docker.sock"}
-	if dir := env.getenv("XDG_RUNTIME_DIR"); dir != "" {
+	if dir := env.Getenv("XDG_RUNTIME_DIR"); dir != "" {
 		usual = append(usual, filepath.Join(dir, "docker.sock"))
 	}
 	for _, path := range usual {
@@ -139,7 +140,7 @@ func isSocket(path string) bool {
 }
 
 // findHost looks at the machine. It starts nothing.
-func findHost(env *environment, conf config, log *slog.Logger) *host {
+func findHost(env *terminal.Env, conf config, log *slog.Logger) *host {
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
 	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{

@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"bytes"
@@ -13,15 +13,15 @@ func TestProgressCountsTheWholeCommand(t *testing.T) {
 	p := &progress{what: "Thinking"}
 	p.start(&w, time.Now().Add(-progressAfter))
 	time.Sleep(5 * progressEvery)
-	p.done()
-	p.done()
+	p.Done()
+	p.Done()
 	if got := w.String(); got != "\r\x1b[KThinking\r\x1b[K" {
 		t.Errorf("%q", got)
 	}
 	w.Reset()
 	p = &progress{what: "Thinking"}
 	p.start(&w, time.Now())
-	p.done()
+	p.Done()
 	if w.Len() > 0 {
 		t.Errorf("what is quick shows %q", w.String())
 	}

@@ -1,4 +1,4 @@
-package cli
+package terminal
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
-// progress tells a person on a terminal what takes so long.
+// Progress tells a person on a terminal what takes so long.
 type progress struct {
 	mu   sync.Mutex
 	what string
@@ -23,11 +23,11 @@ const (
 	progressEvery = 100 * time.Millisecond
 )
 
-// progress begins to tell what is done, until done is called.
-func (env *environment) progress(what string) *progress {
+// Progress begins to tell what is done, until done is called.
+func (env *Env) Progress(what string) *progress {
 	p := &progress{what: what}
-	if _, ok := terminalWidth(env.stderr); ok {
-		p.start(env.stderr, env.began)
+	if _, ok := WidthOf(env.Stderr); ok {
+		p.start(env.Stderr, env.Began)
 	}
 	return p
 }
@@ -67,22 +67,22 @@ func (p *progress) tell(w io.Writer, began time.Time, end <-chan struct{}) {
 	}
 }
 
-// say changes what is told.
-func (p *progress) say(what string) {
+// Say changes what is told.
+func (p *progress) Say(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.what = what
 }
 
-// reading says how much was read of something.
-func (p *progress) reading(what string, n int) {
+// Reading says how much was read of something.
+func (p *progress) Reading(what string, n int) {
 	if p.stop != nil {
-		p.say(fmt.Sprintf("Reading %s: %d", what, n))
+		p.Say(fmt.Sprintf("Reading %s: %d", what, n))
 	}
 }
 
-// done takes the line away. It may be called again.
-func (p *progress) done() {
+// Done takes the line away. It may be called again.
+func (p *progress) Done() {
 	if p.stop != nil {
 		p.stop()
 		p.stop = nil

@@ -1,0 +1,26 @@
+// Package wording writes numbers as a person reads them.
+package wording
+
+import (
+	"strconv"
+	"time"
+)
+
+// Plural counts what has a regular plural.
+func Plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// Duration rounds d to what a person reads.
+func Duration(d time.Duration) string {
+	switch {
+	case d < time.Millisecond:
+		return d.Round(time.Microsecond).String()
+	case d < time.Minute:
+		return d.Round(time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
