@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -25,14 +24,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
-)
-
-// The names in the state directory.
-const (
-	bookmarkName = "audit.bookmark"
-	identityName = "audit-webhook"
-	canaryName   = "audit.canary"
-	dropsName    = "audit.drops"
 )
 
 // newAudit returns the witness of the API server's audit that the configuration
@@ -207,27 +198,6 @@ func counters(requests *requestParser, audits *audit.Witness) func() map[string]
 		}
 		return out
 	}
-}
-
-// keptFile is a small file that is replaced whole.
-type keptFile string
-
-// Load implements audit.Keeper.
-func (f keptFile) Load() ([]byte, error) {
-	b, err := os.ReadFile(string(f))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return b, err
-}
-
-// Save implements audit.Keeper.
-func (f keptFile) Save(b []byte) error {
-	next := string(f) + ".new"
-	if err := os.WriteFile(next, b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(next, string(f))
 }
 
 func newAuditPolicy(env *terminal.Env) *cobra.Command {

@@ -1,25 +1,11 @@
 package cli
 
 import (
-	"bytes"
-	"errors"
-	"fmt"
-	"io"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v4"
-
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kernel"
-	"github.com/sallyport/sallyport/internal/kube/admission"
-	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/recording"
 )
 
@@ -180,315 +166,50 @@ func defaultConfig(env *terminal.Env) config {
 	}
 }
 
+// What may be given in place of a path of rules: the pack in the program, or
+// none.
+const (
+	rulesShipped = "shipped"
+	rulesNone    = "none"
+)
+
 // The modes of recording.
 const (
 	recordStrict  = "strict"
 	recordLenient = "lenient"
 )
 
-// stateDir returns where state is kept when nothing else is said:
-// /var/lib/sallyport for root, the user's own state directory otherwise.
-func stateDir(env *terminal.Env) string {
-	if os.Geteuid() == 0 {
-		return "/var/lib/sallyport"
+// kept is what retention leaves of recordings.
+func (c *config) kept() recording.Retention {
+	return recording.Retention{Age: c.RecordingAge, Bytes: c.RecordingSize}
+}
+
+// checkRole reports why the configuration's part among several machines cannot
+// be played.
+func (c config) checkRole() error {
+	if c.NodeCollector != "" && c.Rules != rulesShipped && c.Rules != rulesNone {
+		return exit.Fail(exit.Usage, "give --rules to the collector", "rules: a node keeps no sessions")
 	}
-	if dir := env.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return filepath.Join(dir, "sallyport")
+	if c.NodeCollector != "" && c.ExportTo != "" {
+		return exit.Fail(exit.Usage, "give --export to the collector", "export: a node keeps no sessions")
 	}
-	home := env.Getenv("HOME")
-	if home == "" {
-		home, _ = os.UserHomeDir()
-	}
-	return filepath.Join(home, ".local", "state", "sallyport")
-}
-
-// setting is one value that can be configured: its key in the file and how it
-// is set from text. The flags use the same setters, so a value is checked alike
-// wherever it comes from.
-type setting struct {
-	key string
-	set func(c *config, value string) error
-}
-
-var settings = []setting{
-	{"version", func(_ *config, v string) error {
-		if v != strconv.Itoa(configVersion) {
-			return fmt.Errorf("this sallyport reads version %d", configVersion)
-		}
-		return nil
-	}},
-	{"state", func(c *config, v string) error { return setPath(&c.State, v) }},
-	{"listen", func(c *config, v string) error {
-		c.Listen = v
-		if v == "off" {
-			return nil
-		}
-		return loopback.Check(v)
-	}},
-	{"docker", func(c *config, v string) error {
-		c.Docker = v
-		return checkDocker(v)
-	}},
-	{"containerd", func(c *config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
-	{"gate", func(c *config, v string) error { return setPath(&c.Gate, v) }},
-	{"client_requests", func(c *config, v string) error {
-		c.ClientRequests = v
-		if !slices.Contains([]string{"auto", "always", "off"}, v) {
-			return errors.New("want auto, always or off")
-		}
-		return nil
-	}},
-	{"audit.log", func(c *config, v string) error { return setPath(&c.AuditLog, v) }},
-	{"audit.webhook", func(c *config, v string) error {
-		c.AuditWebhook = v
-		_, port, err := net.SplitHostPort(v)
-		if err == nil && port == "" {
-			err = errors.New("want host:port")
-		}
-		return err
-	}},
-	{"audit.cert", func(c *config, v string) error { return setPath(&c.AuditCert, v) }},
-	{"audit.key", func(c *config, v string) error { return setPath(&c.AuditKey, v) }},
-	{"audit.client_ca", func(c *config, v string) error { return setPath(&c.AuditClientCA, v) }},
-	{"audit.token_file", func(c *config, v string) error { return setPath(&c.AuditTokenFile, v) }},
-	{"admission.listen", func(c *config, v string) error {
-		c.AdmissionListen = v
-		_, _, err := net.SplitHostPort(v)
-		return err
-	}},
-	{"admission.names", func(c *config, v string) error { c.AdmissionNames = v; return nil }},
-	{"admission.cert", func(c *config, v string) error { return setPath(&c.AdmissionCert, v) }},
-	{"admission.key", func(c *config, v string) error { return setPath(&c.AdmissionKey, v) }},
-	{"admission.client_ca", func(c *config, v string) error { return setPath(&c.AdmissionClientCA, v) }},
-	{"admission.hold", func(c *config, v string) (err error) {
-		c.AdmissionHold, err = time.ParseDuration(v)
-		if err != nil || c.AdmissionHold < 0 || c.AdmissionHold >= admission.Timeout {
-			return fmt.Errorf("want a duration below %s, which is what the API server waits for", admission.Timeout)
-		}
-		return nil
-	}},
-	{"kube.kubeconfig", func(c *config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
-	{"kube.node", func(c *config, v string) error { c.KubeNode = v; return nil }},
-	{"rules", func(c *config, v string) error { return setPath(&c.Rules, v) }},
-	{"retention.age", func(c *config, v string) (err error) {
-		c.RetentionAge, err = parseAge(v)
-		return err
-	}},
-	{"retention.size", func(c *config, v string) (err error) {
-		c.RetentionSize, err = parseSize(v)
-		return err
-	}},
-	{"recording.age", func(c *config, v string) (err error) {
-		c.RecordingAge, err = parseAge(v)
-		return err
-	}},
-	{"recording.size", func(c *config, v string) (err error) {
-		c.RecordingSize, err = parseSize(v)
-		return err
-	}},
-	{"recording.recipients", func(c *config, v string) error {
-		c.RecordingRecipients = v
-		_, err := recording.ParseRecipients(v)
-		return err
-	}},
-	{"recording.mode", func(c *config, v string) error { return setWord(&c.RecordingMode, v, recordStrict, recordLenient) }},
-	{"recording.input", func(c *config, v string) error {
-		return setWord(&c.RecordingInput, v, string(recording.InputNone), string(recording.InputEchoed))
-	}},
-	{"node.collector", func(c *config, v string) error { return setAddress(&c.NodeCollector, v) }},
-	{"node.cert", func(c *config, v string) error { return setPath(&c.NodeCert, v) }},
-	{"node.key", func(c *config, v string) error { return setPath(&c.NodeKey, v) }},
-	{"node.ca", func(c *config, v string) error { return setPath(&c.NodeCA, v) }},
-	{"node.name", func(c *config, v string) error { c.NodeName = v; return nil }},
-	{"node.spool", func(c *config, v string) (err error) {
-		c.NodeSpool, err = parseSize(v)
-		return err
-	}},
-	{"collect.listen", func(c *config, v string) error { return setAddress(&c.CollectListen, v) }},
-	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
-	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
-	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCA, v) }},
-	{"export.to", func(c *config, v string) error {
-		c.ExportTo = v
-		for _, to := range strings.Fields(v) {
-			if _, err := parseExport(to); err != nil {
-				return err
-			}
-		}
-		return nil
-	}},
-	{"export.records", func(c *config, v string) error { return setWord(&c.ExportRecords, v, "all", "findings") }},
-	{"export.from", func(c *config, v string) error { return setWord(&c.ExportFrom, v, "now", "beginning") }},
-	{"export.queue", func(c *config, v string) (err error) {
-		c.ExportQueue, err = parseSize(v)
-		return err
-	}},
-	{"export.ca", func(c *config, v string) error { return setPath(&c.ExportCA, v) }},
-	{"export.cert", func(c *config, v string) error { return setPath(&c.ExportCert, v) }},
-	{"export.key", func(c *config, v string) error { return setPath(&c.ExportKey, v) }},
-	{"export.token_file", func(c *config, v string) error { return setPath(&c.ExportTokenFile, v) }},
-	{"export.secret_file", func(c *config, v string) error { return setPath(&c.ExportSecretFile, v) }},
-	{"export.redact", func(c *config, v string) error { c.ExportRedact = v; return nil }},
-}
-
-// flagNames lists the flags whose names are not their setting's key.
-var flagNames = map[string]string{
-	"admission.listen": "admission", "collect.listen": "collect", "kube.kubeconfig": "kubeconfig",
-	"node.collector": "node", "node.ca": "collector-ca", "export.to": "export",
-}
-
-// flag returns the name of the setting's flag.
-func (s setting) flag() string {
-	if name, ok := flagNames[s.key]; ok {
-		return name
-	}
-	return strings.NewReplacer("_", "-", ".", "-").Replace(s.key)
-}
-
-func setPath(to *string, v string) error {
-	*to = v
-	if v == "" {
-		return errors.New("want a path")
+	const hint = "certificates for a trial: sallyport node certs --help"
+	switch {
+	case c.NodeCollector != "" && c.CollectListen != "":
+		return exit.Fail(exit.Usage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
+	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
+		return exit.Fail(exit.Usage, hint, "--node needs --node-cert, --node-key and --collector-ca")
+	case c.NodeCollector != "" && (c.seesRequests() || c.KubeKubeconfig != ""):
+		return exit.Fail(exit.Usage, "give what concerns the API server to the collector: it believes no node in that",
+			"--node goes with none of --audit-log, --audit-webhook, --admission and --kubeconfig")
+	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
+		return exit.Fail(exit.Usage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
 	}
 	return nil
 }
 
-func checkDocker(v string) error {
-	if strings.HasPrefix(v, "/") {
-		return nil
-	}
-	u, err := url.Parse(v)
-	if err != nil {
-		return err
-	}
-	if !slices.Contains([]string{"unix", "tcp", "http", "https"}, u.Scheme) || u.Host+u.Path == "" {
-		return errors.New("want a socket path, unix:///path or tcp://host:port")
-	}
-	return nil
-}
-
-// parseAge reads a duration; besides Go's units it knows d for 24 hours.
-func parseAge(v string) (time.Duration, error) {
-	d, err := time.ParseDuration(v)
-	if days, ok := strings.CutSuffix(v, "d"); ok {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		d = time.Duration(n * 24 * float64(time.Hour))
-	}
-	if v == "0" {
-		return 0, nil
-	}
-	if err != nil || d <= 0 || d > 100*365*24*time.Hour {
-		return 0, errors.New("want a duration such as 90m, 12h or 30d")
-	}
-	return d, nil
-}
-
-func parseSize(v string) (int64, error) {
-	number := strings.TrimRight(v, "KMGTiB ")
-	shift, ok := map[string]int{"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30, "TiB": 40}[strings.TrimSpace(v[len(number):])]
-	n, err := strconv.ParseInt(number, 10, 64)
-	if !ok || err != nil || n < 0 || n > (1<<62)>>shift {
-		return 0, errors.New("want a size such as 500MiB or 2GiB")
-	}
-	return n << shift, nil
-}
-
-// configMax bounds the configuration file.
-const configMax = 1 << 20
-
-// load reads a configuration file over c. Errors name file, line and key.
-func (c *config) load(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, configMax+1))
-	if err != nil {
-		return err
-	}
-	if len(data) > configMax {
-		return fmt.Errorf("%s: more than %d bytes", file, configMax)
-	}
-	return c.parse(file, data)
-}
-
-func (c *config) parse(file string, data []byte) error {
-	if len(bytes.TrimSpace(data)) == 0 {
-		return nil
-	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
-		return nil // comments only
-	}
-	return c.apply(file, "", doc.Content[0], map[string]int{})
-}
-
-// apply sets what a mapping says. prefix is the key of the mapping itself.
-func (c *config) apply(file, prefix string, m *yaml.Node, seen map[string]int) error {
-	if m.Kind != yaml.MappingNode {
-		return fmt.Errorf("%s:%d: %s: want keys with values", file, m.Line, strings.TrimSuffix(prefix, "."))
-	}
-	for i := 0; i+1 < len(m.Content); i += 2 {
-		k, v := m.Content[i], m.Content[i+1]
-		key := prefix + k.Value
-		if line, twice := seen[key]; twice {
-			return fmt.Errorf("%s:%d: %s: already set in line %d", file, k.Line, key, line)
-		}
-		seen[key] = k.Line
-		if isSection(key) {
-			if err := c.apply(file, key+".", v, seen); err != nil {
-				return err
-			}
-			continue
-		}
-		s := findSetting(key)
-		if s == nil {
-			return &unknownKey{file: file, line: k.Line, key: key}
-		}
-		if v.Kind != yaml.ScalarNode {
-			return fmt.Errorf("%s:%d: %s: want one value", file, v.Line, key)
-		}
-		if err := s.set(c, v.Value); err != nil {
-			return fmt.Errorf("%s:%d: %s: %q: %w", file, v.Line, key, v.Value, err)
-		}
-	}
-	return nil
-}
-
-func isSection(key string) bool {
-	return slices.ContainsFunc(settings, func(s setting) bool { return strings.HasPrefix(s.key, key+".") })
-}
-
-func findSetting(key string) *setting {
-	for i := range settings {
-		if settings[i].key == key {
-			return &settings[i]
-		}
-	}
-	return nil
-}
-
-type unknownKey struct {
-	file string
-	line int
-	key  string
-}
-
-// Error implements error.
-func (e *unknownKey) Error() string {
-	return fmt.Sprintf("%s:%d: %s: unknown key", e.file, e.line, e.key)
-}
-
-// Hint lists what is known.
-func (e *unknownKey) Hint() string {
-	var keys []string
-	for _, s := range settings {
-		keys = append(keys, s.key)
-	}
-	return "the keys are " + strings.Join(keys, ", ")
+// seesRequests reports whether requests to an API server are to be seen here: by
+// its audit or by our webhook.
+func (c config) seesRequests() bool {
+	return c.AuditLog != "" || c.AuditWebhook != "" || c.AdmissionListen != ""
 }

@@ -3,22 +3,16 @@ package cli
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
@@ -36,58 +30,6 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
-
-// exportFlags adds the flags that say where sessions and findings are sent.
-func exportFlags(f *pflag.FlagSet) {
-	f.String("export", "", "send sessions and findings to `URLS`, with blanks between: FORMAT+URL, with jsonl, falco, ocsf, ecs, otlp or webhook over http(s), or syslog+tls://HOST:PORT")
-	f.String("export-records", "", "send `all` records, or findings alone (default all)")
-	f.String("export-from", "", "where a new export begins: `now`, or at the beginning of what is kept (default now)")
-	f.String("export-queue", "", "let up to `SIZE` wait on disk for each receiver (default 256MiB)")
-	f.String("export-ca", "", "`FILE` with the authority of the receivers' certificates (default: the system's)")
-	f.String("export-cert", "", "certificate `FILE` to show to receivers")
-	f.String("export-key", "", "private key `FILE` of the certificate")
-	f.String("export-token-file", "", "`FILE` with a token for Authorization: Bearer")
-	f.String("export-secret-file", "", "`FILE` with the secret that webhook+ signs with")
-	f.String("export-redact", "", "further endings of `NAMES` whose values are secrets, with commas between")
-}
-
-func setWord(to *string, v string, words ...string) error {
-	*to = v
-	if !slices.Contains(words, v) {
-		return fmt.Errorf("want %s", strings.Join(words, " or "))
-	}
-	return nil
-}
-
-// exportTarget is a FORMAT+URL taken apart.
-type exportTarget struct {
-	format string
-	url    *url.URL
-}
-
-func parseExport(text string) (exportTarget, error) {
-	format, rest, _ := strings.Cut(text, "+")
-	u, err := url.Parse(rest)
-	switch {
-	case err != nil || u.Host == "":
-		return exportTarget{}, errors.New("want FORMAT+URL, such as falco+http://127.0.0.1:2801/")
-	case u.User != nil:
-		return exportTarget{}, errors.New("a URL with a password does not belong into a command line: use the token file")
-	case format == "syslog" && u.Scheme == "tls" && u.Port() != "" && strings.Trim(u.Path, "/") == "":
-	case slices.Contains([]string{"jsonl", "falco", "ocsf", "ecs", "otlp", "webhook"}, format) && (u.Scheme == "http" || u.Scheme == "https"):
-	default:
-		return exportTarget{}, errors.New("want jsonl, falco, ocsf, ecs, otlp or webhook, + and a URL of http or https; or syslog+tls://HOST:PORT")
-	}
-	return exportTarget{format, u}, nil
-}
-
-// name tells exports apart in log, figures and the state directory: the format,
-// the host, and a hash of the whole, which may hold what is nobody's business.
-func (t exportTarget) name() string {
-	sum := sha256.Sum256([]byte(t.url.String()))
-	host := strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(t.url.Host)
-	return t.format + "-" + host + "-" + hex.EncodeToString(sum[:3])
-}
 
 // ledgerSource is the store as the source of exports.
 type ledgerSource struct{ reader *store.Reader }
@@ -136,7 +78,7 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 		if err != nil {
 			return nil, bad(err)
 		}
-		d, err := conf.destination(t)
+		d, err := destination(&conf, t)
 		if err != nil {
 			return nil, bad(err)
 		}
@@ -158,8 +100,8 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 
 // destination returns the way to a receiver. Files are read now, so that what is
 // wrong with them is said at the start.
-func (c config) destination(t exportTarget) (export.Destination, error) {
-	security, err := c.exportTLS()
+func destination(c *config, t exportTarget) (export.Destination, error) {
+	security, err := exportTLS(c)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +142,7 @@ func (c config) destination(t exportTarget) (export.Destination, error) {
 	return post.New(opt)
 }
 
-func (c config) exportTLS() (*tls.Config, error) {
+func exportTLS(c *config) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.ExportCA != "" {
 		text, err := os.ReadFile(c.ExportCA)

@@ -53,7 +53,7 @@ func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool
 	if err != nil {
 		return nil, err
 	}
-	set, err := openRecordings(ctx, conf, st, log)
+	set, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

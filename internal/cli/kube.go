@@ -111,10 +111,6 @@ func targetNames(target string) []string {
 	return nil
 }
 
-// admissionDir is the directory in the state directory that holds the webhook's
-// certificates.
-const admissionDir = "admission"
-
 // admissionNames returns the names that the webhook's certificate must hold.
 // Nil takes the certificate as it is, whatever it names: webhook-config has
 // made it for what it printed.

@@ -25,36 +25,6 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-// Names in the state directory: a node's spool, a collector's nodes.
-const (
-	spoolName = "spool"
-	nodesName = "nodes"
-)
-
-// checkRole reports why the configuration's part among several machines cannot
-// be played.
-func (c config) checkRole() error {
-	if c.NodeCollector != "" && c.Rules != rulesShipped && c.Rules != rulesNone {
-		return exit.Fail(exit.Usage, "give --rules to the collector", "rules: a node keeps no sessions")
-	}
-	if c.NodeCollector != "" && c.ExportTo != "" {
-		return exit.Fail(exit.Usage, "give --export to the collector", "export: a node keeps no sessions")
-	}
-	const hint = "certificates for a trial: sallyport node certs --help"
-	switch {
-	case c.NodeCollector != "" && c.CollectListen != "":
-		return exit.Fail(exit.Usage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
-	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
-		return exit.Fail(exit.Usage, hint, "--node needs --node-cert, --node-key and --collector-ca")
-	case c.NodeCollector != "" && (c.seesRequests() || c.KubeKubeconfig != ""):
-		return exit.Fail(exit.Usage, "give what concerns the API server to the collector: it believes no node in that",
-			"--node goes with none of --audit-log, --audit-webhook, --admission and --kubeconfig")
-	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
-		return exit.Fail(exit.Usage, hint, "--collect needs --collect-cert, --collect-key and --collect-ca")
-	}
-	return nil
-}
-
 // upNode watches this host for a collector.
 func upNode(ctx context.Context, env *terminal.Env, conf config, h *host, log *slog.Logger) error {
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}

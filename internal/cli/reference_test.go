@@ -26,7 +26,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/kube/audit"
-	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -219,11 +218,10 @@ func claimsSection(b *bytes.Buffer) {
 func configurationPage(t *testing.T) []byte {
 	t.Helper()
 	comments := fieldComments(t, "config.go", "config")
-	defaults := reflect.ValueOf(config{
-		State: "/var/lib/sallyport", Listen: defaultListen, ClientRequests: defaultRequests, AdmissionHold: defaultHold,
-		RetentionAge: defaultRetention, RetentionSize: defaultSize, NodeSpool: defaultSpool,
-		RecordingAge: defaultRetention, RecordingSize: defaultRecordings, RecordingMode: recordStrict, RecordingInput: string(recording.InputNone),
-	})
+	c := defaultConfig(&terminal.Env{Getenv: func(string) string { return "" }})
+	c.State = "/var/lib/sallyport"                                                    // that of root
+	c.Gate, c.Rules, c.ExportRecords, c.ExportFrom, c.ExportQueue = "", "", "", "", 0 // their comments say it
+	defaults := reflect.ValueOf(c)
 	var b bytes.Buffer
 	b.WriteString(madeBy + `# Configuration
 
@@ -238,15 +236,15 @@ key. A key with a dot is written as a section:
 | Key | Meaning | Default |
 |---|---|---|
 `)
-	for _, s := range settings {
-		if s.key == "version" {
+	for _, key := range configKeys() {
+		if key == "version" {
 			fmt.Fprintf(&b, "| `version` | Version of this format. | `%d` |\n", configVersion)
 			continue
 		}
-		field := fieldOf(s.key)
+		field := fieldOf(key)
 		text, ok := comments[field]
 		if !ok || text == "" {
-			t.Errorf("config.%s, for key %s, has no comment", field, s.key)
+			t.Errorf("config.%s, for key %s, has no comment", field, key)
 		}
 		def := fmt.Sprint(defaults.FieldByName(field))
 		if d, ok := defaults.FieldByName(field).Interface().(int64); ok && d >= 1<<30 {
@@ -259,7 +257,7 @@ key. A key with a dot is written as a section:
 			def = "`" + def + "`"
 		}
 		text = strings.TrimPrefix(strings.TrimPrefix(text, field+" "), "is ")
-		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", s.key, strings.ToUpper(text[:1])+text[1:], def)
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", key, strings.ToUpper(text[:1])+text[1:], def)
 	}
 	return b.Bytes()
 }

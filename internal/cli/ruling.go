@@ -40,13 +40,6 @@ const (
 	toldFindingsMax    = 1 << 8
 )
 
-// What may be given in place of a path of rules: the pack in the program, or
-// none.
-const (
-	rulesShipped = "shipped"
-	rulesNone    = "none"
-)
-
 // newRuling loads the rules of `up`; nil when there are to be none.
 func newRuling(path string, log *slog.Logger) (*ruling, error) {
 	if path == rulesNone {

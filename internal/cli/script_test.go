@@ -126,7 +126,7 @@ func recordSessions(ts *testscript.TestScript, args []string) (err error) {
 	if len(args) > 1 {
 		conf.RecordingRecipients = args[1]
 	}
-	set, err := openRecordings(ctx, conf, st, slog.New(slog.DiscardHandler))
+	set, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,16 +12,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 )
-
-// openReader opens a state directory for reading and says what to do when there
-// is nothing to read.
-func openReader(dir string) (*store.Reader, error) {
-	r, err := store.OpenReadOnly(dir)
-	if errors.Is(err, store.ErrNoStore) {
-		return nil, exit.Fail(exit.Usage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
-	}
-	return r, err
-}
 
 // query is what `sessions` asks for, as flags.
 type query struct {
@@ -113,20 +102,4 @@ func sessionTable(env *terminal.Env, r renderer, rows []repeated, empty string) 
 		return nil
 	}
 	return r.table(env.Stdout, rows)
-}
-
-// parseSince reads a moment: "" for none, a duration before now, or a time.
-func parseSince(v string, now time.Time) (time.Time, error) {
-	if v == "" {
-		return time.Time{}, nil
-	}
-	if d, err := parseAge(v); err == nil {
-		return now.Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, time.DateTime, time.DateOnly} {
-		if t, err := time.ParseInLocation(layout, v, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, exit.Fail(exit.Usage, "--since 1h, --since 7d, --since 2006-01-02 or --since 2006-01-02T15:04:05Z", "--since %q: neither a duration nor a time", v)
 }

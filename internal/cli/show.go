@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -75,18 +74,6 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 		w.Line("%s", render.finding(&f))
 	}
 	return w.Err
-}
-
-// notOne adds what to do when an id does not name one session.
-func notOne(err error) error {
-	var many *store.ErrAmbiguous
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return exit.Fail(exit.Findings, "sallyport sessions", "%w", err)
-	case errors.As(err, &many):
-		return exit.Fail(exit.Usage, "give more of the id", "%w", err)
-	}
-	return err
 }
 
 // session prints all there is to say of a session.

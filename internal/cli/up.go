@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -16,7 +14,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
@@ -25,7 +22,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
-	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
@@ -115,42 +111,6 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	return cmd
 }
 
-// watchFlags adds the flags that say what is watched.
-func watchFlags(f *pflag.FlagSet) {
-	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
-	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
-	f.String("gate", "", "follow the socket gate that is pinned in `DIR`, when there is one (default "+kernel.GateDir+")")
-	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
-	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")
-	f.String("admission", "", "serve the admission webhook on `ADDR`, HOST:PORT; see sallyport kube webhook-config")
-	f.String("admission-names", "", "`NAMES` under which the API server reaches the webhook, with commas between (default: the address)")
-	f.String("admission-client-ca", "", "`FILE` of the authorities whose client certificates the webhook asks for")
-	f.String("kubeconfig", "", "ask the API server about pods by `FILE`, or in-cluster; see sallyport kube rbac")
-	f.String("kube-node", "", "ask only about the pods of node `NAME`")
-	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
-}
-
-// loadConfig returns the configuration: defaults, then the file, then the flags.
-func loadConfig(env *terminal.Env, file string, flags *pflag.FlagSet) (config, error) {
-	c := defaultConfig(env)
-	if file != "" {
-		if err := c.load(file); err != nil {
-			return c, &exit.Error{Code: exit.Usage, Err: fmt.Errorf("configuration: %w", err)}
-		}
-	}
-	for _, s := range settings {
-		name := s.flag()
-		flag := flags.Lookup(name)
-		if flag == nil || !flag.Changed {
-			continue
-		}
-		if err := s.set(&c, flag.Value.String()); err != nil {
-			return c, exit.Fail(exit.Usage, "", "--%s %q: %w", name, flag.Value.String(), err)
-		}
-	}
-	return c, nil
-}
-
 // useOneCPU keeps to one CPU at a time, unless the environment says otherwise: where
 // work comes in small pieces, the Go scheduler spends a fifth of it and more on
 // sharing it out among several.
@@ -172,9 +132,6 @@ func beModest() (floor []byte) {
 	debug.SetGCPercent(20)
 	return make([]byte, 24<<20)
 }
-
-// addressName is the file in the state directory that holds the HTTP address.
-const addressName = "address"
 
 func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
@@ -205,7 +162,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) err
 	}
 	defer st.Close()
 	out := newLive(env, asJSON)
-	recordings, err := openRecordings(ctx, conf, st, log)
+	recordings, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
 	if err != nil {
 		return err
 	}
@@ -252,17 +209,6 @@ func look(env *terminal.Env, conf config, log *slog.Logger) (*host, error) {
 		return nil, exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
 	}
 	return h, nil
-}
-
-func openStore(dir string) (*store.Store, error) {
-	st, err := store.Open(dir, store.Options{})
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, exit.Fail(exit.Usage, "name a directory of your own with --state", "open store: %w", err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	return st, nil
 }
 
 // watchOptions wires the witnesses of the host, of the API server and of nodes to
@@ -348,14 +294,6 @@ func banner(env *terminal.Env, h *host, conf config, rules *ruling, address stri
 	say("Stop with Ctrl-C.")
 }
 
-// stateFlag returns the flag that a reader needs to find a state directory.
-func stateFlag(env *terminal.Env, state string) string {
-	if state == stateDir(env) {
-		return ""
-	}
-	return " --state " + printable.Command([]string{state})
-}
-
 func goodbye(s watch.Status) string {
 	line := fmt.Sprintf("Stopped after %s: %d revisions of sessions stored.", wording.Duration(time.Since(s.Started)), s.Store.Revisions)
 	for _, l := range s.Losses {
@@ -364,21 +302,6 @@ func goodbye(s watch.Status) string {
 		}
 	}
 	return line
-}
-
-// diskUsage returns the size of the files in the state directory.
-func diskUsage(dir string) int64 {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return 0
-	}
-	var n int64
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() {
-			n += info.Size()
-		}
-	}
-	return n
 }
 
 // live prints revisions as they are acknowledged: with --json each of them, for

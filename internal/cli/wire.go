@@ -248,12 +248,6 @@ func (h *host) missing() (lines []string, all bool) {
 	return lines, all
 }
 
-// seesRequests reports whether requests to an API server are to be seen here: by
-// its audit or by our webhook.
-func (c config) seesRequests() bool {
-	return c.AuditLog != "" || c.AuditWebhook != "" || c.AdmissionListen != ""
-}
-
 // requestParser gives what the kernel sensor samples to the parser of the
 // service's protocol. Only the sensor calls it, its figures may be read
 // meanwhile.

@@ -17,10 +17,6 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-// guardsName is the socket in a state directory by which guards of this host tell
-// what passes them.
-const guardsName = "guards.sock"
-
 // guards is the witness of the guards of this host; they may never come.
 func guards(state string, log *slog.Logger) watch.Named {
 	return watch.Named{Name: event.WitnessGuard, Optional: true, Witness: guardsWitness{&tell.Listener{

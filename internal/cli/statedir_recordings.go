@@ -41,21 +41,17 @@ func statements(ctx context.Context, r *store.Reader) (out []session.Recording, 
 	return out, nil
 }
 
-// openRecordings opens the recordings in the state directory for writing.
-func openRecordings(ctx context.Context, conf config, st *store.Store, log *slog.Logger) (*recording.Recordings, error) {
-	o := recording.Options{Dir: recording.DirIn(conf.State), Ledger: recordingLedger{st}, Logger: log}
-	if conf.RecordingRecipients != "" {
+// openRecordings opens the recordings in a state directory for writing, readable by
+// recipients alone where there are any.
+func openRecordings(ctx context.Context, state, recipients string, st *store.Store, log *slog.Logger) (*recording.Recordings, error) {
+	o := recording.Options{Dir: recording.DirIn(state), Ledger: recordingLedger{st}, Logger: log}
+	if recipients != "" {
 		var err error
-		if o.Recipients, err = recording.ParseRecipients(conf.RecordingRecipients); err != nil {
+		if o.Recipients, err = recording.ParseRecipients(recipients); err != nil {
 			return nil, fmt.Errorf("recording.recipients: %w", err)
 		}
 	}
 	return recording.Open(ctx, o)
-}
-
-// kept is what retention leaves of recordings.
-func (c *config) kept() recording.Retention {
-	return recording.Retention{Age: c.RecordingAge, Bytes: c.RecordingSize}
 }
 
 // ofSession reports whether a statement is about a session's recording: it says so, or
