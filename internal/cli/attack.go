@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -87,7 +88,7 @@ Exit status:
 	f.BoolVar(&opt.asJSON, "json", false, "print one JSON object per technique, procedure, data source, channel and rule")
 	f.BoolVar(&opt.offline, "offline", false, "do not look at this host")
 	f.BoolVar(&opt.channels, "channels", false, "list the channels, too")
-	f.String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
+	f.String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
 	watchFlags(f)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(coverageFormats, cobra.ShellCompDirectiveNoFileComp)) // fails for no flag only
 	return cmd

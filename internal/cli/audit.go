@@ -20,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -35,7 +36,7 @@ func newAudit(conf config, log *slog.Logger, kept bool) (*audit.Witness, error) 
 	if conf.AuditLog != "" {
 		o.Log = &audit.LogOptions{Path: conf.AuditLog}
 		if kept {
-			o.Log.Bookmark = keptFile(filepath.Join(conf.State, bookmarkName))
+			o.Log.Bookmark = statedir.File(filepath.Join(conf.State, statedir.AuditBookmark))
 		}
 	}
 	if conf.AuditWebhook != "" {
@@ -55,7 +56,7 @@ func newAudit(conf config, log *slog.Logger, kept bool) (*audit.Witness, error) 
 		}
 		connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(conf.KubeKubeconfig) })
 		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(connect), Key: key, Every: canaryEvery}
-		o.Drops = &audit.DropsOptions{Metrics: serverMetrics(connect), Keeper: keptFile(filepath.Join(conf.State, dropsName))}
+		o.Drops = &audit.DropsOptions{Metrics: serverMetrics(connect), Keeper: statedir.File(filepath.Join(conf.State, statedir.AuditDrops))}
 	}
 	return audit.New(o), nil
 }
@@ -94,7 +95,7 @@ func serverMetrics(connect func() (*api.Client, error)) func(context.Context) (i
 
 // canaryKey returns the key in the state directory, drawing it the first time.
 func canaryKey(state string) ([]byte, error) {
-	file := keptFile(filepath.Join(state, canaryName))
+	file := statedir.File(filepath.Join(state, statedir.AuditCanary))
 	key, err := file.Load()
 	if err == nil && len(key) < 16 {
 		key = make([]byte, 32)
@@ -126,7 +127,7 @@ func (w auditWitness) Run(ctx context.Context, emit func(event.Observation)) err
 // those of the state directory.
 func auditWebhook(conf config) (audit.WebhookOptions, error) {
 	if conf.AuditCert == "" {
-		id, err := audit.EnsureIdentity(filepath.Join(conf.State, identityName), ownNames(conf.AuditWebhook))
+		id, err := audit.EnsureIdentity(filepath.Join(conf.State, statedir.AuditIdentity), ownNames(conf.AuditWebhook))
 		if err != nil {
 			return audit.WebhookOptions{}, err
 		}
@@ -234,12 +235,12 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 			if err != nil || host == "" || port == "" {
 				return exit.Fail(exit.Usage, "name where the API server reaches this host: --server 10.0.0.5:9478", "--server %q: want host:port", server)
 			}
-			id, err := audit.EnsureIdentity(filepath.Join(state, identityName), ownNames(server))
+			id, err := audit.EnsureIdentity(filepath.Join(state, statedir.AuditIdentity), ownNames(server))
 			if err != nil {
 				return err
 			}
 			if err := id.Covers(host); err != nil {
-				return exit.Fail(exit.Usage, "remove "+filepath.Join(state, identityName)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
+				return exit.Fail(exit.Usage, "remove "+filepath.Join(state, statedir.AuditIdentity)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
 			}
 			out, err := id.Kubeconfig(server)
 			if err == nil {
@@ -248,7 +249,7 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&state, "state", stateDir(env), "state directory `DIR`")
+	cmd.Flags().StringVar(&state, "state", statedir.Default(env), "state directory `DIR`")
 	cmd.Flags().StringVar(&server, "server", "", "where the API server reaches this host: `ADDR`, host:port")
 	return cmd
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
 )
@@ -27,7 +28,7 @@ func TestAuditIsKept(t *testing.T) {
 	if n := readAudit(t, conf, relevant, func() {}); n != relevant {
 		t.Errorf("%d requests the second time, want %d", n, relevant)
 	}
-	for _, name := range []string{bookmarkName, identityName + "/server.key"} {
+	for _, name := range []string{statedir.AuditBookmark, statedir.AuditIdentity + "/server.key"} {
 		if info, err := os.Stat(filepath.Join(conf.State, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v %v", name, info, err)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
@@ -57,7 +58,7 @@ func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error
 			}
 			return
 		}
-		r, err := openReader(h.state)
+		r, err := statedir.Reader(h.state)
 		if err != nil {
 			yield(session.Session{}, err)
 			return
@@ -68,7 +69,7 @@ func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error
 }
 
 func newRulesBacktest(env *terminal.Env) *cobra.Command {
-	h := history{state: stateDir(env)}
+	h := history{state: statedir.Default(env)}
 	var against []string
 	var examples int
 	var asJSON bool
@@ -208,7 +209,7 @@ func orDefault(rule string) string {
 }
 
 func newRulesExplain(env *terminal.Env) *cobra.Command {
-	h := history{state: stateDir(env)}
+	h := history{state: statedir.Default(env)}
 	var rules []string
 	var all, asJSON bool
 	cmd := &cobra.Command{
@@ -273,13 +274,13 @@ func explain(ctx context.Context, env *terminal.Env, prefix string, rules []stri
 // one returns the session whose id begins so.
 func (h *history) one(ctx context.Context, prefix string) (session.Session, error) {
 	if len(h.captures) == 0 {
-		r, err := openReader(h.state)
+		r, err := statedir.Reader(h.state)
 		if err != nil {
 			return session.Session{}, err
 		}
 		defer r.Close()
 		s, _, err := r.Session(ctx, prefix)
-		return s, notOne(err)
+		return s, statedir.NotOne(err)
 	}
 	var found []session.Session
 	for s, err := range h.sessions(ctx) {

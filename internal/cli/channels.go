@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -70,7 +71,7 @@ A channel without a claim is one that this version does nothing about.`,
 	flags.StringSliceVar(&filter.families, "family", nil, "only these `FAMILIES`: "+familyNames())
 	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
-	flags.String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
+	flags.String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
 	watchFlags(flags)
 	return cmd
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/recording"
@@ -158,7 +159,7 @@ const (
 
 func defaultConfig(env *terminal.Env) config {
 	return config{
-		State: stateDir(env), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
+		State: statedir.Default(env), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
 		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
 		RecordingAge: defaultRetention, RecordingSize: defaultRecordings,
 		RecordingMode: recordStrict, RecordingInput: string(recording.InputNone), NodeSpool: defaultSpool,

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -162,7 +163,7 @@ Exit status:
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per check, and the verdict last")
 	cmd.Flags().StringVar(&file, "config", "", "read the configuration from `FILE`")
-	cmd.Flags().String("state", "", "state directory `DIR` (default "+stateDir(env)+")")
+	cmd.Flags().String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
 	watchFlags(cmd.Flags())
 	roleFlags(cmd.Flags())
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -122,7 +123,7 @@ func feedDiagnosis(s *watch.Status, w *watch.WitnessStatus) diagnosis {
 // sendCanary asks the API server for a command in a pod that does not exist, and
 // looks for that in its log.
 func (x *exam) sendCanary(ctx context.Context) []diagnosis {
-	key, _ := keptFile(filepath.Join(x.conf.State, canaryName)).Load() // without it up would tell of this request
+	key, _ := statedir.File(filepath.Join(x.conf.State, statedir.AuditCanary)).Load() // without it up would tell of this request
 	token := audit.CanaryToken(key)
 	if _, _, err := x.kube(ctx, audit.CanaryURI(token)); err != nil {
 		return nil // checkKube says it

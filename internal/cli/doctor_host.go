@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
@@ -74,7 +75,7 @@ func askKube(kubeconfig string) func(context.Context, string) (int, []byte, erro
 // askUp returns the status of the `up` that runs on a state directory, nil when
 // none does.
 func askUp(state string) (*watch.Status, error) {
-	address, err := readSmall(filepath.Join(state, addressName))
+	address, err := readSmall(filepath.Join(state, statedir.Address))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}

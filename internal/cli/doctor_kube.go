@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -146,7 +147,7 @@ func (x *exam) webhookPair() (cert, key string) {
 	if x.conf.AdmissionCert != "" {
 		return x.conf.AdmissionCert, x.conf.AdmissionKey
 	}
-	dir := filepath.Join(x.conf.State, admissionDir)
+	dir := filepath.Join(x.conf.State, statedir.Admission)
 	return filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")
 }
 

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -136,7 +137,7 @@ func TestDoctorOnKubernetes(t *testing.T) {
 func TestDoctorOnAService(t *testing.T) {
 	x := well()
 	x.conf.State = t.TempDir()
-	_, ca, err := admission.Certificate(filepath.Join(x.conf.State, admissionDir), []string{"hook.sallyport.svc"})
+	_, ca, err := admission.Certificate(filepath.Join(x.conf.State, statedir.Admission), []string{"hook.sallyport.svc"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/watch"
 )
@@ -98,10 +99,10 @@ func (x *exam) collectorAnswers(ctx context.Context, secure *tls.Config) []diagn
 
 // spool looks at the directory in which observations wait for the collector.
 func (x *exam) spool() diagnosis {
-	path := filepath.Join(x.conf.State, spoolName)
+	path := filepath.Join(x.conf.State, statedir.Spool)
 	facts, err := x.dir(path)
 	d := diagnosis{Check: "spool", Grade: gradeOK}
-	used := uint64(diskUsage(path))
+	used := uint64(statedir.Size(path))
 	switch {
 	case err != nil:
 		d.Grade, d.Found, d.Remedy = gradeMissing, err.Error(), []string{"sudo install -d -m 0700 " + x.conf.State}

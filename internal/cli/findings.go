@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -19,7 +20,7 @@ import (
 )
 
 func newFindings(env *terminal.Env) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var since, severity, of string
 	var q store.FindingQuery
 	var asJSON bool
@@ -60,7 +61,7 @@ func findings(ctx context.Context, env *terminal.Env, state string, q store.Find
 	if q.Limit < 0 {
 		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.Limit)
 	}
-	r, err := openReader(state)
+	r, err := statedir.Reader(state)
 	if err != nil {
 		return err
 	}

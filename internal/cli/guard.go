@@ -24,6 +24,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
 	"github.com/sallyport/sallyport/internal/core/effect"
@@ -87,7 +88,7 @@ func (c *guardConfig) flags(f *pflag.FlagSet) {
 
 // tellFlag adds the flag of guards that tell a sallyport up.
 func (c *guardConfig) tellFlag(f *pflag.FlagSet, env *terminal.Env) {
-	f.StringVar(&c.tell, "tell", stateDir(env), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
+	f.StringVar(&c.tell, "tell", statedir.Default(env), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
 }
 
 func newGuardDocker(env *terminal.Env) *cobra.Command {
@@ -276,7 +277,7 @@ func (c *guardConfig) telling(log *slog.Logger) *tell.Teller {
 	if c.tell == "off" || c.kind == guardsPlugin {
 		return nil
 	}
-	return tell.NewTeller(filepath.Join(c.tell, guardsName), log)
+	return tell.NewTeller(filepath.Join(c.tell, statedir.Guards), log)
 }
 
 // say says what is guarded, and how.
@@ -300,7 +301,7 @@ func (g *guarding) say() {
 		if !c.enforce {
 			how = recordLenient + ", since it only observes"
 		}
-		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, stateFlag(g.env, c.record))
+		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, statedir.Flag(g.env, c.record))
 	}
 	fmt.Fprintln(g.env.Stderr, "Stop with Ctrl-C.")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	dockerdoor "github.com/sallyport/sallyport/internal/docker/door"
@@ -45,7 +46,7 @@ type guardRecords struct {
 // leniently: it stops nothing.
 func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool, log *slog.Logger) (*guardRecords, error) {
 	conf.State = dir
-	st, err := openStore(conf.State)
+	st, err := statedir.Store(conf.State)
 	var locked *store.LockedError
 	if errors.As(err, &locked) {
 		return nil, exit.Fail(exit.Usage, "a guard needs a directory of its own: name another with --record", "%w", err)
@@ -53,7 +54,7 @@ func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool
 	if err != nil {
 		return nil, err
 	}
-	set, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
+	set, err := statedir.OpenRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

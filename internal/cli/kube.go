@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -77,7 +78,7 @@ certificate when it starts: restart it when this is printed for a new address.`,
 	f := cmd.Flags()
 	f.StringVar(&target, "url", "", "the webhook's `URL`, https://HOST:PORT")
 	f.StringVar(&service, "service", "", "the webhook's service, `NAMESPACE/NAME[:PORT]`")
-	f.StringVar(&state, "state", stateDir(env), "state `DIR` of the sallyport up that serves the webhook")
+	f.StringVar(&state, "state", statedir.Default(env), "state `DIR` of the sallyport up that serves the webhook")
 	f.StringVar(&ca, "ca", "", "`FILE` with the authority of the webhook's certificate (default: Sallyport's own)")
 	return cmd
 }
@@ -92,7 +93,7 @@ func webhookAuthority(state, file, target string) ([]byte, error) {
 		}
 		return b, nil
 	}
-	_, ca, err := admission.Certificate(filepath.Join(state, admissionDir), targetNames(target))
+	_, ca, err := admission.Certificate(filepath.Join(state, statedir.Admission), targetNames(target))
 	if errors.Is(err, os.ErrPermission) {
 		return nil, exit.Fail(exit.Usage, "run as the user of sallyport up, or name another --state", "webhook-config: %w", err)
 	}

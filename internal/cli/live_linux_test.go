@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/testbed"
@@ -145,7 +146,7 @@ func TestUpOnDocker(t *testing.T) {
 	if out := run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
 		t.Errorf("verify printed %s", out)
 	}
-	if _, err := os.Stat(filepath.Join(state, addressName)); err == nil {
+	if _, err := os.Stat(filepath.Join(state, statedir.Address)); err == nil {
 		t.Error("the address of a server that is gone is still there")
 	}
 }
@@ -328,7 +329,7 @@ func fill(t *testing.T, file string) {
 // ask asks a running up.
 func ask(t *testing.T, state, path string) (code int, body string) {
 	t.Helper()
-	address, err := os.ReadFile(filepath.Join(state, addressName))
+	address, err := os.ReadFile(filepath.Join(state, statedir.Address))
 	if err != nil {
 		return 0, ""
 	}

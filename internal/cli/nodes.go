@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/bus/link"
 	"github.com/sallyport/sallyport/internal/bus/spool"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -43,7 +44,7 @@ func upNode(ctx context.Context, env *terminal.Env, conf config, h *host, log *s
 	if conf.NodeName != "" && conf.NodeName != name {
 		return exit.Fail(exit.Usage, "give this node its own certificate", "node: the certificate is that of %q, not of %q", name, conf.NodeName)
 	}
-	queue, err := spool.Open(spool.Options{Dir: filepath.Join(conf.State, spoolName), Bytes: conf.NodeSpool, Logger: log})
+	queue, err := spool.Open(spool.Options{Dir: filepath.Join(conf.State, statedir.Spool), Bytes: conf.NodeSpool, Logger: log})
 	if err != nil {
 		return exit.Fail(exit.Usage, "name a directory of your own with --state", "%w", err)
 	}
@@ -119,7 +120,7 @@ func newCollector(conf config, log *slog.Logger) (*link.Collector, error) {
 		return nil, exit.Fail(exit.Usage, "", "collect: %w", err)
 	}
 	c, err := link.NewCollector(link.CollectorOptions{
-		Address: conf.CollectListen, TLS: secure, Dir: filepath.Join(conf.State, nodesName), Logger: log,
+		Address: conf.CollectListen, TLS: secure, Dir: filepath.Join(conf.State, statedir.Nodes), Logger: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("collect: %w", err)

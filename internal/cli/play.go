@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -21,7 +22,7 @@ import (
 )
 
 func newPlay(env *terminal.Env) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var p recording.Playing
 	var identities []string
 	cmd := &cobra.Command{

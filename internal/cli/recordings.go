@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -42,7 +43,7 @@ changed or removed.`
 }
 
 func newRecordingsList(env *terminal.Env, use string) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     use,
@@ -143,7 +144,7 @@ func saidOf(ctx context.Context, state string) (map[string]session.Recording, er
 		return nil, err
 	}
 	defer r.Close()
-	list, err := statements(ctx, r)
+	list, err := statedir.Recordings(ctx, r)
 	said := map[string]session.Recording{}
 	for _, s := range list {
 		said[s.ID] = s
@@ -190,7 +191,7 @@ func recordedCommand(argv []event.Text, path event.Text) string {
 }
 
 func newRecordingsExport(env *terminal.Env) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var format, file, stream string
 	var identities []string
 	cmd := &cobra.Command{
@@ -354,17 +355,17 @@ func recordingsOfSession(ctx context.Context, state, id string) (ids []string, e
 		return nil, err
 	}
 	defer r.Close()
-	all, err := statements(ctx, r)
+	all, err := statedir.Recordings(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	s, _, err := r.Session(ctx, id)
 	unknown := errors.Is(err, store.ErrNotFound)
 	if err != nil && !unknown {
-		return nil, notOne(err)
+		return nil, statedir.NotOne(err)
 	}
 	for _, rec := range all {
-		if unknown && strings.HasPrefix(string(rec.Session), id) || !unknown && ofSession(&rec, &s) {
+		if unknown && strings.HasPrefix(string(rec.Session), id) || !unknown && statedir.OfSession(&rec, &s) {
 			ids = append(ids, rec.ID)
 		}
 	}

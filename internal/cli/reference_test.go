@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -84,7 +85,7 @@ func commandsPage() []byte {
 		}
 	}
 	// The default depends on who generates; the page is for root.
-	return bytes.ReplaceAll(b.Bytes(), []byte(stateDir(env)), []byte("/var/lib/sallyport"))
+	return bytes.ReplaceAll(b.Bytes(), []byte(statedir.Default(env)), []byte("/var/lib/sallyport"))
 }
 
 func commandSection(b *bytes.Buffer, c *cobra.Command) {

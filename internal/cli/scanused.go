@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -40,7 +41,7 @@ type used struct {
 const usedSince = "30d"
 
 func newUsed(env *terminal.Env) *cobra.Command {
-	q := used{state: stateDir(env)}
+	q := used{state: statedir.Default(env)}
 	cmd := &cobra.Command{
 		Use:   "used",
 		Short: "Say which grants were used, how often and by whom, and which role would have sufficed",
@@ -132,7 +133,7 @@ func (q *used) tally(ctx context.Context, env *terminal.Env, i *inventory.Invent
 	if !since.Before(now) {
 		return nil, errFuture
 	}
-	r, err := openReader(q.state)
+	r, err := statedir.Reader(q.state)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
@@ -126,7 +127,7 @@ func recordSessions(ts *testscript.TestScript, args []string) (err error) {
 	if len(args) > 1 {
 		conf.RecordingRecipients = args[1]
 	}
-	set, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, slog.New(slog.DiscardHandler))
+	set, err := statedir.OpenRecordings(ctx, conf.State, conf.RecordingRecipients, st, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

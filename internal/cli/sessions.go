@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
@@ -24,7 +25,7 @@ type query struct {
 }
 
 func newSessions(env *terminal.Env) *cobra.Command {
-	q := query{state: stateDir(env)}
+	q := query{state: statedir.Default(env)}
 	cmd := &cobra.Command{
 		Use:   "sessions",
 		Short: "List the sessions that were seen",
@@ -64,7 +65,7 @@ func sessions(ctx context.Context, env *terminal.Env, q query) error {
 		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.limit)
 	}
 	q.Limit = q.limit
-	r, err := openReader(q.state)
+	r, err := statedir.Reader(q.state)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -20,7 +21,7 @@ import (
 )
 
 func newShow(env *terminal.Env) *cobra.Command {
-	var state = stateDir(env)
+	var state = statedir.Default(env)
 	var evidence, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show ID",
@@ -45,14 +46,14 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 	if id == "" {
 		return exit.Fail(exit.Usage, "sallyport sessions", "show: an empty id")
 	}
-	r, err := openReader(state)
+	r, err := statedir.Reader(state)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	s, revisions, err := r.Session(ctx, id)
 	if err != nil {
-		return notOne(err)
+		return statedir.NotOne(err)
 	}
 	if asJSON {
 		return terminal.WriteJSON(env.Stdout, s)
@@ -60,7 +61,7 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 	w := &terminal.Writer{To: env.Stdout}
 	render := newRenderer(env)
 	render.session(w, &s, revisions, evidence)
-	recorded, err := recordingsOf(ctx, r, &s)
+	recorded, err := statedir.RecordingsOf(ctx, r, &s)
 	for _, rec := range recorded {
 		w.Line("Recorded: sallyport play %s", rec.ID)
 	}

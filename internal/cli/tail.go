@@ -8,12 +8,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
 func newTail(env *terminal.Env) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var last int
 	var asJSON bool
 	cmd := &cobra.Command{

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -102,7 +103,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "read the configuration from `FILE`")
 	watchFlags(f)
-	f.String("state", "", "keep everything in `DIR` (default "+stateDir(env)+")")
+	f.String("state", "", "keep everything in `DIR` (default "+statedir.Default(env)+")")
 	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
 	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules); shipped for those in the program, or none (default shipped)")
 	roleFlags(f)
@@ -156,13 +157,13 @@ func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) err
 	if conf.NodeCollector != "" {
 		return upNode(ctx, env, conf, h, log)
 	}
-	st, err := openStore(conf.State)
+	st, err := statedir.Store(conf.State)
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 	out := newLive(env, asJSON)
-	recordings, err := openRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
+	recordings, err := statedir.OpenRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
 	if err != nil {
 		return err
 	}
@@ -216,7 +217,7 @@ func look(env *terminal.Env, conf config, log *slog.Logger) (*host, error) {
 func watchOptions(ctx context.Context, env *terminal.Env, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
-		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return diskUsage(conf.State) },
+		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return statedir.Size(conf.State) },
 	}
 	if rules := kept.rules; rules != nil {
 		if err := rules.remember(ctx, kept.store); err != nil {
@@ -254,7 +255,7 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config, h *host, 
 // serveStatus starts the HTTP server and writes its address into the state
 // directory. It returns "" when none is wanted.
 func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engine, conf config) (string, error) {
-	file := filepath.Join(conf.State, addressName)
+	file := filepath.Join(conf.State, statedir.Address)
 	if conf.Listen == "off" {
 		_ = os.Remove(file)
 		return "", nil
@@ -283,10 +284,10 @@ func banner(env *terminal.Env, h *host, conf config, rules *ruling, address stri
 		say("Kubernetes audit: %s.", printable.Text(from))
 	}
 	if conf.NodeCollector == "" {
-		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), stateFlag(env, conf.State))
+		say("Sessions are kept in %s: sallyport sessions%s", printable.Text(conf.State), statedir.Flag(env, conf.State))
 	}
 	if rules != nil {
-		say("Rules: %s; what they find: sallyport findings%s", rules.said(), stateFlag(env, conf.State))
+		say("Rules: %s; what they find: sallyport findings%s", rules.said(), statedir.Flag(env, conf.State))
 	}
 	if address != "" {
 		say("Status: http://%s/status  Metrics: http://%[1]s/metrics", address)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -17,7 +18,7 @@ import (
 )
 
 func newVerify(env *terminal.Env) *cobra.Command {
-	state := stateDir(env)
+	state := statedir.Default(env)
 	var key, save string
 	var earlier []string
 	var asJSON bool
@@ -66,8 +67,8 @@ type verification struct {
 	Damage      *damage `json:"damage,omitempty"`
 	// Recordings counts those whose files are proven. They are looked at when the
 	// ledger is.
-	Recordings      int          `json:"recordings"`
-	RecordingDamage []fileDamage `json:"recording_damage,omitempty"`
+	Recordings      int               `json:"recordings"`
+	RecordingDamage []statedir.Damage `json:"recording_damage,omitempty"`
 }
 
 type damage struct {
@@ -86,7 +87,7 @@ func verify(ctx context.Context, env *terminal.Env, state, key, save string, ear
 		}
 		o.Earlier = append(o.Earlier, data)
 	}
-	r, err := openReader(state)
+	r, err := statedir.Reader(state)
 	if err != nil {
 		return damagedIsFinding(err)
 	}
@@ -96,9 +97,9 @@ func verify(ctx context.Context, env *terminal.Env, state, key, save string, ear
 		return damagedIsFinding(fmt.Errorf("verify: %w", err))
 	}
 	var proven int
-	var files []fileDamage
+	var files []statedir.Damage
 	if report.Damage == nil {
-		if proven, files, err = checkRecordings(ctx, r, state); err != nil {
+		if proven, files, err = statedir.CheckRecordings(ctx, r, state); err != nil {
 			return damagedIsFinding(fmt.Errorf("verify: %w", err))
 		}
 	}
@@ -121,7 +122,7 @@ func damagedIsFinding(err error) error {
 	return err
 }
 
-func printReport(env *terminal.Env, r store.Report, proven int, files []fileDamage, asJSON bool) error {
+func printReport(env *terminal.Env, r store.Report, proven int, files []statedir.Damage, asJSON bool) error {
 	if asJSON {
 		v := verification{
 			OK: r.Damage == nil && len(files) == 0, Records: r.Records, Revisions: r.Revisions, Sessions: r.Sessions, Findings: r.Findings, Pruned: r.Pruned,

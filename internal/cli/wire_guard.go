@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/watch"
@@ -20,7 +21,7 @@ import (
 // guards is the witness of the guards of this host; they may never come.
 func guards(state string, log *slog.Logger) watch.Named {
 	return watch.Named{Name: event.WitnessGuard, Optional: true, Witness: guardsWitness{&tell.Listener{
-		Path: filepath.Join(state, guardsName), Logger: log, Peer: func(c net.Conn) event.Peer {
+		Path: filepath.Join(state, statedir.Guards), Logger: log, Peer: func(c net.Conn) event.Peer {
 			_, p := kernel.SocketPeer(c)
 			p.ID = kernel.ProcessOf(p.ID.PID)
 			return p

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -87,7 +88,7 @@ func (w *admissionWitness) Run(ctx context.Context, emit func(event.Observation)
 // Sallyport's own.
 func webhookCertificate(conf config) (tls.Certificate, error) {
 	if conf.AdmissionCert == "" {
-		cert, _, err := admission.Certificate(filepath.Join(conf.State, admissionDir), admissionNames(conf))
+		cert, _, err := admission.Certificate(filepath.Join(conf.State, statedir.Admission), admissionNames(conf))
 		return cert, err
 	}
 	cert, err := tls.LoadX509KeyPair(conf.AdmissionCert, conf.AdmissionKey)

@@ -1,4 +1,5 @@
-package cli
+// Package statedir knows where state is kept, and what is where in a state directory.
+package statedir
 
 import (
 	"errors"
@@ -15,20 +16,20 @@ import (
 
 // What is where in a state directory, besides the store and the recordings.
 const (
-	addressName  = "address"        // of the HTTP server of the up that runs on it
-	guardsName   = "guards.sock"    // where guards of this host tell what passes them
-	spoolName    = "spool"          // what a node has for its collector
-	nodesName    = "nodes"          // what a collector knows of its nodes
-	admissionDir = "admission"      // certificates of the admission webhook
-	identityName = "audit-webhook"  // certificates for both sides of the audit webhook
-	bookmarkName = "audit.bookmark" // how far the audit log is read
-	canaryName   = "audit.canary"   // the key of the canary in the audit log
-	dropsName    = "audit.drops"    // what the API server said last of events that it dropped
+	Address       = "address"        // of the HTTP server of the up that runs on it
+	Guards        = "guards.sock"    // where guards of this host tell what passes them
+	Spool         = "spool"          // what a node has for its collector
+	Nodes         = "nodes"          // what a collector knows of its nodes
+	Admission     = "admission"      // certificates of the admission webhook
+	AuditIdentity = "audit-webhook"  // certificates for both sides of the audit webhook
+	AuditBookmark = "audit.bookmark" // how far the audit log is read
+	AuditCanary   = "audit.canary"   // the key of the canary in the audit log
+	AuditDrops    = "audit.drops"    // what the API server said last of events that it dropped
 )
 
-// stateDir returns where state is kept when nothing else is said:
+// Default returns where state is kept when nothing else is said:
 // /var/lib/sallyport for root, the user's own state directory otherwise.
-func stateDir(env *terminal.Env) string {
+func Default(env *terminal.Env) string {
 	if os.Geteuid() == 0 {
 		return "/var/lib/sallyport"
 	}
@@ -42,15 +43,15 @@ func stateDir(env *terminal.Env) string {
 	return filepath.Join(home, ".local", "state", "sallyport")
 }
 
-// stateFlag returns the flag that a reader needs to find a state directory.
-func stateFlag(env *terminal.Env, state string) string {
-	if state == stateDir(env) {
+// Flag returns the flag that a reader needs to find a state directory.
+func Flag(env *terminal.Env, state string) string {
+	if state == Default(env) {
 		return ""
 	}
 	return " --state " + printable.Command([]string{state})
 }
 
-func openStore(dir string) (*store.Store, error) {
+func Store(dir string) (*store.Store, error) {
 	st, err := store.Open(dir, store.Options{})
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, exit.Fail(exit.Usage, "name a directory of your own with --state", "open store: %w", err)
@@ -61,9 +62,9 @@ func openStore(dir string) (*store.Store, error) {
 	return st, nil
 }
 
-// openReader opens a state directory for reading and says what to do when there
+// Reader opens a state directory for reading and says what to do when there
 // is nothing to read.
-func openReader(dir string) (*store.Reader, error) {
+func Reader(dir string) (*store.Reader, error) {
 	r, err := store.OpenReadOnly(dir)
 	if errors.Is(err, store.ErrNoStore) {
 		return nil, exit.Fail(exit.Usage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
@@ -71,8 +72,8 @@ func openReader(dir string) (*store.Reader, error) {
 	return r, err
 }
 
-// notOne adds what to do when an id does not name one session.
-func notOne(err error) error {
+// NotOne adds what to do when an id does not name one session.
+func NotOne(err error) error {
 	var many *store.ErrAmbiguous
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -83,8 +84,8 @@ func notOne(err error) error {
 	return err
 }
 
-// diskUsage returns the size of the files in the state directory.
-func diskUsage(dir string) int64 {
+// Size returns the size of the files in the state directory.
+func Size(dir string) int64 {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return 0
@@ -98,11 +99,11 @@ func diskUsage(dir string) int64 {
 	return n
 }
 
-// keptFile is a small file that is replaced whole.
-type keptFile string
+// File is a small file that is replaced whole.
+type File string
 
 // Load implements audit.Keeper.
-func (f keptFile) Load() ([]byte, error) {
+func (f File) Load() ([]byte, error) {
 	b, err := os.ReadFile(string(f))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -111,7 +112,7 @@ func (f keptFile) Load() ([]byte, error) {
 }
 
 // Save implements audit.Keeper.
-func (f keptFile) Save(b []byte) error {
+func (f File) Save(b []byte) error {
 	next := string(f) + ".new"
 	if err := os.WriteFile(next, b, 0o600); err != nil {
 		return err

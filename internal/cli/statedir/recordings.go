@@ -1,4 +1,4 @@
-package cli
+package statedir
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func (l recordingLedger) State(ctx context.Context, list []session.Recording) er
 
 // Statements implements recording.Ledger.
 func (l recordingLedger) Statements(ctx context.Context) ([]session.Recording, error) {
-	return statements(ctx, l.store.Reader)
+	return Recordings(ctx, l.store.Reader)
 }
 
 // Forget implements recording.Ledger.
@@ -30,8 +30,8 @@ func (l recordingLedger) Forget(ctx context.Context, why string, ids []string) e
 	return l.store.ForgetRecordings(ctx, why, ids)
 }
 
-// statements returns what the ledger says last of each recording.
-func statements(ctx context.Context, r *store.Reader) (out []session.Recording, err error) {
+// Recordings returns what the ledger says last of each recording.
+func Recordings(ctx context.Context, r *store.Reader) (out []session.Recording, err error) {
 	for s, err := range r.Recordings(ctx) {
 		if err != nil {
 			return out, err
@@ -41,9 +41,9 @@ func statements(ctx context.Context, r *store.Reader) (out []session.Recording, 
 	return out, nil
 }
 
-// openRecordings opens the recordings in a state directory for writing, readable by
+// OpenRecordings opens the recordings in a state directory for writing, readable by
 // recipients alone where there are any.
-func openRecordings(ctx context.Context, state, recipients string, st *store.Store, log *slog.Logger) (*recording.Recordings, error) {
+func OpenRecordings(ctx context.Context, state, recipients string, st *store.Store, log *slog.Logger) (*recording.Recordings, error) {
 	o := recording.Options{Dir: recording.DirIn(state), Ledger: recordingLedger{st}, Logger: log}
 	if recipients != "" {
 		var err error
@@ -54,37 +54,37 @@ func openRecordings(ctx context.Context, state, recipients string, st *store.Sto
 	return recording.Open(ctx, o)
 }
 
-// ofSession reports whether a statement is about a session's recording: it says so, or
+// OfSession reports whether a statement is about a session's recording: it says so, or
 // names the same exec of the same container.
-func ofSession(r *session.Recording, s *session.Session) bool {
+func OfSession(r *session.Recording, s *session.Session) bool {
 	if r.Session != "" {
 		return r.Session == s.ID
 	}
 	return r.Exec != "" && r.Exec == s.ExecID && r.Container == s.Target.ContainerID
 }
 
-// recordingsOf returns the recordings of a session.
-func recordingsOf(ctx context.Context, r *store.Reader, s *session.Session) ([]session.Recording, error) {
-	all, err := statements(ctx, r)
+// RecordingsOf returns the recordings of a session.
+func RecordingsOf(ctx context.Context, r *store.Reader, s *session.Session) ([]session.Recording, error) {
+	all, err := Recordings(ctx, r)
 	var out []session.Recording
 	for _, rec := range all {
-		if ofSession(&rec, s) {
+		if OfSession(&rec, s) {
 			out = append(out, rec)
 		}
 	}
 	return out, err
 }
 
-// fileDamage is a recording whose file is not what the ledger proves.
-type fileDamage struct {
+// Damage is a recording whose file is not what the ledger proves.
+type Damage struct {
 	ID      string     `json:"id"`
 	Session session.ID `json:"session,omitempty"`
 	What    string     `json:"what"`
 }
 
-// checkRecordings holds every recording's file against the ledger, and looks for
+// CheckRecordings holds every recording's file against the ledger, and looks for
 // files that the ledger does not know. It returns how many are proven.
-func checkRecordings(ctx context.Context, r *store.Reader, state string) (proven int, found []fileDamage, err error) {
+func CheckRecordings(ctx context.Context, r *store.Reader, state string) (proven int, found []Damage, err error) {
 	dir := recording.DirIn(state)
 	files, err := recording.IDs(dir) // before the ledger: what begins meanwhile is known there
 	if err != nil {
@@ -110,11 +110,11 @@ func checkRecordings(ctx context.Context, r *store.Reader, state string) (proven
 		if _, err := r.Recording(ctx, s.ID); errors.Is(err, store.ErrNotFound) {
 			continue // retention took it meanwhile
 		}
-		found = append(found, fileDamage{s.ID, s.Session, what})
+		found = append(found, Damage{s.ID, s.Session, what})
 	}
 	for _, id := range files {
 		if !known[id] && stillThere(ctx, r, dir, id) {
-			found = append(found, fileDamage{ID: id, What: "the ledger does not know it"})
+			found = append(found, Damage{ID: id, What: "the ledger does not know it"})
 		}
 	}
 	return proven, found, nil
