@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -89,7 +90,7 @@ Exit status:
 	f.BoolVar(&opt.offline, "offline", false, "do not look at this host")
 	f.BoolVar(&opt.channels, "channels", false, "list the channels, too")
 	f.String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
-	watchFlags(f)
+	config.WatchFlags(f)
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(coverageFormats, cobra.ShellCompDirectiveNoFileComp)) // fails for no flag only
 	return cmd
 }
@@ -115,7 +116,7 @@ func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet
 	}
 	host := attack.AnyHost()
 	if !opt.offline {
-		conf, err := loadConfig(env, "", flags)
+		conf, err := config.Load(env, "", flags)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -31,7 +32,7 @@ import (
 // asks for, nil when it asks for none. With kept it goes on where an earlier run
 // stopped and asks the API server whether something is missing; the state
 // directory is there.
-func newAudit(conf config, log *slog.Logger, kept bool) (*audit.Witness, error) {
+func newAudit(conf config.Config, log *slog.Logger, kept bool) (*audit.Witness, error) {
 	o := audit.Options{Logger: log}
 	if conf.AuditLog != "" {
 		o.Log = &audit.LogOptions{Path: conf.AuditLog}
@@ -125,7 +126,7 @@ func (w auditWitness) Run(ctx context.Context, emit func(event.Observation)) err
 
 // auditWebhook returns the receiver's options: certificates that were given, or
 // those of the state directory.
-func auditWebhook(conf config) (audit.WebhookOptions, error) {
+func auditWebhook(conf config.Config) (audit.WebhookOptions, error) {
 	if conf.AuditCert == "" {
 		id, err := audit.EnsureIdentity(filepath.Join(conf.State, statedir.AuditIdentity), ownNames(conf.AuditWebhook))
 		if err != nil {
@@ -255,7 +256,7 @@ audit.token_file in the configuration, and write the kubeconfig yourself.`,
 }
 
 // auditFrom says where audit events come from, "" when from nowhere.
-func auditFrom(conf config) string {
+func auditFrom(conf config.Config) string {
 	var from []string
 	if conf.AuditLog != "" {
 		from = append(from, "log "+conf.AuditLog)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/audit/audittest"
@@ -16,7 +17,7 @@ import (
 // TestAuditIsKept reads a log twice: the second time begins where the first
 // ended, by the file in the state directory.
 func TestAuditIsKept(t *testing.T) {
-	conf := config{State: t.TempDir(), AuditLog: filepath.Join(t.TempDir(), "audit.log"), AuditWebhook: "127.0.0.1:0"}
+	conf := config.Config{State: t.TempDir(), AuditLog: filepath.Join(t.TempDir(), "audit.log"), AuditWebhook: "127.0.0.1:0"}
 	log, relevant := audittest.Mix{Seed: 1, Events: 40, Relevant: 1}.Lines()
 	if err := os.WriteFile(conf.AuditLog, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -49,7 +50,7 @@ func write(t *testing.T, path string, b []byte) {
 
 // readAudit runs the configured witness until it has told as many requests and
 // stops it; up is called once it is up.
-func readAudit(t *testing.T, conf config, want int, up func()) int {
+func readAudit(t *testing.T, conf config.Config, want int, up func()) int {
 	t.Helper()
 	w, err := newAudit(conf, slog.New(slog.DiscardHandler), true)
 	if err != nil {
@@ -76,18 +77,18 @@ func readAudit(t *testing.T, conf config, want int, up func()) int {
 
 func TestAuditConfiguration(t *testing.T) {
 	for name, c := range map[string]struct {
-		conf config
+		conf config.Config
 		want string
 	}{
-		"certificate without who may come": {config{AuditWebhook: ":0", AuditCert: "c"}, "c"},
-		"no such certificate":              {config{AuditWebhook: ":0", AuditCert: "/none", AuditKey: "/none"}, "audit.cert"},
+		"certificate without who may come": {config.Config{AuditWebhook: ":0", AuditCert: "c"}, "c"},
+		"no such certificate":              {config.Config{AuditWebhook: ":0", AuditCert: "/none", AuditKey: "/none"}, "audit.cert"},
 	} {
 		c.conf.State = t.TempDir()
 		if _, err := newAudit(c.conf, slog.New(slog.DiscardHandler), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if w, err := newAudit(config{}, slog.New(slog.DiscardHandler), true); w != nil || err != nil {
+	if w, err := newAudit(config.Config{}, slog.New(slog.DiscardHandler), true); w != nil || err != nil {
 		t.Errorf("without configuration: %v %v", w, err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -41,7 +42,7 @@ func (h *history) flags(cmd *cobra.Command) {
 // sessions yields the last state of each session, in order of start.
 func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error] {
 	return func(yield func(session.Session, error) bool) {
-		since, err := parseSince(h.since, time.Now())
+		since, err := config.ParseSince(h.since, time.Now())
 		if err != nil {
 			yield(session.Session{}, err)
 			return

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -34,7 +35,7 @@ it, on any machine. The file holds command lines and user names of this host.`,
 			if file == "" {
 				return exit.Fail(exit.Usage, "sallyport capture -o FILE", "capture: no file is named")
 			}
-			conf, err := loadConfig(env, from, cmd.Flags())
+			conf, err := config.Load(env, from, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -45,11 +46,11 @@ it, on any machine. The file holds command lines and user names of this host.`,
 	f.StringVarP(&file, "output", "o", "", "write to `FILE`")
 	f.DurationVar(&length, "for", 0, "stop after `TIME` (30s, 5m); 0: at Ctrl-C")
 	f.StringVar(&from, "config", "", "read the configuration from `FILE`")
-	watchFlags(f)
+	config.WatchFlags(f)
 	return cmd
 }
 
-func runCapture(ctx context.Context, env *terminal.Env, conf config, file string, length time.Duration) error {
+func runCapture(ctx context.Context, env *terminal.Env, conf config.Config, file string, length time.Duration) error {
 	log := env.Logger(slog.LevelWarn)
 	h := findHost(env, conf, log)
 	missing, all := h.missing()

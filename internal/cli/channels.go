@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -45,7 +46,7 @@ A channel without a claim is one that this version does nothing about.`,
 			if err != nil {
 				return err
 			}
-			conf, err := loadConfig(env, "", cmd.Flags())
+			conf, err := config.Load(env, "", cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -72,7 +73,7 @@ A channel without a claim is one that this version does nothing about.`,
 	flags.BoolVar(&filter.observed, "observed", false, "only channels that this version observes")
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
 	flags.String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
-	watchFlags(flags)
+	config.WatchFlags(flags)
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -143,7 +144,7 @@ Exit status:
   sudo sallyport doctor --json
   sudo sallyport doctor --config /etc/sallyport.yaml`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conf, err := loadConfig(env, file, cmd.Flags())
+			conf, err := config.Load(env, file, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -164,8 +165,8 @@ Exit status:
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object per check, and the verdict last")
 	cmd.Flags().StringVar(&file, "config", "", "read the configuration from `FILE`")
 	cmd.Flags().String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
-	watchFlags(cmd.Flags())
-	roleFlags(cmd.Flags())
+	config.WatchFlags(cmd.Flags())
+	config.RoleFlags(cmd.Flags())
 	return cmd
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -21,7 +22,7 @@ type check struct {
 
 // exam is what the checks ask; every field is a fake in tests.
 type exam struct {
-	conf    config // as up would have it
+	conf    config.Config // as up would have it
 	goos    string
 	uid     int
 	address string // of the Docker daemon

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/docker"
@@ -32,7 +33,7 @@ import (
 
 // newExam returns an exam of the machine that the program runs on, with the
 // configuration that `up` would have. It looks for the services where `up` does.
-func newExam(env *terminal.Env, conf config) *exam {
+func newExam(env *terminal.Env, conf config.Config) *exam {
 	built, _ := time.Parse(time.RFC3339, build.This().Time)
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker)}
 	return &exam{

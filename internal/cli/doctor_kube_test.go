@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/bus/link"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -260,7 +261,7 @@ func TestDoctorOnNodes(t *testing.T) {
 	go func() { done <- c.Run(ctx, func(event.Observation) {}) }()
 	defer func() { cancel(); <-done }()
 
-	conf := config{
+	conf := config.Config{
 		State: t.TempDir(), NodeCollector: address.String(), NodeCert: alpha.Cert, NodeKey: alpha.Key, NodeCA: alpha.CA, NodeSpool: 1 << 20,
 		CollectListen: "127.0.0.1:0", CollectCert: collector.Cert, CollectKey: collector.Key, CollectCA: collector.CA,
 	}

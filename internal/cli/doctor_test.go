@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -56,7 +57,7 @@ func well() *exam {
 		"/proc/self/loginuid":        "1000",
 	}
 	return &exam{
-		goos: "linux", address: dockerAddress, conf: config{State: "/var/lib/sallyport", AdmissionHold: time.Second}, now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
+		goos: "linux", address: dockerAddress, conf: config.Config{State: "/var/lib/sallyport", AdmissionHold: time.Second}, now: func() time.Time { return time.Date(2026, 11, 2, 0, 0, 0, 0, time.UTC) },
 		read: func(p string) (string, error) {
 			if s, ok := files[p]; ok {
 				return s, nil

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/export"
 	"github.com/sallyport/sallyport/internal/export/ecs"
@@ -52,7 +53,7 @@ func (s ledgerSource) Follow(ctx context.Context, after int64) iter.Seq2[export.
 // exporters are all exports of a configuration.
 type exporters []*export.Exporter
 
-func newExports(ctx context.Context, conf config, reader *store.Reader, log *slog.Logger) (exporters, error) {
+func newExports(ctx context.Context, conf config.Config, reader *store.Reader, log *slog.Logger) (exporters, error) {
 	targets := strings.Fields(conf.ExportTo)
 	if len(targets) == 0 {
 		return nil, nil
@@ -74,7 +75,7 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 	}
 	var out exporters
 	for _, text := range targets {
-		t, err := parseExport(text)
+		t, err := config.ParseTarget(text)
 		if err != nil {
 			return nil, bad(err)
 		}
@@ -83,8 +84,8 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 			return nil, bad(err)
 		}
 		opt := export.Options{
-			Name: t.name(), Source: ledgerSource{reader}, Destination: d, Redactor: redactor, Start: start,
-			Dir: filepath.Join(conf.State, "export", t.name()), QueueBytes: conf.ExportQueue, Logger: log,
+			Name: t.Name(), Source: ledgerSource{reader}, Destination: d, Redactor: redactor, Start: start,
+			Dir: filepath.Join(conf.State, "export", t.Name()), QueueBytes: conf.ExportQueue, Logger: log,
 		}
 		if conf.ExportRecords == "findings" {
 			opt.Keep = func(r export.Record) bool { return r.Finding != nil }
@@ -100,18 +101,18 @@ func newExports(ctx context.Context, conf config, reader *store.Reader, log *slo
 
 // destination returns the way to a receiver. Files are read now, so that what is
 // wrong with them is said at the start.
-func destination(c *config, t exportTarget) (export.Destination, error) {
+func destination(c *config.Config, t config.Target) (export.Destination, error) {
 	security, err := exportTLS(c)
 	if err != nil {
 		return nil, err
 	}
 	host, _ := os.Hostname()
 	origin := export.Origin{Host: host, Version: build.This().Version}
-	if t.format == "syslog" {
-		return syslog.New(syslog.Options{Address: t.url.Host, Origin: origin, TLS: security})
+	if t.Format == "syslog" {
+		return syslog.New(syslog.Options{Address: t.URL.Host, Origin: origin, TLS: security})
 	}
-	opt := post.Options{URL: t.url.String(), TLS: security, Header: http.Header{}}
-	switch t.format {
+	opt := post.Options{URL: t.URL.String(), TLS: security, Header: http.Header{}}
+	switch t.Format {
 	case "jsonl", "webhook":
 		opt.Format = jsonl.New()
 	case "falco":
@@ -130,7 +131,7 @@ func destination(c *config, t exportTarget) (export.Destination, error) {
 		}
 		opt.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
-	if t.format == "webhook" {
+	if t.Format == "webhook" {
 		text, err := os.ReadFile(c.ExportSecretFile)
 		if err != nil {
 			return nil, fmt.Errorf("webhook+ signs what it sends, export.secret_file: %w", err)
@@ -142,7 +143,7 @@ func destination(c *config, t exportTarget) (export.Destination, error) {
 	return post.New(opt)
 }
 
-func exportTLS(c *config) (*tls.Config, error) {
+func exportTLS(c *config.Config) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if c.ExportCA != "" {
 		text, err := os.ReadFile(c.ExportCA)

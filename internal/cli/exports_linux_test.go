@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/export"
@@ -143,18 +144,18 @@ func TestUpExports(t *testing.T) {
 
 func TestExportURLs(t *testing.T) {
 	for _, good := range []string{"falco+http://127.0.0.1:2801/", "syslog+tls://[::1]:6514", "otlp+https://h/v1/logs?x=1"} {
-		if _, err := parseExport(good); err != nil {
+		if _, err := config.ParseTarget(good); err != nil {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
 	for _, bad := range []string{"", "http://h/", "falco+", "falco+tls://h:1", "syslog+tls://h", "syslog+tls://h:1/x", "cef+http://h/", "jsonl+https://ann:pw@h/"} {
-		if _, err := parseExport(bad); err == nil {
+		if _, err := config.ParseTarget(bad); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
 	}
-	a, _ := parseExport("jsonl+https://h/?token=a")
-	b, _ := parseExport("jsonl+https://h/?token=b")
-	if a.name() == b.name() || strings.Contains(a.name(), "token") {
-		t.Errorf("names %s, %s", a.name(), b.name())
+	a, _ := config.ParseTarget("jsonl+https://h/?token=a")
+	b, _ := config.ParseTarget("jsonl+https://h/?token=b")
+	if a.Name() == b.Name() || strings.Contains(a.Name(), "token") {
+		t.Errorf("names %s, %s", a.Name(), b.Name())
 	}
 }

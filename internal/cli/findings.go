@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -36,7 +37,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
   sallyport findings --rule prod-shell --json | jq -r .session`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var err error
-			if q.Since, err = parseSince(since, time.Now()); err != nil {
+			if q.Since, err = config.ParseSince(since, time.Now()); err != nil {
 				return err
 			}
 			if q.Severity, err = finding.ParseSeverity(severity); err != nil {

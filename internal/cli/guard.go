@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -55,7 +56,7 @@ type guardConfig struct {
 	// record is the state directory of recordings, "" for none; settings say how
 	// they are made.
 	record    string
-	settings  config
+	settings  config.Config
 	approvals approvalConfig
 	// tell is the state directory of the sallyport up to tell, "off" for none.
 	tell string
@@ -128,7 +129,7 @@ how to keep them from going round it.`,
   sudo sallyport guard docker --rules prod.yaml --enforce --record /var/lib/sallyport-guard
   DOCKER_HOST=unix:///run/sallyport/docker.sock docker ps`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if c.settings, err = loadConfig(env, file, recordings); err != nil {
+			if c.settings, err = config.Load(env, file, recordings); err != nil {
 				return err
 			}
 			return guardDocker(cmd.Context(), env, c)
@@ -299,7 +300,7 @@ func (g *guarding) say() {
 	if c.record != "" {
 		how := c.settings.RecordingMode
 		if !c.enforce {
-			how = recordLenient + ", since it only observes"
+			how = config.RecordLenient + ", since it only observes"
 		}
 		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, statedir.Flag(g.env, c.record))
 	}

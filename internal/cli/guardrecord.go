@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -35,7 +36,7 @@ func recordingFlags() *pflag.FlagSet {
 // guardRecords is where a guard records: a state directory of its own, whose
 // ledger proves the recordings.
 type guardRecords struct {
-	conf    config
+	conf    config.Config
 	lenient bool
 	log     *slog.Logger
 	store   *store.Store
@@ -44,7 +45,7 @@ type guardRecords struct {
 
 // openGuardRecords opens the state directory. A guard that only observes records
 // leniently: it stops nothing.
-func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool, log *slog.Logger) (*guardRecords, error) {
+func openGuardRecords(ctx context.Context, conf config.Config, dir string, enforce bool, log *slog.Logger) (*guardRecords, error) {
 	conf.State = dir
 	st, err := statedir.Store(conf.State)
 	var locked *store.LockedError
@@ -58,7 +59,7 @@ func openGuardRecords(ctx context.Context, conf config, dir string, enforce bool
 	if err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	return &guardRecords{conf: conf, lenient: !enforce || conf.RecordingMode == recordLenient, log: log, store: st, set: set}, nil
+	return &guardRecords{conf: conf, lenient: !enforce || conf.RecordingMode == config.RecordLenient, log: log, store: st, set: set}, nil
 }
 
 func (g *guardRecords) close() error { return errors.Join(g.set.Close(), g.store.Close()) }
@@ -71,7 +72,7 @@ func (g *guardRecords) prune(ctx context.Context) error {
 	ticker := time.NewTicker(pruneEvery)
 	defer ticker.Stop()
 	for {
-		if _, err := g.set.Prune(ctx, g.conf.kept()); err != nil && ctx.Err() == nil {
+		if _, err := g.set.Prune(ctx, g.conf.Recordings()); err != nil && ctx.Err() == nil {
 			g.log.Error("recordings could not be pruned", slog.Any("error", err))
 		}
 		select {

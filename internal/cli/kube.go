@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -115,7 +116,7 @@ func targetNames(target string) []string {
 // admissionNames returns the names that the webhook's certificate must hold.
 // Nil takes the certificate as it is, whatever it names: webhook-config has
 // made it for what it printed.
-func admissionNames(conf config) []string {
+func admissionNames(conf config.Config) []string {
 	if conf.AdmissionNames != "" {
 		return slices.DeleteFunc(strings.Split(conf.AdmissionNames, ","), func(s string) bool { return s == "" })
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
@@ -32,7 +33,7 @@ func TestAdmissionOnACluster(t *testing.T) {
 	if err := c.Expose(address); err != nil {
 		t.Fatal(err)
 	}
-	conf := config{
+	conf := config.Config{
 		State: t.TempDir(), Docker: filepath.Join(t.TempDir(), "none.sock"), Containerd: c.Nodes[0].Socket, ClientRequests: "off",
 		AdmissionListen: address, AdmissionHold: 2900 * time.Millisecond,
 	}

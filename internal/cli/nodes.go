@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/bus/link"
 	"github.com/sallyport/sallyport/internal/bus/spool"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -27,7 +28,7 @@ import (
 )
 
 // upNode watches this host for a collector.
-func upNode(ctx context.Context, env *terminal.Env, conf config, h *host, log *slog.Logger) error {
+func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host, log *slog.Logger) error {
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
@@ -62,7 +63,7 @@ func upNode(ctx context.Context, env *terminal.Env, conf config, h *host, log *s
 // lastWords is how long a stopping node goes on sending what it saw last.
 const lastWords = 2 * time.Second
 
-func runNode(ctx context.Context, env *terminal.Env, conf config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
+func runNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
 	linking, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	defer unlink()
 	group, ctx := errgroup.WithContext(ctx)
@@ -90,7 +91,7 @@ func runNode(ctx context.Context, env *terminal.Env, conf config, h *host, engin
 	return err
 }
 
-func linkStatus(conf config, node *link.Node, queue *spool.Spool) watch.Link {
+func linkStatus(conf config.Config, node *link.Node, queue *spool.Spool) watch.Link {
 	l, s := node.State(), queue.Stats()
 	out := watch.Link{
 		Collector: conf.NodeCollector, Node: l.Name, Connected: l.Connected, Since: l.Since, Connects: l.Connects,
@@ -111,7 +112,7 @@ func linkStatus(conf config, node *link.Node, queue *spool.Spool) watch.Link {
 
 // newCollector returns the collector that the configuration asks for, nil when
 // it asks for none.
-func newCollector(conf config, log *slog.Logger) (*link.Collector, error) {
+func newCollector(conf config.Config, log *slog.Logger) (*link.Collector, error) {
 	if conf.CollectListen == "" {
 		return nil, nil
 	}

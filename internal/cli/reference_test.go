@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -218,8 +219,8 @@ func claimsSection(b *bytes.Buffer) {
 // struct.
 func configurationPage(t *testing.T) []byte {
 	t.Helper()
-	comments := fieldComments(t, "config.go", "config")
-	c := defaultConfig(&terminal.Env{Getenv: func(string) string { return "" }})
+	comments := fieldComments(t, "config/config.go", "Config")
+	c := config.Default(&terminal.Env{Getenv: func(string) string { return "" }})
 	c.State = "/var/lib/sallyport"                                                    // that of root
 	c.Gate, c.Rules, c.ExportRecords, c.ExportFrom, c.ExportQueue = "", "", "", "", 0 // their comments say it
 	defaults := reflect.ValueOf(c)
@@ -237,9 +238,9 @@ key. A key with a dot is written as a section:
 | Key | Meaning | Default |
 |---|---|---|
 `)
-	for _, key := range configKeys() {
+	for _, key := range config.Keys() {
 		if key == "version" {
-			fmt.Fprintf(&b, "| `version` | Version of this format. | `%d` |\n", configVersion)
+			fmt.Fprintf(&b, "| `version` | Version of this format. | `%d` |\n", config.Version)
 			continue
 		}
 		field := fieldOf(key)

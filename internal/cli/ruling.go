@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -23,7 +24,7 @@ import (
 // ruling is the rules at work: it makes findings of what is about to be stored,
 // so that they are stored with it.
 type ruling struct {
-	path string // or rulesShipped
+	path string // or config.RulesShipped
 	log  *slog.Logger
 	told chan []finding.Finding // stored findings, for whoever prints them
 
@@ -42,7 +43,7 @@ const (
 
 // newRuling loads the rules of `up`; nil when there are to be none.
 func newRuling(path string, log *slog.Logger) (*ruling, error) {
-	if path == rulesNone {
+	if path == config.RulesNone {
 		return nil, nil
 	}
 	r := &ruling{path: path, log: log, told: make(chan []finding.Finding, toldFindingsMax)}
@@ -56,7 +57,7 @@ func newRuling(path string, log *slog.Logger) (*ruling, error) {
 }
 
 func (r *ruling) load() (*policy.Set, error) {
-	if r.path == rulesShipped {
+	if r.path == config.RulesShipped {
 		return loadRules(nil)
 	}
 	return loadRules([]string{r.path})
@@ -64,7 +65,7 @@ func (r *ruling) load() (*policy.Set, error) {
 
 // said says whose rules are at work.
 func (r *ruling) said() string {
-	if r.path != rulesShipped {
+	if r.path != config.RulesShipped {
 		return printable.Text(r.path)
 	}
 	return fmt.Sprintf("the shipped pack, %d rules that alert and never deny (--rules none: without)", r.status.Rules)

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -60,7 +61,7 @@ func asked(id string, state session.State) session.Revision {
 // Without a word about rules the shipped ones are at work; they can be switched
 // off.
 func TestShippedRulesByDefault(t *testing.T) {
-	conf := defaultConfig(&terminal.Env{Getenv: func(string) string { return "" }})
+	conf := config.Default(&terminal.Env{Getenv: func(string) string { return "" }})
 	k, stop := ruledStore(t, t.TempDir(), conf.Rules)
 	defer stop()
 	entered := asked("aaaaaaaaaaaaaaaa", session.StateEnded)

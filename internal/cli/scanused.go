@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -119,7 +120,7 @@ func runUsed(ctx context.Context, env *terminal.Env, q *used) error {
 // leaves no result: what is missing would seem unused.
 func (q *used) tally(ctx context.Context, env *terminal.Env, i *inventory.Inventory, a *exposure.Analysis) (*usage.Tally, error) {
 	now := time.Now().UTC()
-	since, err := parseSince(q.since, now)
+	since, err := config.ParseSince(q.since, now)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (q *used) tally(ctx context.Context, env *terminal.Env, i *inventory.Invent
 		return q.replayed(ctx, env, w, since, func(in usage.Window) *usage.Tally { return usage.New(i, a, w, in) })
 	}
 	if since.IsZero() {
-		since, _ = parseSince(usedSince, now) // which is a duration
+		since, _ = config.ParseSince(usedSince, now) // which is a duration
 	}
 	if !since.Before(now) {
 		return nil, errFuture

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -58,7 +59,7 @@ checks, probes) is one line with a count; --all and --json list each.`,
 
 func sessions(ctx context.Context, env *terminal.Env, q query) error {
 	var err error
-	if q.Since, err = parseSince(q.since, time.Now()); err != nil {
+	if q.Since, err = config.ParseSince(q.since, time.Now()); err != nil {
 		return err
 	}
 	if q.limit < 0 {

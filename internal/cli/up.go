@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/cli/build"
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -93,7 +94,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
   sudo sallyport up --collect :7443 --collect-cert collector.crt --collect-key collector.key --collect-ca ca.crt
   sudo sallyport up --node HOST:7443 --node-cert node.crt --node-key node.key --collector-ca ca.crt`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			conf, err := loadConfig(env, file, cmd.Flags())
+			conf, err := config.Load(env, file, cmd.Flags())
 			if err != nil {
 				return err
 			}
@@ -102,12 +103,12 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&file, "config", "", "read the configuration from `FILE`")
-	watchFlags(f)
+	config.WatchFlags(f)
 	f.String("state", "", "keep everything in `DIR` (default "+statedir.Default(env)+")")
-	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+defaultListen+")")
+	f.String("listen", "", "serve status and metrics on loopback `ADDR`; port 0 takes a free one, \"off\" serves nothing (default "+config.DefaultListen+")")
 	f.String("rules", "", "find by the rules in `PATH`, a file or directory (see sallyport rules); shipped for those in the program, or none (default shipped)")
-	roleFlags(f)
-	exportFlags(f)
+	config.RoleFlags(f)
+	config.ExportFlags(f)
 	f.BoolVar(&asJSON, "json", false, "print each stored revision of a session as one JSON object")
 	return cmd
 }
@@ -134,9 +135,9 @@ func beModest() (floor []byte) {
 	return make([]byte, 24<<20)
 }
 
-func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) error {
+func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
-	if err := conf.checkRole(); err != nil {
+	if err := conf.CheckRole(); err != nil {
 		return err
 	}
 	if conf.CollectListen == "" { // one host's events need no more than one CPU
@@ -144,7 +145,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) err
 	}
 	log := env.Logger(slog.LevelWarn)
 	if conf.NodeCollector != "" {
-		conf.Rules = rulesNone // its collector has them
+		conf.Rules = config.RulesNone // its collector has them
 	}
 	rules, err := newRuling(conf.Rules, log)
 	if err != nil {
@@ -170,7 +171,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) err
 	defer recordings.Close()
 	kept := keeper{
 		store: st, retention: store.Retention{Age: conf.RetentionAge, Bytes: conf.RetentionSize}, rules: rules,
-		recordings: recordings, keep: conf.kept(),
+		recordings: recordings, keep: conf.Recordings(),
 	}
 	opt, err := watchOptions(ctx, env, conf, h, kept, log)
 	if err != nil {
@@ -200,7 +201,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config, asJSON bool) err
 
 // look finds out what can be seen of this host, and says what cannot. Seeing
 // nothing is an error, unless there are nodes to collect from.
-func look(env *terminal.Env, conf config, log *slog.Logger) (*host, error) {
+func look(env *terminal.Env, conf config.Config, log *slog.Logger) (*host, error) {
 	h := findHost(env, conf, log)
 	missing, all := h.missing()
 	for _, line := range missing {
@@ -214,7 +215,7 @@ func look(env *terminal.Env, conf config, log *slog.Logger) (*host, error) {
 
 // watchOptions wires the witnesses of the host, of the API server and of nodes to
 // what keeps their sessions.
-func watchOptions(ctx context.Context, env *terminal.Env, conf config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
+func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
 		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return statedir.Size(conf.State) },
@@ -254,7 +255,7 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config, h *host, 
 
 // serveStatus starts the HTTP server and writes its address into the state
 // directory. It returns "" when none is wanted.
-func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engine, conf config) (string, error) {
+func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engine, conf config.Config) (string, error) {
 	file := filepath.Join(conf.State, statedir.Address)
 	if conf.Listen == "off" {
 		_ = os.Remove(file)
@@ -276,7 +277,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	return address, nil
 }
 
-func banner(env *terminal.Env, h *host, conf config, rules *ruling, address string) {
+func banner(env *terminal.Env, h *host, conf config.Config, rules *ruling, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.Stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
 		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)

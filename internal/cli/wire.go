@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -78,7 +79,7 @@ func (k keeper) Newest(ctx context.Context) (time.Time, bool, error) { return k.
 // host is everything of this host that can be watched, as the configuration and
 // the machine say.
 type host struct {
-	conf   config
+	conf   config.Config
 	docker service
 	// containerds are the sockets where containerd may be; the first that
 	// exists is used. Empty when the daemon is asked (containerd.Find).
@@ -140,7 +141,7 @@ func isSocket(path string) bool {
 }
 
 // findHost looks at the machine. It starts nothing.
-func findHost(env *terminal.Env, conf config, log *slog.Logger) *host {
+func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
 	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
 	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{
@@ -241,8 +242,8 @@ func (h *host) missing() (lines []string, all bool) {
 	} else if !canConnect(path) {
 		say("containerd is not seen: no permission for "+path, "Run as root.")
 	}
-	all = len(lines) == 3 && !h.conf.seesRequests()
-	if h.conf.KubeKubeconfig != "" && !h.conf.seesRequests() && h.conf.CollectListen == "" {
+	all = len(lines) == 3 && !h.conf.SeesRequests()
+	if h.conf.KubeKubeconfig != "" && !h.conf.SeesRequests() && h.conf.CollectListen == "" {
 		say("who asks the API server for a command is not seen", "Name its audit with --audit-log or --audit-webhook, or serve --admission.")
 	}
 	return lines, all

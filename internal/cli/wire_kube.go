@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
@@ -86,7 +87,7 @@ func (w *admissionWitness) Run(ctx context.Context, emit func(event.Observation)
 
 // webhookCertificate returns the certificate that was configured, or
 // Sallyport's own.
-func webhookCertificate(conf config) (tls.Certificate, error) {
+func webhookCertificate(conf config.Config) (tls.Certificate, error) {
 	if conf.AdmissionCert == "" {
 		cert, _, err := admission.Certificate(filepath.Join(conf.State, statedir.Admission), admissionNames(conf))
 		return cert, err

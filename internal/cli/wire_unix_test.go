@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/kernel"
 )
 
@@ -13,20 +14,20 @@ import (
 // watch what is asked of an API server.
 func TestMissing(t *testing.T) {
 	for name, tc := range map[string]struct {
-		conf  config
+		conf  config.Config
 		level kernel.Features
 		all   bool
 		lines int
 		says  string
 	}{
-		"nothing":       {config{}, nil, true, 3, "no permission for /nonexistent/containerd.sock"},
-		"audit log":     {config{AuditLog: "/a.log"}, nil, false, 3, ""},
-		"audit webhook": {config{AuditWebhook: "127.0.0.1:9478"}, nil, false, 3, ""},
-		"admission":     {config{AdmissionListen: "127.0.0.1:9443"}, nil, false, 3, ""},
-		"pods alone":    {config{KubeKubeconfig: "/k"}, nil, true, 4, "Name its audit with --audit-log"},
-		"pods, kernel":  {config{KubeKubeconfig: "/k"}, wellFeatures(), false, 3, "Name its audit with --audit-log"},
-		"pods, audit":   {config{KubeKubeconfig: "/k", AuditLog: "/a.log"}, nil, false, 3, ""},
-		"kernel":        {config{}, wellFeatures(), false, 2, ""},
+		"nothing":       {config.Config{}, nil, true, 3, "no permission for /nonexistent/containerd.sock"},
+		"audit log":     {config.Config{AuditLog: "/a.log"}, nil, false, 3, ""},
+		"audit webhook": {config.Config{AuditWebhook: "127.0.0.1:9478"}, nil, false, 3, ""},
+		"admission":     {config.Config{AdmissionListen: "127.0.0.1:9443"}, nil, false, 3, ""},
+		"pods alone":    {config.Config{KubeKubeconfig: "/k"}, nil, true, 4, "Name its audit with --audit-log"},
+		"pods, kernel":  {config.Config{KubeKubeconfig: "/k"}, wellFeatures(), false, 3, "Name its audit with --audit-log"},
+		"pods, audit":   {config.Config{KubeKubeconfig: "/k", AuditLog: "/a.log"}, nil, false, 3, ""},
+		"kernel":        {config.Config{}, wellFeatures(), false, 2, ""},
 	} {
 		tc.conf.Containerd = "/nonexistent/containerd.sock"
 		h := &host{conf: tc.conf, docker: service{socket: "/nonexistent/docker.sock"}, kernels: tc.level}

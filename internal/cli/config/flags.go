@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"fmt"
@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// roleFlags adds the flags that say what part this host plays among several.
-func roleFlags(f *pflag.FlagSet) {
+// RoleFlags adds the flags that say what part this host plays among several.
+func RoleFlags(f *pflag.FlagSet) {
 	f.String("node", "", "send observations to the collector at `ADDR` (host:port) and keep no sessions here")
 	f.String("node-cert", "", "certificate `FILE` of this node")
 	f.String("node-key", "", "private key `FILE` of this node")
@@ -23,8 +23,8 @@ func roleFlags(f *pflag.FlagSet) {
 	f.String("collect-ca", "", "`FILE` with the authority of the nodes' certificates")
 }
 
-// watchFlags adds the flags that say what is watched.
-func watchFlags(f *pflag.FlagSet) {
+// WatchFlags adds the flags that say what is watched.
+func WatchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
 	f.String("gate", "", "follow the socket gate that is pinned in `DIR`, when there is one (default "+kernel.GateDir+")")
@@ -38,11 +38,11 @@ func watchFlags(f *pflag.FlagSet) {
 	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
 }
 
-// loadConfig returns the configuration: defaults, then the file, then the flags.
-func loadConfig(env *terminal.Env, file string, flags *pflag.FlagSet) (config, error) {
-	c := defaultConfig(env)
+// Load returns the configuration: defaults, then the file, then the flags.
+func Load(env *terminal.Env, file string, flags *pflag.FlagSet) (Config, error) {
+	c := Default(env)
 	if file != "" {
-		if err := c.load(file); err != nil {
+		if err := c.read(file); err != nil {
 			return c, &exit.Error{Code: exit.Usage, Err: fmt.Errorf("configuration: %w", err)}
 		}
 	}

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 // configMax bounds the configuration file.
 const configMax = 1 << 20
 
-// load reads a configuration file over c. Errors name file, line and key.
-func (c *config) load(file string) error {
+// read reads a configuration file over c. Errors name file, line and key.
+func (c *Config) read(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -31,7 +31,7 @@ func (c *config) load(file string) error {
 	return c.parse(file, data)
 }
 
-func (c *config) parse(file string, data []byte) error {
+func (c *Config) parse(file string, data []byte) error {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return nil
 	}
@@ -46,7 +46,7 @@ func (c *config) parse(file string, data []byte) error {
 }
 
 // apply sets what a mapping says. prefix is the key of the mapping itself.
-func (c *config) apply(file, prefix string, m *yaml.Node, seen map[string]int) error {
+func (c *Config) apply(file, prefix string, m *yaml.Node, seen map[string]int) error {
 	if m.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s:%d: %s: want keys with values", file, m.Line, strings.TrimSuffix(prefix, "."))
 	}
@@ -103,5 +103,5 @@ func (e *unknownKey) Error() string {
 
 // Hint lists what is known.
 func (e *unknownKey) Hint() string {
-	return "the keys are " + strings.Join(configKeys(), ", ")
+	return "the keys are " + strings.Join(Keys(), ", ")
 }

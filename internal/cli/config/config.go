@@ -1,4 +1,6 @@
-package cli
+// Package config is what sallyport up works by: the configuration file, and the flags
+// over it. Other commands that look at a host take parts of it.
+package config
 
 import (
 	"time"
@@ -10,9 +12,9 @@ import (
 	"github.com/sallyport/sallyport/internal/recording"
 )
 
-// config is what `up` works by: the configuration file, then the flags over it.
+// Config is what `up` works by: the configuration file, then the flags over it.
 // Every key is optional.
-type config struct {
+type Config struct {
 	// State is the directory that keeps sessions, observations and the ledger.
 	State string
 	// Listen is the loopback address of /healthz, /status and /metrics; port 0
@@ -146,7 +148,7 @@ type config struct {
 
 // The defaults of the configuration.
 const (
-	defaultListen     = "127.0.0.1:9477"
+	DefaultListen     = "127.0.0.1:9477"
 	defaultRequests   = "auto"
 	defaultRetention  = 30 * 24 * time.Hour
 	defaultSize       = 2 << 30
@@ -154,41 +156,41 @@ const (
 	defaultSpool      = 1 << 30
 	defaultQueue      = 256 << 20
 	defaultHold       = 2500 * time.Millisecond
-	configVersion     = 1
+	Version           = 1
 )
 
-func defaultConfig(env *terminal.Env) config {
-	return config{
-		State: statedir.Default(env), Listen: defaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
+func Default(env *terminal.Env) Config {
+	return Config{
+		State: statedir.Default(env), Listen: DefaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,
 		AdmissionHold: defaultHold, RetentionAge: defaultRetention, RetentionSize: defaultSize,
 		RecordingAge: defaultRetention, RecordingSize: defaultRecordings,
 		RecordingMode: recordStrict, RecordingInput: string(recording.InputNone), NodeSpool: defaultSpool,
-		Rules: rulesShipped, ExportRecords: "all", ExportFrom: "now", ExportQueue: defaultQueue,
+		Rules: RulesShipped, ExportRecords: "all", ExportFrom: "now", ExportQueue: defaultQueue,
 	}
 }
 
 // What may be given in place of a path of rules: the pack in the program, or
 // none.
 const (
-	rulesShipped = "shipped"
-	rulesNone    = "none"
+	RulesShipped = "shipped"
+	RulesNone    = "none"
 )
 
 // The modes of recording.
 const (
 	recordStrict  = "strict"
-	recordLenient = "lenient"
+	RecordLenient = "lenient"
 )
 
-// kept is what retention leaves of recordings.
-func (c *config) kept() recording.Retention {
+// Recordings is what retention leaves of recordings.
+func (c *Config) Recordings() recording.Retention {
 	return recording.Retention{Age: c.RecordingAge, Bytes: c.RecordingSize}
 }
 
-// checkRole reports why the configuration's part among several machines cannot
+// CheckRole reports why the configuration's part among several machines cannot
 // be played.
-func (c config) checkRole() error {
-	if c.NodeCollector != "" && c.Rules != rulesShipped && c.Rules != rulesNone {
+func (c Config) CheckRole() error {
+	if c.NodeCollector != "" && c.Rules != RulesShipped && c.Rules != RulesNone {
 		return exit.Fail(exit.Usage, "give --rules to the collector", "rules: a node keeps no sessions")
 	}
 	if c.NodeCollector != "" && c.ExportTo != "" {
@@ -200,7 +202,7 @@ func (c config) checkRole() error {
 		return exit.Fail(exit.Usage, "run two of them, each with a --state of its own", "--node and --collect: one program is either")
 	case c.NodeCollector != "" && (c.NodeCert == "" || c.NodeKey == "" || c.NodeCA == ""):
 		return exit.Fail(exit.Usage, hint, "--node needs --node-cert, --node-key and --collector-ca")
-	case c.NodeCollector != "" && (c.seesRequests() || c.KubeKubeconfig != ""):
+	case c.NodeCollector != "" && (c.SeesRequests() || c.KubeKubeconfig != ""):
 		return exit.Fail(exit.Usage, "give what concerns the API server to the collector: it believes no node in that",
 			"--node goes with none of --audit-log, --audit-webhook, --admission and --kubeconfig")
 	case c.CollectListen != "" && (c.CollectCert == "" || c.CollectKey == "" || c.CollectCA == ""):
@@ -209,8 +211,8 @@ func (c config) checkRole() error {
 	return nil
 }
 
-// seesRequests reports whether requests to an API server are to be seen here: by
+// SeesRequests reports whether requests to an API server are to be seen here: by
 // its audit or by our webhook.
-func (c config) seesRequests() bool {
+func (c Config) SeesRequests() bool {
 	return c.AuditLog != "" || c.AuditWebhook != "" || c.AdmissionListen != ""
 }

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"errors"
@@ -21,39 +21,39 @@ import (
 // wherever it comes from.
 type setting struct {
 	key string
-	set func(c *config, value string) error
+	set func(c *Config, value string) error
 }
 
 var settings = []setting{
-	{"version", func(_ *config, v string) error {
-		if v != strconv.Itoa(configVersion) {
-			return fmt.Errorf("this sallyport reads version %d", configVersion)
+	{"version", func(_ *Config, v string) error {
+		if v != strconv.Itoa(Version) {
+			return fmt.Errorf("this sallyport reads version %d", Version)
 		}
 		return nil
 	}},
-	{"state", func(c *config, v string) error { return setPath(&c.State, v) }},
-	{"listen", func(c *config, v string) error {
+	{"state", func(c *Config, v string) error { return setPath(&c.State, v) }},
+	{"listen", func(c *Config, v string) error {
 		c.Listen = v
 		if v == "off" {
 			return nil
 		}
 		return loopback.Check(v)
 	}},
-	{"docker", func(c *config, v string) error {
+	{"docker", func(c *Config, v string) error {
 		c.Docker = v
 		return checkDocker(v)
 	}},
-	{"containerd", func(c *config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
-	{"gate", func(c *config, v string) error { return setPath(&c.Gate, v) }},
-	{"client_requests", func(c *config, v string) error {
+	{"containerd", func(c *Config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
+	{"gate", func(c *Config, v string) error { return setPath(&c.Gate, v) }},
+	{"client_requests", func(c *Config, v string) error {
 		c.ClientRequests = v
 		if !slices.Contains([]string{"auto", "always", "off"}, v) {
 			return errors.New("want auto, always or off")
 		}
 		return nil
 	}},
-	{"audit.log", func(c *config, v string) error { return setPath(&c.AuditLog, v) }},
-	{"audit.webhook", func(c *config, v string) error {
+	{"audit.log", func(c *Config, v string) error { return setPath(&c.AuditLog, v) }},
+	{"audit.webhook", func(c *Config, v string) error {
 		c.AuditWebhook = v
 		_, port, err := net.SplitHostPort(v)
 		if err == nil && port == "" {
@@ -61,92 +61,92 @@ var settings = []setting{
 		}
 		return err
 	}},
-	{"audit.cert", func(c *config, v string) error { return setPath(&c.AuditCert, v) }},
-	{"audit.key", func(c *config, v string) error { return setPath(&c.AuditKey, v) }},
-	{"audit.client_ca", func(c *config, v string) error { return setPath(&c.AuditClientCA, v) }},
-	{"audit.token_file", func(c *config, v string) error { return setPath(&c.AuditTokenFile, v) }},
-	{"admission.listen", func(c *config, v string) error {
+	{"audit.cert", func(c *Config, v string) error { return setPath(&c.AuditCert, v) }},
+	{"audit.key", func(c *Config, v string) error { return setPath(&c.AuditKey, v) }},
+	{"audit.client_ca", func(c *Config, v string) error { return setPath(&c.AuditClientCA, v) }},
+	{"audit.token_file", func(c *Config, v string) error { return setPath(&c.AuditTokenFile, v) }},
+	{"admission.listen", func(c *Config, v string) error {
 		c.AdmissionListen = v
 		_, _, err := net.SplitHostPort(v)
 		return err
 	}},
-	{"admission.names", func(c *config, v string) error { c.AdmissionNames = v; return nil }},
-	{"admission.cert", func(c *config, v string) error { return setPath(&c.AdmissionCert, v) }},
-	{"admission.key", func(c *config, v string) error { return setPath(&c.AdmissionKey, v) }},
-	{"admission.client_ca", func(c *config, v string) error { return setPath(&c.AdmissionClientCA, v) }},
-	{"admission.hold", func(c *config, v string) (err error) {
+	{"admission.names", func(c *Config, v string) error { c.AdmissionNames = v; return nil }},
+	{"admission.cert", func(c *Config, v string) error { return setPath(&c.AdmissionCert, v) }},
+	{"admission.key", func(c *Config, v string) error { return setPath(&c.AdmissionKey, v) }},
+	{"admission.client_ca", func(c *Config, v string) error { return setPath(&c.AdmissionClientCA, v) }},
+	{"admission.hold", func(c *Config, v string) (err error) {
 		c.AdmissionHold, err = time.ParseDuration(v)
 		if err != nil || c.AdmissionHold < 0 || c.AdmissionHold >= admission.Timeout {
 			return fmt.Errorf("want a duration below %s, which is what the API server waits for", admission.Timeout)
 		}
 		return nil
 	}},
-	{"kube.kubeconfig", func(c *config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
-	{"kube.node", func(c *config, v string) error { c.KubeNode = v; return nil }},
-	{"rules", func(c *config, v string) error { return setPath(&c.Rules, v) }},
-	{"retention.age", func(c *config, v string) (err error) {
+	{"kube.kubeconfig", func(c *Config, v string) error { return setPath(&c.KubeKubeconfig, v) }},
+	{"kube.node", func(c *Config, v string) error { c.KubeNode = v; return nil }},
+	{"rules", func(c *Config, v string) error { return setPath(&c.Rules, v) }},
+	{"retention.age", func(c *Config, v string) (err error) {
 		c.RetentionAge, err = parseAge(v)
 		return err
 	}},
-	{"retention.size", func(c *config, v string) (err error) {
+	{"retention.size", func(c *Config, v string) (err error) {
 		c.RetentionSize, err = parseSize(v)
 		return err
 	}},
-	{"recording.age", func(c *config, v string) (err error) {
+	{"recording.age", func(c *Config, v string) (err error) {
 		c.RecordingAge, err = parseAge(v)
 		return err
 	}},
-	{"recording.size", func(c *config, v string) (err error) {
+	{"recording.size", func(c *Config, v string) (err error) {
 		c.RecordingSize, err = parseSize(v)
 		return err
 	}},
-	{"recording.recipients", func(c *config, v string) error {
+	{"recording.recipients", func(c *Config, v string) error {
 		c.RecordingRecipients = v
 		_, err := recording.ParseRecipients(v)
 		return err
 	}},
-	{"recording.mode", func(c *config, v string) error { return setWord(&c.RecordingMode, v, recordStrict, recordLenient) }},
-	{"recording.input", func(c *config, v string) error {
+	{"recording.mode", func(c *Config, v string) error { return setWord(&c.RecordingMode, v, recordStrict, RecordLenient) }},
+	{"recording.input", func(c *Config, v string) error {
 		return setWord(&c.RecordingInput, v, string(recording.InputNone), string(recording.InputEchoed))
 	}},
-	{"node.collector", func(c *config, v string) error { return setAddress(&c.NodeCollector, v) }},
-	{"node.cert", func(c *config, v string) error { return setPath(&c.NodeCert, v) }},
-	{"node.key", func(c *config, v string) error { return setPath(&c.NodeKey, v) }},
-	{"node.ca", func(c *config, v string) error { return setPath(&c.NodeCA, v) }},
-	{"node.name", func(c *config, v string) error { c.NodeName = v; return nil }},
-	{"node.spool", func(c *config, v string) (err error) {
+	{"node.collector", func(c *Config, v string) error { return setAddress(&c.NodeCollector, v) }},
+	{"node.cert", func(c *Config, v string) error { return setPath(&c.NodeCert, v) }},
+	{"node.key", func(c *Config, v string) error { return setPath(&c.NodeKey, v) }},
+	{"node.ca", func(c *Config, v string) error { return setPath(&c.NodeCA, v) }},
+	{"node.name", func(c *Config, v string) error { c.NodeName = v; return nil }},
+	{"node.spool", func(c *Config, v string) (err error) {
 		c.NodeSpool, err = parseSize(v)
 		return err
 	}},
-	{"collect.listen", func(c *config, v string) error { return setAddress(&c.CollectListen, v) }},
-	{"collect.cert", func(c *config, v string) error { return setPath(&c.CollectCert, v) }},
-	{"collect.key", func(c *config, v string) error { return setPath(&c.CollectKey, v) }},
-	{"collect.ca", func(c *config, v string) error { return setPath(&c.CollectCA, v) }},
-	{"export.to", func(c *config, v string) error {
+	{"collect.listen", func(c *Config, v string) error { return setAddress(&c.CollectListen, v) }},
+	{"collect.cert", func(c *Config, v string) error { return setPath(&c.CollectCert, v) }},
+	{"collect.key", func(c *Config, v string) error { return setPath(&c.CollectKey, v) }},
+	{"collect.ca", func(c *Config, v string) error { return setPath(&c.CollectCA, v) }},
+	{"export.to", func(c *Config, v string) error {
 		c.ExportTo = v
 		for _, to := range strings.Fields(v) {
-			if _, err := parseExport(to); err != nil {
+			if _, err := ParseTarget(to); err != nil {
 				return err
 			}
 		}
 		return nil
 	}},
-	{"export.records", func(c *config, v string) error { return setWord(&c.ExportRecords, v, "all", "findings") }},
-	{"export.from", func(c *config, v string) error { return setWord(&c.ExportFrom, v, "now", "beginning") }},
-	{"export.queue", func(c *config, v string) (err error) {
+	{"export.records", func(c *Config, v string) error { return setWord(&c.ExportRecords, v, "all", "findings") }},
+	{"export.from", func(c *Config, v string) error { return setWord(&c.ExportFrom, v, "now", "beginning") }},
+	{"export.queue", func(c *Config, v string) (err error) {
 		c.ExportQueue, err = parseSize(v)
 		return err
 	}},
-	{"export.ca", func(c *config, v string) error { return setPath(&c.ExportCA, v) }},
-	{"export.cert", func(c *config, v string) error { return setPath(&c.ExportCert, v) }},
-	{"export.key", func(c *config, v string) error { return setPath(&c.ExportKey, v) }},
-	{"export.token_file", func(c *config, v string) error { return setPath(&c.ExportTokenFile, v) }},
-	{"export.secret_file", func(c *config, v string) error { return setPath(&c.ExportSecretFile, v) }},
-	{"export.redact", func(c *config, v string) error { c.ExportRedact = v; return nil }},
+	{"export.ca", func(c *Config, v string) error { return setPath(&c.ExportCA, v) }},
+	{"export.cert", func(c *Config, v string) error { return setPath(&c.ExportCert, v) }},
+	{"export.key", func(c *Config, v string) error { return setPath(&c.ExportKey, v) }},
+	{"export.token_file", func(c *Config, v string) error { return setPath(&c.ExportTokenFile, v) }},
+	{"export.secret_file", func(c *Config, v string) error { return setPath(&c.ExportSecretFile, v) }},
+	{"export.redact", func(c *Config, v string) error { c.ExportRedact = v; return nil }},
 }
 
-// configKeys lists the keys of the configuration file.
-func configKeys() []string {
+// Keys lists the keys of the configuration file.
+func Keys() []string {
 	keys := make([]string, len(settings))
 	for i, s := range settings {
 		keys[i] = s.key
@@ -233,8 +233,8 @@ func parseSize(v string) (int64, error) {
 	return n << shift, nil
 }
 
-// parseSince reads a moment: "" for none, a duration before now, or a time.
-func parseSince(v string, now time.Time) (time.Time, error) {
+// ParseSince reads a moment: "" for none, a duration before now, or a time.
+func ParseSince(v string, now time.Time) (time.Time, error) {
 	if v == "" {
 		return time.Time{}, nil
 	}

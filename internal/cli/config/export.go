@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"crypto/sha256"
@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// exportFlags adds the flags that say where sessions and findings are sent.
-func exportFlags(f *pflag.FlagSet) {
+// ExportFlags adds the flags that say where sessions and findings are sent.
+func ExportFlags(f *pflag.FlagSet) {
 	f.String("export", "", "send sessions and findings to `URLS`, with blanks between: FORMAT+URL, with jsonl, falco, ocsf, ecs, otlp or webhook over http(s), or syslog+tls://HOST:PORT")
 	f.String("export-records", "", "send `all` records, or findings alone (default all)")
 	f.String("export-from", "", "where a new export begins: `now`, or at the beginning of what is kept (default now)")
@@ -25,32 +25,33 @@ func exportFlags(f *pflag.FlagSet) {
 	f.String("export-redact", "", "further endings of `NAMES` whose values are secrets, with commas between")
 }
 
-// exportTarget is a FORMAT+URL taken apart.
-type exportTarget struct {
-	format string
-	url    *url.URL
+// Target is a FORMAT+URL taken apart.
+type Target struct {
+	Format string
+	URL    *url.URL
 }
 
-func parseExport(text string) (exportTarget, error) {
+// ParseTarget reads a FORMAT+URL.
+func ParseTarget(text string) (Target, error) {
 	format, rest, _ := strings.Cut(text, "+")
 	u, err := url.Parse(rest)
 	switch {
 	case err != nil || u.Host == "":
-		return exportTarget{}, errors.New("want FORMAT+URL, such as falco+http://127.0.0.1:2801/")
+		return Target{}, errors.New("want FORMAT+URL, such as falco+http://127.0.0.1:2801/")
 	case u.User != nil:
-		return exportTarget{}, errors.New("a URL with a password does not belong into a command line: use the token file")
+		return Target{}, errors.New("a URL with a password does not belong into a command line: use the token file")
 	case format == "syslog" && u.Scheme == "tls" && u.Port() != "" && strings.Trim(u.Path, "/") == "":
 	case slices.Contains([]string{"jsonl", "falco", "ocsf", "ecs", "otlp", "webhook"}, format) && (u.Scheme == "http" || u.Scheme == "https"):
 	default:
-		return exportTarget{}, errors.New("want jsonl, falco, ocsf, ecs, otlp or webhook, + and a URL of http or https; or syslog+tls://HOST:PORT")
+		return Target{}, errors.New("want jsonl, falco, ocsf, ecs, otlp or webhook, + and a URL of http or https; or syslog+tls://HOST:PORT")
 	}
-	return exportTarget{format, u}, nil
+	return Target{format, u}, nil
 }
 
-// name tells exports apart in log, figures and the state directory: the format,
+// Name tells exports apart in log, figures and the state directory: the format,
 // the host, and a hash of the whole, which may hold what is nobody's business.
-func (t exportTarget) name() string {
-	sum := sha256.Sum256([]byte(t.url.String()))
-	host := strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(t.url.Host)
-	return t.format + "-" + host + "-" + hex.EncodeToString(sum[:3])
+func (t Target) Name() string {
+	sum := sha256.Sum256([]byte(t.URL.String()))
+	host := strings.NewReplacer(":", "_", "[", "", "]", "", "/", "_").Replace(t.URL.Host)
+	return t.Format + "-" + host + "-" + hex.EncodeToString(sum[:3])
 }
