@@ -288,7 +288,7 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 		if err != nil {
 			return session.Session{}, exit.CutShort(err)
 		}
-		if hasPrefix(s.ID, prefix) {
+		if strings.HasPrefix(string(s.ID), prefix) {
 			found = append(found, s)
 		}
 	}

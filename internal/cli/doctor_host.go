@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
+	"github.com/sallyport/sallyport/internal/lib/atmost"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -98,12 +99,7 @@ func askUp(state string) (*watch.Status, error) {
 
 // readSmall reads a file of /proc, up to a megabyte.
 func readSmall(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 1<<20))
+	b, err := atmost.ReadFile(path, 1<<20)
 	return string(b), err
 }
 

@@ -298,3 +298,12 @@ func merged(all []iter.Seq2[event.Observation, error]) iter.Seq2[event.Observati
 		}
 	}
 }
+
+// formatsHelp lists the formats of other tools' logs.
+func formatsHelp() string {
+	var b strings.Builder
+	for _, f := range logFormats() {
+		fmt.Fprintf(&b, "  %-14s %s\n", f.name, f.about)
+	}
+	return b.String()
+}

@@ -6,29 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
-	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/rules"
 )
-
-// shipped returns the rule pack that is in the binary, or with tests its tests,
-// in the order of names.
-func shipped(tests bool) ([]policy.File, error) {
-	var out []policy.File
-	err := rules.Each(func(name string, data []byte) error {
-		if strings.HasSuffix(name, policy.TestSuffix) == tests {
-			out = append(out, policy.File{Name: "shipped:" + name, Data: data})
-		}
-		return nil
-	})
-	return out, err
-}
 
 func newRulesCopy(env *terminal.Env) *cobra.Command {
 	return &cobra.Command{

@@ -2,10 +2,8 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +18,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/replay"
-	"github.com/sallyport/sallyport/internal/store/capture"
 )
 
 func newReplay(env *terminal.Env) *cobra.Command {
@@ -73,15 +70,6 @@ type replayOutput struct {
 	revisions bool
 	show      string
 	rules     string
-}
-
-// formatsHelp lists the formats of other tools' logs.
-func formatsHelp() string {
-	var b strings.Builder
-	for _, f := range logFormats() {
-		fmt.Fprintf(&b, "  %-14s %s\n", f.name, f.about)
-	}
-	return b.String()
 }
 
 func runReplay(ctx context.Context, env *terminal.Env, files []string, v *evidence, out replayOutput) error {
@@ -157,7 +145,7 @@ type kept = iter.Seq2[event.Observation, error]
 // replayFindings prints what rules found: of the session to show, if there is one.
 func replayFindings(env *terminal.Env, render renderer, found []finding.Finding, out replayOutput) error {
 	if out.show != "" {
-		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !hasPrefix(f.Session, out.show) })
+		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !strings.HasPrefix(string(f.Session), out.show) })
 	}
 	if !out.asJSON {
 		if len(found) > 0 {
@@ -182,7 +170,7 @@ func eachRevision(env *terminal.Env, render renderer, out replayOutput) (func(se
 	return func(r session.Revision) error {
 		switch {
 		case out.show != "":
-			if hasPrefix(r.Session.ID, out.show) {
+			if strings.HasPrefix(string(r.Session.ID), out.show) {
 				*history = append(*history, r)
 			}
 		case out.revisions:
@@ -192,15 +180,11 @@ func eachRevision(env *terminal.Env, render renderer, out replayOutput) (func(se
 	}, history
 }
 
-func hasPrefix(id session.ID, prefix string) bool {
-	return len(id) >= len(prefix) && string(id[:len(prefix)]) == prefix
-}
-
 // replayed shows one session of a replay, as `show` does.
 func replayed(env *terminal.Env, render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
 	var found []session.Session
 	for _, s := range sessions {
-		if hasPrefix(s.ID, out.show) {
+		if strings.HasPrefix(string(s.ID), out.show) {
 			found = append(found, s)
 		}
 	}
@@ -213,36 +197,4 @@ func replayed(env *terminal.Env, render renderer, sessions []session.Session, hi
 	w := &terminal.Writer{To: env.Stdout}
 	render.session(w, &found[0], *history, true)
 	return w.Err
-}
-
-// readAll reads the observations of files, one after the other, up to the first
-// error.
-func readAll(ctx context.Context, files []string) iter.Seq2[event.Observation, error] {
-	return func(yield func(event.Observation, error) bool) {
-		for _, file := range files {
-			for o, err := range readCapture(file) {
-				if err == nil {
-					err = ctx.Err()
-				}
-				if !yield(o, err) || err != nil {
-					return
-				}
-			}
-		}
-	}
-}
-
-func readCapture(file string) iter.Seq2[event.Observation, error] {
-	return func(yield func(event.Observation, error) bool) {
-		r, err := capture.Open(file)
-		if errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) {
-			err = exit.Fail(exit.Usage, "", "%w", err)
-		}
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		defer r.Close()
-		r.All()(yield)
-	}
 }

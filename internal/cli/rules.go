@@ -1,15 +1,7 @@
 package cli
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -18,12 +10,9 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
-	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/policy"
-	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
-	"github.com/sallyport/sallyport/internal/replay"
 )
 
 func newRules(env *terminal.Env) *cobra.Command {
@@ -40,125 +29,6 @@ about the rule pack that is in the program (docs/guide/rule-pack.md).`,
 	}
 	cmd.AddCommand(newRulesLint(env), newRulesTest(env), newRulesExplain(env), newRulesBacktest(env), newRulesCopy(env))
 	return cmd
-}
-
-// ruleFiles reads rules, or with tests rule tests, from files and directories;
-// without any, those of the shipped pack. It reads until it finds the same twice:
-// whoever changes files meanwhile does not leave some old and some new ones.
-func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
-	if len(paths) == 0 {
-		return shipped(tests)
-	}
-	before, err := readRuleFiles(paths, tests)
-	for range rereadMax {
-		files, again := readRuleFiles(paths, tests)
-		switch {
-		case err != nil && again != nil:
-			return nil, again
-		case err == nil && again == nil && slices.EqualFunc(before, files, sameRules):
-			return files, nil
-		}
-		before, err = files, again // also where a directory was taken away that was read
-	}
-	return nil, exit.Fail(exit.Usage, "put a directory that is complete in its place, in one step", "rules: %s: the files change all the time", strings.Join(paths, ", "))
-}
-
-// rereadMax is how often files are read again that change.
-const rereadMax = 10
-
-func sameRules(a, b policy.File) bool { return a.Name == b.Name && bytes.Equal(a.Data, b.Data) }
-
-func readRuleFiles(paths []string, tests bool) ([]policy.File, error) {
-	var files []policy.File
-	for _, p := range paths {
-		info, err := os.Stat(p)
-		switch {
-		case err != nil:
-		case info.IsDir():
-			var found []policy.File
-			found, err = readRuleDir(p, tests)
-			files = append(files, found...)
-		case strings.HasSuffix(p, policy.TestSuffix) == tests:
-			var data []byte
-			data, err = readAtMost(p, rulesFileMax)
-			files = append(files, policy.File{Name: p, Data: data})
-		}
-		if err != nil {
-			return nil, exit.Fail(exit.Usage, "", "rules: %w", err)
-		}
-	}
-	if len(files) == 0 && !tests {
-		return nil, exit.Fail(exit.Usage, "a file of rules ends in .yaml or .yml", "no rules in %s", strings.Join(paths, ", "))
-	}
-	return files, nil
-}
-
-// rulesFileMax is more than policy reads, so that it can say what is too long.
-const rulesFileMax = 2 << 20
-
-func readAtMost(name string, most int64) ([]byte, error) {
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, most))
-}
-
-// readRuleDir reads the files of a directory and of those below it, in order: of
-// the one that is there as it begins, also when another takes its place.
-func readRuleDir(dir string, tests bool) (files []policy.File, err error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || !isRules(name) || strings.HasSuffix(name, policy.TestSuffix) != tests {
-			return err
-		}
-		f, err := root.Open(name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		data, err := io.ReadAll(io.LimitReader(f, rulesFileMax))
-		files = append(files, policy.File{Name: filepath.Join(dir, name), Data: data})
-		return err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("in %s: %w", dir, err)
-	}
-	return files, nil
-}
-
-// isRules reports whether a name is one of a file of rules; those of Sigma end in
-// .yml.
-func isRules(name string) bool {
-	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
-}
-
-// loadRules reads and checks rules.
-func loadRules(paths []string) (*policy.Set, error) {
-	files, err := ruleFiles(paths, false)
-	if err != nil {
-		return nil, err
-	}
-	set, err := policy.Load(files)
-	return set, brokenRules(err)
-}
-
-// brokenRules gives rules that cannot be used their exit status and hint.
-func brokenRules(err error) error {
-	var errs policy.Errors
-	if !errors.As(err, &errs) {
-		return err
-	}
-	lines := make([]string, len(errs))
-	for i, e := range errs {
-		lines[i] = printable.Text(e.Error())
-	}
-	return exit.Fail(exit.Usage, "docs/guide/rules.md has the language, docs/guide/sigma.md what is read of Sigma", "rules cannot be used:\n%s", strings.Join(lines, "\n"))
 }
 
 func newRulesLint(env *terminal.Env) *cobra.Command {
@@ -379,43 +249,4 @@ func testResult(env *terminal.Env, r policy.Result, verbose, asJSON bool) error 
 		w.Line("%s %s:%d: %s", p.Paint(terminal.Good, "ok  "), printable.Text(r.File), r.Line, printable.Text(r.Name))
 	}
 	return w.Err
-}
-
-// readSessions reads sessions from a file: one JSON object a line, as `sessions
-// --json` and `replay --json` print them, or a capture, which is replayed.
-func readSessions(name string) ([]session.Session, error) {
-	if !strings.HasSuffix(name, ".jsonl") && !strings.HasSuffix(name, ".json") {
-		return replaySessions(name)
-	}
-	data, err := readAtMost(name, sessionsFileMax)
-	if err != nil {
-		return nil, err
-	}
-	var out []session.Session
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, 16<<20)
-	for n := 1; lines.Scan(); n++ {
-		if len(bytes.TrimSpace(lines.Bytes())) == 0 {
-			continue
-		}
-		var s session.Session
-		if err := json.Unmarshal(lines.Bytes(), &s); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, n, err)
-		}
-		out = append(out, s)
-	}
-	return out, lines.Err()
-}
-
-// sessionsFileMax bounds a file of sessions for a rule test.
-const sessionsFileMax = 64 << 20
-
-// replaySessions plays a capture and returns every revision, as rules see them.
-func replaySessions(name string) ([]session.Session, error) {
-	var out []session.Session
-	_, err := replay.Play(readCapture(name), correlate.Options{}, func(r session.Revision) error {
-		out = append(out, r.Session)
-		return nil
-	})
-	return out, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/lib/atmost"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/scan"
@@ -142,7 +143,7 @@ func readWaivers(file string, now time.Time) ([]waiver.Waiver, error) {
 	if file == "" {
 		return nil, nil
 	}
-	data, err := readAtMost(file, waiver.MaxSize+1)
+	data, err := atmost.ReadFile(file, waiver.MaxSize+1)
 	if err != nil {
 		return nil, exit.Fail(exit.Usage, "", "--waivers: %w", err)
 	}
