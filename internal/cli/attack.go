@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -159,21 +160,21 @@ func wantedTechniques(args []string) ([]attack.Technique, error) {
 // coveredRules loads rules and runs their tests. It returns the tests that failed,
 // too.
 func coveredRules(paths []string) ([]attack.Rule, []policy.Result, error) {
-	files, err := ruleFiles(paths, false)
+	files, err := ruleset.Files(paths, false)
 	if err != nil {
 		return nil, nil, err
 	}
 	set, err := policy.Load(files)
 	if err != nil {
-		return nil, nil, brokenRules(err)
+		return nil, nil, ruleset.Broken(err)
 	}
-	tests, err := ruleFiles(paths, true)
+	tests, err := ruleset.Files(paths, true)
 	if err != nil {
 		return nil, nil, err
 	}
 	results, err := policy.RunTests(files, tests, readSessions)
 	if err != nil {
-		return nil, nil, brokenRules(err)
+		return nil, nil, ruleset.Broken(err)
 	}
 	found := make(map[string][]string)
 	var failed []policy.Result

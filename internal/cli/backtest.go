@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
@@ -98,13 +99,13 @@ Nothing is stored and nothing is enforced.`,
 }
 
 func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h history, examples int, asJSON bool) error {
-	set, err := loadRules(paths)
+	set, err := ruleset.Load(paths)
 	if err != nil {
 		return err
 	}
 	var other *policy.Set
 	if len(against) > 0 {
-		if other, err = loadRules(against); err != nil {
+		if other, err = ruleset.Load(against); err != nil {
 			return err
 		}
 	}
@@ -251,7 +252,7 @@ func explain(ctx context.Context, env *terminal.Env, prefix string, rules []stri
 	if len(rules) == 0 {
 		return exit.Fail(exit.Usage, "--rules PATH", "no rules are named")
 	}
-	set, err := loadRules(rules)
+	set, err := ruleset.Load(rules)
 	if err != nil {
 		return err
 	}

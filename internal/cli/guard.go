@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
@@ -310,7 +311,7 @@ func (g *guarding) say() {
 // load loads the rules. A guard that enforces does not take those that it would
 // only keep in part.
 func (c *guardConfig) load() (*policy.Set, error) {
-	set, err := loadRules([]string{c.rules})
+	set, err := ruleset.Load([]string{c.rules})
 	if err != nil {
 		return nil, err
 	}

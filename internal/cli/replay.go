@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -83,7 +84,7 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 	var found []finding.Finding
 	finish := func() {}
 	if out.rules != "" {
-		set, err := loadRules([]string{out.rules})
+		set, err := ruleset.Load([]string{out.rules})
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -61,7 +62,7 @@ Exit status 2 when rules cannot be used; 1 when a suppression has expired.`,
 }
 
 func rulesLint(env *terminal.Env, paths []string, channels, asJSON bool) error {
-	set, err := loadRules(paths)
+	set, err := ruleset.Load(paths)
 	if err != nil {
 		return err
 	}
@@ -203,11 +204,11 @@ func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) er
 	if len(paths) == 0 && len(with) > 0 {
 		return exit.Fail(exit.Usage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
 	}
-	rules, err := ruleFiles(slices.Concat(with, paths), false)
+	rules, err := ruleset.Files(slices.Concat(with, paths), false)
 	if err != nil {
 		return err
 	}
-	tests, err := ruleFiles(paths, true)
+	tests, err := ruleset.Files(paths, true)
 	if err != nil {
 		return err
 	}
@@ -216,7 +217,7 @@ func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) er
 	}
 	results, err := policy.RunTests(rules, tests, readSessions)
 	if err != nil {
-		return brokenRules(err)
+		return ruleset.Broken(err)
 	}
 	failed := 0
 	for _, r := range results {

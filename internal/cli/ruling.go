@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -58,9 +59,9 @@ func newRuling(path string, log *slog.Logger) (*ruling, error) {
 
 func (r *ruling) load() (*policy.Set, error) {
 	if r.path == config.RulesShipped {
-		return loadRules(nil)
+		return ruleset.Load(nil)
 	}
-	return loadRules([]string{r.path})
+	return ruleset.Load([]string{r.path})
 }
 
 // said says whose rules are at work.

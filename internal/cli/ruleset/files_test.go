@@ -1,4 +1,4 @@
-package cli
+package ruleset
 
 import (
 	"context"
@@ -57,7 +57,7 @@ func TestRuleFilesAreOfOneDirectory(t *testing.T) {
 	}()
 	read, refused := map[string]bool{}, 0
 	for ctx.Err() == nil {
-		files, err := ruleFiles([]string{link}, false)
+		files, err := Files([]string{link}, false)
 		if err != nil {
 			refused++ // the one that was read was taken away
 			continue

@@ -1,4 +1,6 @@
-package cli
+// Package ruleset reads rules and their tests: from files and directories, or those of
+// the pack that is in the program.
+package ruleset
 
 import (
 	"bytes"
@@ -18,10 +20,10 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-// ruleFiles reads rules, or with tests rule tests, from files and directories;
+// Files reads rules, or with tests rule tests, from files and directories;
 // without any, those of the shipped pack. It reads until it finds the same twice:
 // whoever changes files meanwhile does not leave some old and some new ones.
-func ruleFiles(paths []string, tests bool) ([]policy.File, error) {
+func Files(paths []string, tests bool) ([]policy.File, error) {
 	if len(paths) == 0 {
 		return shipped(tests)
 	}
@@ -105,18 +107,18 @@ func isRules(name string) bool {
 	return strings.HasSuffix(name, ".yaml") || strings.HasSuffix(name, ".yml")
 }
 
-// loadRules reads and checks rules.
-func loadRules(paths []string) (*policy.Set, error) {
-	files, err := ruleFiles(paths, false)
+// Load reads and checks rules.
+func Load(paths []string) (*policy.Set, error) {
+	files, err := Files(paths, false)
 	if err != nil {
 		return nil, err
 	}
 	set, err := policy.Load(files)
-	return set, brokenRules(err)
+	return set, Broken(err)
 }
 
-// brokenRules gives rules that cannot be used their exit status and hint.
-func brokenRules(err error) error {
+// Broken gives rules that cannot be used their exit status and hint.
+func Broken(err error) error {
 	var errs policy.Errors
 	if !errors.As(err, &errs) {
 		return err
