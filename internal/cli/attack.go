@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
@@ -172,7 +173,7 @@ func coveredRules(paths []string) ([]attack.Rule, []policy.Result, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	results, err := policy.RunTests(files, tests, readSessions)
+	results, err := policy.RunTests(files, tests, evidence.Sessions)
 	if err != nil {
 		return nil, nil, ruleset.Broken(err)
 	}

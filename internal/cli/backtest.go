@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
@@ -49,7 +50,7 @@ func (h *history) sessions(ctx context.Context) iter.Seq2[session.Session, error
 			return
 		}
 		if len(h.captures) > 0 {
-			result, err := replay.Play(readAll(ctx, h.captures), correlate.Options{}, nil)
+			result, err := replay.Play(evidence.Captures(ctx, h.captures), correlate.Options{}, nil)
 			for _, s := range result.Sessions {
 				if !s.Started.Before(since) && !yield(s, nil) {
 					return

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -24,7 +25,7 @@ import (
 func newReplay(env *terminal.Env) *cobra.Command {
 	var asJSON, revisions bool
 	var show, rules string
-	v := evidence{stderr: env.Stderr}
+	v := evidence.Reader{Stderr: env.Stderr}
 	cmd := &cobra.Command{
 		Use:   "replay FILE...",
 		Short: "Run the engine over captured observations and other tools' logs, offline",
@@ -34,7 +35,7 @@ played one after the other as one history: give files of one host, oldest first.
 
 Logs of other tools are read, too, plain, gzip or zstd, and merged with the rest
 by time. What they are is told from their first records, or by --format:
-` + formatsHelp() + `
+` + evidence.FormatsHelp() + `
 A log says less than the witnesses of "up": what it lacks is unknown, and nothing
 follows from what it does not tell. Standard error says what became of each file.
 
@@ -56,8 +57,8 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&v.format, "format", "", "the logs are of the format `NAME`, whatever they begin with")
-	f.StringVar(&v.node, "node", "", "logs that name no node are of `NODE`")
+	f.StringVar(&v.Format, "format", "", "the logs are of the format `NAME`, whatever they begin with")
+	f.StringVar(&v.Node, "node", "", "logs that name no node are of `NODE`")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")
 	f.StringVar(&show, "show", "", "print all there is on the session whose `ID` begins so")
@@ -73,8 +74,8 @@ type replayOutput struct {
 	rules     string
 }
 
-func runReplay(ctx context.Context, env *terminal.Env, files []string, v *evidence, out replayOutput) error {
-	input, err := v.read(ctx, files)
+func runReplay(ctx context.Context, env *terminal.Env, files []string, v *evidence.Reader, out replayOutput) error {
+	input, err := v.Read(ctx, files)
 	if err != nil {
 		return err
 	}
@@ -95,7 +96,7 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 		return nil
 	}
 	finish()
-	if broken == nil && v.faulty {
+	if broken == nil && v.Faulty {
 		broken = &exit.Error{Code: exit.Incomplete}
 	}
 	switch {

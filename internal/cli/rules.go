@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -215,7 +216,7 @@ func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) er
 	if len(tests) == 0 {
 		return exit.Fail(exit.Usage, "a file of rule tests ends in "+policy.TestSuffix, "no rule tests in %s", strings.Join(paths, ", "))
 	}
-	results, err := policy.RunTests(rules, tests, readSessions)
+	results, err := policy.RunTests(rules, tests, evidence.Sessions)
 	if err != nil {
 		return ruleset.Broken(err)
 	}

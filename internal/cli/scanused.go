@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -175,8 +176,8 @@ func remembered(ctx context.Context, r *store.Reader, w *usage.Witnesses) error 
 
 // replayed counts the sessions of captures and logs.
 func (q *used) replayed(ctx context.Context, env *terminal.Env, w *usage.Witnesses, since time.Time, begin func(usage.Window) *usage.Tally) (*usage.Tally, error) {
-	v := evidence{stderr: env.Stderr}
-	input, err := v.read(ctx, q.captures)
+	v := evidence.Reader{Stderr: env.Stderr}
+	input, err := v.Read(ctx, q.captures)
 	if err != nil {
 		return nil, err
 	}
@@ -202,7 +203,7 @@ func (q *used) replayed(ctx context.Context, env *terminal.Env, w *usage.Witness
 	switch {
 	case err != nil:
 		return nil, err
-	case v.faulty:
+	case v.Faulty:
 		return nil, &exit.Error{Code: exit.Incomplete, Err: errors.New("used: what was not understood may be what a grant was used for")}
 	}
 	end := last.Add(1) // that is, with what was seen last

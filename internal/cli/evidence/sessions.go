@@ -1,4 +1,4 @@
-package cli
+package evidence
 
 import (
 	"bufio"
@@ -13,9 +13,9 @@ import (
 	"github.com/sallyport/sallyport/internal/replay"
 )
 
-// readSessions reads sessions from a file: one JSON object a line, as `sessions
+// Sessions reads sessions from a file: one JSON object a line, as `sessions
 // --json` and `replay --json` print them, or a capture, which is replayed.
-func readSessions(name string) ([]session.Session, error) {
+func Sessions(name string) ([]session.Session, error) {
 	if !strings.HasSuffix(name, ".jsonl") && !strings.HasSuffix(name, ".json") {
 		return replaySessions(name)
 	}

@@ -1,4 +1,4 @@
-package cli
+package evidence
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"github.com/sallyport/sallyport/internal/store/capture"
 )
 
-// readAll reads the observations of files, one after the other, up to the first
+// Captures reads the observations of files, one after the other, up to the first
 // error.
-func readAll(ctx context.Context, files []string) iter.Seq2[event.Observation, error] {
+func Captures(ctx context.Context, files []string) iter.Seq2[event.Observation, error] {
 	return func(yield func(event.Observation, error) bool) {
 		for _, file := range files {
 			for o, err := range readCapture(file) {

@@ -1,4 +1,6 @@
-package cli
+// Package evidence reads what was observed before: captures of ours, logs of other tools,
+// and sessions that were printed.
+package evidence
 
 import (
 	"bytes"
@@ -119,17 +121,17 @@ func formatOf(file string) (*logFormat, error) {
 	return nil, exit.Fail(exit.Usage, "--format "+found[0].name, "%s: begins like %s and like %s", file, found[0].name, found[1].name)
 }
 
-// evidence is the files of a replay and how they are read.
-type evidence struct {
-	stderr io.Writer
-	format string // of all files; "" tells by content
-	node   string // of observations that name none
-	faulty bool   // records were not understood
+// Reader is the files of a replay and how they are read.
+type Reader struct {
+	Stderr io.Writer
+	Format string // of all files; "" tells by content
+	Node   string // of observations that name none
+	Faulty bool   // records were not understood
 }
 
-// read gives the observations of all files, logs of other tools merged with the
+// Read gives the observations of all files, logs of other tools merged with the
 // rest by time.
-func (v *evidence) read(ctx context.Context, files []string) (iter.Seq2[event.Observation, error], error) {
+func (v *Reader) Read(ctx context.Context, files []string) (iter.Seq2[event.Observation, error], error) {
 	var captures []string
 	var all []iter.Seq2[event.Observation, error]
 	for _, file := range files {
@@ -146,7 +148,7 @@ func (v *evidence) read(ctx context.Context, files []string) (iter.Seq2[event.Ob
 		}
 	}
 	if len(captures) > 0 {
-		all = slices.Insert(all, 0, readAll(ctx, captures))
+		all = slices.Insert(all, 0, Captures(ctx, captures))
 	}
 	if len(all) == 1 {
 		return all[0], nil
@@ -154,20 +156,20 @@ func (v *evidence) read(ctx context.Context, files []string) (iter.Seq2[event.Ob
 	return merged(all), nil
 }
 
-func (v *evidence) formatOf(file string) (*logFormat, error) {
-	if v.format == "" {
+func (v *Reader) formatOf(file string) (*logFormat, error) {
+	if v.Format == "" {
 		return formatOf(file)
 	}
 	for _, f := range logFormats() {
-		if f.name == v.format {
+		if f.name == v.Format {
 			return &f, nil
 		}
 	}
-	return nil, exit.Fail(exit.Usage, "one of "+logFormatNames(), "no format %q", v.format)
+	return nil, exit.Fail(exit.Usage, "one of "+logFormatNames(), "no format %q", v.Format)
 }
 
 // log reads one file of another tool's.
-func (v *evidence) log(ctx context.Context, file string, format *logFormat) iter.Seq2[event.Observation, error] {
+func (v *Reader) log(ctx context.Context, file string, format *logFormat) iter.Seq2[event.Observation, error] {
 	return func(yield func(event.Observation, error) bool) {
 		f, err := logfile.Open(file)
 		if err != nil {
@@ -184,7 +186,7 @@ func (v *evidence) log(ctx context.Context, file string, format *logFormat) iter
 			}
 			return true
 		}
-		say := account{to: v.stderr, file: file, format: format.name}
+		say := account{to: v.Stderr, file: file, format: format.name}
 		for rec, err := range f.Records() {
 			if err == nil {
 				err = ctx.Err()
@@ -206,18 +208,18 @@ func (v *evidence) log(ctx context.Context, file string, format *logFormat) iter
 		if e, ok := r.(interface{ End() []event.Observation }); ok && !give(e.End()) {
 			return
 		}
-		v.faulty = v.faulty || say.bad > 0
+		v.Faulty = v.Faulty || say.bad > 0
 		say.sum(r)
 	}
 }
 
 // place puts an observation that names no node on the node of --node, unless it
 // concerns the cluster.
-func (v *evidence) place(o event.Observation) event.Observation {
-	if _, pod := o.(event.KubePod); v.node == "" || pod || o.Head().Node != "" || o.Head().Witness == event.WitnessAudit {
+func (v *Reader) place(o event.Observation) event.Observation {
+	if _, pod := o.(event.KubePod); v.Node == "" || pod || o.Head().Node != "" || o.Head().Witness == event.WitnessAudit {
 		return o
 	}
-	return event.WithNode(o, v.node)
+	return event.WithNode(o, v.Node)
 }
 
 // account says on standard error what became of a file's records.
@@ -299,8 +301,8 @@ func merged(all []iter.Seq2[event.Observation, error]) iter.Seq2[event.Observati
 	}
 }
 
-// formatsHelp lists the formats of other tools' logs.
-func formatsHelp() string {
+// FormatsHelp lists the formats of other tools' logs.
+func FormatsHelp() string {
 	var b strings.Builder
 	for _, f := range logFormats() {
 		fmt.Fprintf(&b, "  %-14s %s\n", f.name, f.about)
