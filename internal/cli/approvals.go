@@ -159,7 +159,7 @@ func approvals(ctx context.Context, env *terminal.Env, d desk) error {
 		fmt.Fprintln(env.Stderr, "nothing waits for approval")
 		return nil
 	}
-	return newRenderer(env).approvals(list).Write(env.Stdout, env.Width(), env.Palette())
+	return approvalTable(newRenderer(env), list).Write(env.Stdout, env.Width(), env.Palette())
 }
 
 // settle answers for a request and says what became of it.
@@ -217,7 +217,7 @@ var approvalColumns = []terminal.Column{
 	{Title: "REASON", Least: 8},
 }
 
-func (r renderer) approvals(list []guard.Record) *terminal.Table {
+func approvalTable(r renderer, list []guard.Record) *terminal.Table {
 	t := &terminal.Table{Columns: approvalColumns}
 	for i := range list {
 		v := &list[i]
@@ -256,8 +256,8 @@ func approvalStyle(s guard.ApprovalState) terminal.Style {
 	return terminal.Dim
 }
 
-// approval says what became of a request, behind the rest of its line.
-func (r renderer) approval(v *guard.Record) string {
+// approvalText says what became of a request, behind the rest of its line.
+func approvalText(r renderer, v *guard.Record) string {
 	a := v.Approval
 	var parts []string
 	switch a.State {

@@ -470,7 +470,7 @@ func (d *decisions) line(r *guard.Record) string {
 		parts = append(parts, "record")
 	}
 	if r.Approval != nil {
-		parts = append(parts, d.render.approval(r))
+		parts = append(parts, approvalText(d.render, r))
 	}
 	return strings.Join(nonEmpty(parts), "  ")
 }

@@ -130,7 +130,7 @@ func recordings(ctx context.Context, env *terminal.Env, state string, asJSON boo
 		fmt.Fprintln(env.Stderr, "no recordings here")
 		return nil
 	}
-	return errors.Join(newRenderer(env).recordings(env.Stdout, all), exit.CutShort(unread))
+	return errors.Join(recordingTable(env.Stdout, newRenderer(env), all), exit.CutShort(unread))
 }
 
 // saidOf returns what the ledger says of recordings; nothing where there is no
@@ -156,7 +156,7 @@ func sortByStart(all []recorded) {
 	slices.SortFunc(all, func(a, b recorded) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 }
 
-func (r renderer) recordings(w io.Writer, all []recorded) error {
+func recordingTable(w io.Writer, r renderer, all []recorded) error {
 	t := terminal.Table{Columns: []terminal.Column{
 		{Title: "ID"}, {Title: "STARTED", Drop: 1}, {Title: "SESSION", Drop: 2}, {Title: "KIND", Drop: 3}, {Title: "ACTOR", Least: 8},
 		{Title: "CONTAINER", Least: 8}, {Title: "COMMAND", Least: 8}, {Title: "BYTES", Drop: 4}, {Title: "STATE"},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -95,13 +94,4 @@ func sessions(ctx context.Context, env *terminal.Env, q query) error {
 		}
 	}
 	return exit.CutShort(err)
-}
-
-// sessionTable prints a table of sessions, or says on standard error that it is empty.
-func sessionTable(env *terminal.Env, r renderer, rows []repeated, empty string) error {
-	if len(rows) == 0 {
-		fmt.Fprintln(env.Stderr, empty)
-		return nil
-	}
-	return r.table(env.Stdout, rows)
 }

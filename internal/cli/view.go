@@ -268,3 +268,12 @@ func (r revision) MarshalJSON() ([]byte, error) {
 	body = append(body[:len(body)-1], `,"changed":`...)
 	return append(append(body, changed...), '}'), nil
 }
+
+// sessionTable prints a table of sessions, or says on standard error that it is empty.
+func sessionTable(env *terminal.Env, r renderer, rows []repeated, empty string) error {
+	if len(rows) == 0 {
+		fmt.Fprintln(env.Stderr, empty)
+		return nil
+	}
+	return r.table(env.Stdout, rows)
+}
