@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/guard"
 	"github.com/sallyport/sallyport/internal/guard/control"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -159,7 +160,7 @@ func approvals(ctx context.Context, env *terminal.Env, d desk) error {
 		fmt.Fprintln(env.Stderr, "nothing waits for approval")
 		return nil
 	}
-	return approvalTable(newRenderer(env), list).Write(env.Stdout, env.Width(), env.Palette())
+	return approvalTable(view.Of(env), list).Write(env.Stdout, env.Width(), env.Palette())
 }
 
 // settle answers for a request and says what became of it.
@@ -178,7 +179,7 @@ func settle(env *terminal.Env, d desk, id, reason string, give func(*control.Cli
 	if d.asJSON {
 		return terminal.WriteJSON(env.Stdout, r)
 	}
-	out := decisions{render: newRenderer(env)}
+	out := decisions{render: view.Of(env)}
 	_, err = fmt.Fprintln(env.Stdout, out.line(&r))
 	return err
 }
@@ -196,7 +197,7 @@ func completeRequests(env *terminal.Env, d *desk, granted bool) cobra.Completion
 		for i := range list {
 			r := &list[i]
 			if r.Approval != nil && (granted || r.Approval.State != guard.StateApproved) {
-				out = append(out, cobra.CompletionWithDesc(string(r.Approval.ID), printable.Cut(actorName(&r.Request.Actor)+" in "+container(&r.Request)+": "+what(&r.Request), 80)))
+				out = append(out, cobra.CompletionWithDesc(string(r.Approval.ID), printable.Cut(view.Actor(&r.Request.Actor)+" in "+view.Container(&r.Request)+": "+what(&r.Request), 80)))
 			}
 		}
 		return out, cobra.ShellCompDirectiveNoFileComp
@@ -217,23 +218,23 @@ var approvalColumns = []terminal.Column{
 	{Title: "REASON", Least: 8},
 }
 
-func approvalTable(r renderer, list []guard.Record) *terminal.Table {
+func approvalTable(r view.Renderer, list []guard.Record) *terminal.Table {
 	t := &terminal.Table{Columns: approvalColumns}
 	for i := range list {
 		v := &list[i]
 		a := v.Approval
 		by := ""
 		if a.By != nil {
-			by = actorName(a.By)
+			by = view.Actor(a.By)
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: string(a.ID), Style: terminal.Bold},
-			{Text: a.Asked.In(r.zone).Format(layoutLive)},
+			{Text: a.Asked.In(r.Zone).Format(view.TimeOfDay)},
 			{Text: string(a.State), Style: approvalStyle(a.State)},
-			{Text: a.Until.In(r.zone).Format(layoutTable)},
-			{Text: actorName(&v.Request.Actor)},
+			{Text: a.Until.In(r.Zone).Format(view.TimeInTable)},
+			{Text: view.Actor(&v.Request.Actor)},
 			{Text: string(v.Request.Channel)},
-			{Text: container(&v.Request)},
+			{Text: view.Container(&v.Request)},
 			{Text: what(&v.Request)},
 			{Text: printable.Text(v.Decision.Rule)},
 			{Text: by},
@@ -257,17 +258,17 @@ func approvalStyle(s guard.ApprovalState) terminal.Style {
 }
 
 // approvalText says what became of a request, behind the rest of its line.
-func approvalText(r renderer, v *guard.Record) string {
+func approvalText(r view.Renderer, v *guard.Record) string {
 	a := v.Approval
 	var parts []string
 	switch a.State {
 	case guard.StateWaiting:
-		parts = append(parts, "until "+a.Until.In(r.zone).Format(layoutLive)+": sallyport approve "+string(a.ID))
+		parts = append(parts, "until "+a.Until.In(r.Zone).Format(view.TimeOfDay)+": sallyport approve "+string(a.ID))
 	case guard.StateAsked:
 		parts = append(parts, "sallyport approve "+string(a.ID))
 	case guard.StateApproved, guard.StateDenied, guard.StateExpired, guard.StateWithdrawn, guard.StateEnded, guard.StateRevoked, guard.StateRefused:
 		if a.By != nil {
-			parts = append(parts, "by "+actorName(a.By))
+			parts = append(parts, "by "+view.Actor(a.By))
 		}
 		if a.For > 0 {
 			parts = append(parts, "for "+(time.Duration(a.For)*time.Second).String())

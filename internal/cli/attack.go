@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -290,7 +291,7 @@ func coverageTables(env *terminal.Env, c attack.Coverage, channels bool) error {
 	if channels {
 		tables = append(tables, coveredChannels(c.Channels))
 	}
-	r := newRenderer(env)
+	r := view.Of(env)
 	for i, t := range tables {
 		if i > 0 {
 			w.Line("")
@@ -298,7 +299,7 @@ func coverageTables(env *terminal.Env, c attack.Coverage, channels bool) error {
 		if w.Err != nil {
 			return w.Err
 		}
-		if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
+		if err := t.Write(env.Stdout, r.Width, r.Palette); err != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -136,12 +137,12 @@ func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h
 
 func printOutcome(env *terminal.Env, out policy.Outcome) error {
 	w := &terminal.Writer{To: env.Stdout}
-	r := newRenderer(env)
+	r := view.Of(env)
 	if out.Sessions == 0 {
 		fmt.Fprintln(env.Stderr, "no sessions fit")
 		return nil
 	}
-	w.Line("%s from %s to %s", wording.Plural(out.Sessions, "session"), r.exact(out.First), r.exact(out.Last))
+	w.Line("%s from %s to %s", wording.Plural(out.Sessions, "session"), r.Exact(out.First), r.Exact(out.Last))
 	w.Line("  allowed %d, denied %d, held for approval %d; recorded %d; findings %d", out.Decisions[effect.Allow],
 		out.Decisions[effect.Deny], out.Decisions[effect.Approve], out.Recorded, out.Findings)
 	if out.Stats.Suppressed > 0 {
@@ -156,7 +157,7 @@ func printOutcome(env *terminal.Env, out policy.Outcome) error {
 	for _, x := range out.Rules {
 		ids := make([]string, len(x.Examples))
 		for i, id := range x.Examples {
-			ids[i] = shortID(id)
+			ids[i] = view.ShortID(id)
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: x.Rule, Style: terminal.Bold}, count(x.Decided), count(x.Found), count(x.Unknown), count(x.Errors), {Text: strings.Join(ids, " ")},
@@ -164,7 +165,7 @@ func printOutcome(env *terminal.Env, out policy.Outcome) error {
 	}
 	if len(t.Rows) > 0 {
 		w.Line("")
-		if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
+		if err := t.Write(env.Stdout, r.Width, r.Palette); err != nil {
 			return err
 		}
 	}
@@ -187,7 +188,7 @@ func changes(env *terminal.Env, w *terminal.Writer, out policy.Outcome) {
 	w.Line("")
 	w.Line("%s would be treated otherwise:", wording.Plural(out.ChangedTotal, "session"))
 	for _, c := range out.Changed {
-		line := fmt.Sprintf("  %s  ", shortID(c.Session))
+		line := fmt.Sprintf("  %s  ", view.ShortID(c.Session))
 		if c.Was != c.Now {
 			line += fmt.Sprintf("%s -> %s (%s -> %s)  ", c.Was, c.Now, orDefault(c.WasRule), orDefault(c.NowRule))
 		}
@@ -301,9 +302,9 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 }
 
 func explanation(env *terminal.Env, s *session.Session, e explained) error {
-	r := newRenderer(env)
+	r := view.Of(env)
 	w := &terminal.Writer{To: env.Stdout}
-	w.Line("%s", r.line(session.Revision{Session: *s}))
+	w.Line("%s", r.Line(session.Revision{Session: *s}))
 	w.Line("")
 	decided := fmt.Sprintf("%s by %s", e.Decision.Effect, orDefault(e.Decision.Rule))
 	if e.Decision.Record {
@@ -323,7 +324,7 @@ func explanation(env *terminal.Env, s *session.Session, e explained) error {
 		t.Rows = append(t.Rows, []terminal.Cell{{Text: x.Rule, Style: terminal.Bold}, {Text: x.Answer}, {Text: holds}, {Text: because(x)}})
 	}
 	if w.Err == nil {
-		w.Err = t.Write(env.Stdout, r.width, r.palette)
+		w.Err = t.Write(env.Stdout, r.Width, r.Palette)
 	}
 	w.Line("")
 	if e.Actor == "" || e.Workload == "" || e.ArgvHash == "" {

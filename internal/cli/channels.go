@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
@@ -121,7 +122,7 @@ func channelTable(rows []channelRow) *terminal.Table {
 	for _, r := range rows {
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: string(r.ID), Style: terminal.Bold}, {Text: r.Way}, {Text: door(r.Row), Style: terminal.Dim}, yes(r.Observed),
-			{Text: level(r.Attributed), Style: levelStyle(r.Attributed)}, hereCell(r), yes(r.Guarded), yes(r.Scanned), yes(r.Drilled),
+			{Text: level(r.Attributed), Style: view.LevelStyle(r.Attributed)}, hereCell(r), yes(r.Guarded), yes(r.Scanned), yes(r.Drilled),
 		})
 	}
 	return t

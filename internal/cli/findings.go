@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
@@ -77,7 +78,7 @@ func findings(ctx context.Context, env *terminal.Env, state string, q store.Find
 		}
 	}
 	if !asJSON {
-		if e := findingTable(env, newRenderer(env), all, "no findings fit"); e != nil {
+		if e := view.Findings(env, view.Of(env), all, "no findings fit"); e != nil {
 			return e
 		}
 	}

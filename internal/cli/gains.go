@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -26,7 +27,7 @@ func gains(env *terminal.Env, list []gain.Container) error {
 		return nil
 	}
 	fmt.Fprintln(env.Stdout)
-	r := newRenderer(env)
+	r := view.Of(env)
 	t := terminal.Table{Columns: gainColumns}
 	for n := range list {
 		c := &list[n]
@@ -38,7 +39,7 @@ func gains(env *terminal.Env, list []gain.Container) error {
 			{Text: printable.Text(c.Container)}, {Text: string(c.Power), Style: style}, {Text: string(c.Tools)}, {Text: printable.Text(gainWords(&c.Gain))},
 		})
 	}
-	return t.Write(env.Stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 // gainWords says in words what a command gets.

@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
@@ -221,7 +222,7 @@ func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
 	if g.second, err = c.approvals.prepare(g.log); err != nil {
 		return nil, err
 	}
-	out := &decisions{out: env.Stdout, render: newRenderer(env), asJSON: c.asJSON, records: c.record != ""}
+	out := &decisions{out: env.Stdout, render: view.Of(env), asJSON: c.asJSON, records: c.record != ""}
 	g.judge = guard.New(guard.Options{
 		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != guardsSocket, Approvers: g.second.approvers, Wait: g.second.wait,
 		Tell: func(r guard.Record) {
@@ -432,7 +433,7 @@ func (u *userNames) name(uid uint32) string {
 type decisions struct {
 	mu     sync.Mutex
 	out    io.Writer
-	render renderer
+	render view.Renderer
 	asJSON bool
 	// records says that there is a place for recordings.
 	records bool
@@ -458,7 +459,7 @@ func (d *decisions) tell(r guard.Record) {
 func (d *decisions) line(r *guard.Record) string {
 	s := &r.Request
 	parts := []string{
-		r.Time.In(d.render.zone).Format("15:04:05"), d.verdict(r), actorName(&s.Actor), string(s.Channel), container(s), what(s),
+		r.Time.In(d.render.Zone).Format("15:04:05"), d.verdict(r), view.Actor(&s.Actor), string(s.Channel), view.Container(s), what(s),
 	}
 	switch {
 	case r.Misread != "":
@@ -477,7 +478,7 @@ func (d *decisions) line(r *guard.Record) string {
 
 // what says in few words what a request asks for.
 func what(s *session.Session) string {
-	if text := command(s); text != "" {
+	if text := view.Command(s); text != "" {
 		return text
 	}
 	return "(" + string(s.Kind) + " " + printable.Text(s.Path) + ")"
@@ -493,7 +494,7 @@ func (d *decisions) verdict(r *guard.Record) string {
 			text, look = "would "+text, terminal.Warn
 		}
 	}
-	return d.render.palette.Paint(look, text)
+	return d.render.Palette.Paint(look, text)
 }
 
 func nonEmpty(list []string) []string {

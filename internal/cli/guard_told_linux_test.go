@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
@@ -81,7 +82,7 @@ func TestGuardIsTold(t *testing.T) {
 	if !strings.Contains(list, "denied") {
 		t.Errorf("%s", list)
 	}
-	if shown := run(t, bin, "show", shortID(got.ID), "--state", state); !strings.Contains(shown, "deny by rule prod-shell: sallyport: denied by rule prod-shell") {
+	if shown := run(t, bin, "show", view.ShortID(got.ID), "--state", state); !strings.Contains(shown, "deny by rule prod-shell: sallyport: denied by rule prod-shell") {
 		t.Errorf("%s", shown)
 	}
 

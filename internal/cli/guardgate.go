@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -280,7 +281,7 @@ func gateStatus(env *terminal.Env, dir string, asJSON bool) error {
 		describeGate(env, dir, &s)
 		c := s.Counts
 		_, err = fmt.Fprintf(env.Stdout, "Since %s: %d let through, %d would have been refused, %d refused, %d killed; %d of those lost.\n",
-			s.Since.In(newRenderer(env).zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
+			s.Since.In(view.Of(env).Zone).Format("2006-01-02 15:04:05"), c.Allowed, c.Seen, c.Refused, c.Killed, c.Lost)
 	}
 	if err == nil && off {
 		return exit.Status(exit.Findings)
@@ -289,7 +290,7 @@ func gateStatus(env *terminal.Env, dir string, asJSON bool) error {
 }
 
 func gateWatch(ctx context.Context, env *terminal.Env, dir string, asJSON bool) error {
-	render, names := newRenderer(env), new(userNames)
+	render, names := view.Of(env), new(userNames)
 	err := kernel.NewGate(dir).Follow(ctx, func(s event.GateSighting) error {
 		var err error
 		if asJSON {
@@ -312,7 +313,7 @@ func gateWatch(ctx context.Context, env *terminal.Env, dir string, asJSON bool) 
 }
 
 // gateLine is a sighting for a person.
-func gateLine(render *renderer, names *userNames, s *event.GateSighting) string {
+func gateLine(render *view.Renderer, names *userNames, s *event.GateSighting) string {
 	verdict, look := string(s.Verdict), terminal.Bad
 	if s.Verdict == event.GateSeen {
 		verdict, look = "would refuse", terminal.Warn
@@ -330,7 +331,7 @@ func gateLine(render *renderer, names *userNames, s *event.GateSighting) string 
 		where = "container " + s.Peer.Container.Short()
 	}
 	parts := []string{
-		s.Time.In(render.zone).Format("15:04:05"), render.palette.Paint(look, verdict), who,
+		s.Time.In(render.Zone).Format("15:04:05"), render.Palette.Paint(look, verdict), who,
 		fmt.Sprintf("%s[%d]", printable.Text(exe), s.Peer.ID.PID), where, printable.Text(string(s.Socket)),
 	}
 	if s.Asked != "" && s.Asked != s.Socket {

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/kernel"
@@ -254,7 +255,7 @@ func TestGateIsTold(t *testing.T) {
 	of := find("one process, again and again", func(s *session.Session) bool {
 		return int(s.Actor.PID) == os.Getpid() && len(s.Evidence) == 2 && s.Ended.After(s.Started)
 	})
-	if shown := run(t, bin, "show", shortID(of.ID), "--state", state); !strings.Contains(shown, "the socket gate lets nobody connect to "+e.Socket) {
+	if shown := run(t, bin, "show", view.ShortID(of.ID), "--state", state); !strings.Contains(shown, "the socket gate lets nobody connect to "+e.Socket) {
 		t.Errorf("%s", shown)
 	}
 	if err := kernel.NewGate(pins).Off(); err != nil {

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/statedir"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/testbed"
@@ -137,7 +138,7 @@ func TestUpOnDocker(t *testing.T) {
 	if strings.Count(list, "\n") != 1 || !strings.Contains(list, string(got.ID)) {
 		t.Errorf("sessions --actor 4321 --json printed %s", list)
 	}
-	if shown := run(t, bin, "show", shortID(got.ID), "--state", state, "--evidence"); !strings.Contains(shown, "exact (tied by an id)") {
+	if shown := run(t, bin, "show", view.ShortID(got.ID), "--state", state, "--evidence"); !strings.Contains(shown, "exact (tied by an id)") {
 		t.Errorf("show printed %s", shown)
 	}
 	if err := p.end(syscall.SIGTERM); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
@@ -97,8 +98,8 @@ func play(ctx context.Context, env *terminal.Env, r *recording.Reader, p recordi
 
 // introduce says what is going to be played.
 func introduce(env *terminal.Env, h *recording.Header) {
-	fmt.Fprintf(env.Stderr, "%s  %s by %s in %s: %s\n", h.ID, h.Started.In(time.Local).Format(layoutExact), actorName(&h.Actor),
-		container(&session.Session{Target: h.Target}), printable.Cut(recordedCommand(h.Argv, h.Path), terminal.CellMax))
+	fmt.Fprintf(env.Stderr, "%s  %s by %s in %s: %s\n", h.ID, h.Started.In(time.Local).Format(view.TimeExact), view.Actor(&h.Actor),
+		view.Container(&session.Session{Target: h.Target}), printable.Cut(recordedCommand(h.Argv, h.Path), terminal.CellMax))
 	f, ok := env.Stdout.(*os.File)
 	if !ok || !h.TTY || h.Cols == 0 {
 		return

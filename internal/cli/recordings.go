@@ -19,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -130,7 +131,7 @@ func recordings(ctx context.Context, env *terminal.Env, state string, asJSON boo
 		fmt.Fprintln(env.Stderr, "no recordings here")
 		return nil
 	}
-	return errors.Join(recordingTable(env.Stdout, newRenderer(env), all), exit.CutShort(unread))
+	return errors.Join(recordingTable(env.Stdout, view.Of(env), all), exit.CutShort(unread))
 }
 
 // saidOf returns what the ledger says of recordings; nothing where there is no
@@ -156,7 +157,7 @@ func sortByStart(all []recorded) {
 	slices.SortFunc(all, func(a, b recorded) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 }
 
-func recordingTable(w io.Writer, r renderer, all []recorded) error {
+func recordingTable(w io.Writer, r view.Renderer, all []recorded) error {
 	t := terminal.Table{Columns: []terminal.Column{
 		{Title: "ID"}, {Title: "STARTED", Drop: 1}, {Title: "SESSION", Drop: 2}, {Title: "KIND", Drop: 3}, {Title: "ACTOR", Least: 8},
 		{Title: "CONTAINER", Least: 8}, {Title: "COMMAND", Least: 8}, {Title: "BYTES", Drop: 4}, {Title: "STATE"},
@@ -171,12 +172,12 @@ func recordingTable(w io.Writer, r renderer, all []recorded) error {
 			state = terminal.Cell{Text: state.Text + fmt.Sprintf(", %d lost", rec.Lost), Style: terminal.Bad}
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: shortID(session.ID(rec.ID)), Style: terminal.Bold}, {Text: rec.Started.In(r.zone).Format(layoutTable)}, {Text: shortID(rec.Session)},
-			{Text: string(rec.Kind)}, {Text: actorName(&rec.Actor)}, {Text: container(&session.Session{Target: rec.Target})},
+			{Text: view.ShortID(session.ID(rec.ID)), Style: terminal.Bold}, {Text: rec.Started.In(r.Zone).Format(view.TimeInTable)}, {Text: view.ShortID(rec.Session)},
+			{Text: string(rec.Kind)}, {Text: view.Actor(&rec.Actor)}, {Text: view.Container(&session.Session{Target: rec.Target})},
 			{Text: recordedCommand(rec.Argv, rec.Path)}, {Text: fmt.Sprint(rec.Bytes)}, state,
 		})
 	}
-	return t.Write(w, r.width, r.palette)
+	return t.Write(w, r.Width, r.Palette)
 }
 
 func recordedCommand(argv []event.Text, path event.Text) string {
@@ -187,7 +188,7 @@ func recordedCommand(argv []event.Text, path event.Text) string {
 	for i, a := range argv {
 		list[i] = string(a)
 	}
-	return shortCommand(list)
+	return view.Argv(list)
 }
 
 func newRecordingsExport(env *terminal.Env) *cobra.Command {

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
@@ -79,8 +80,8 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 	if err != nil {
 		return err
 	}
-	render := newRenderer(env)
-	render.zone = time.UTC
+	render := view.Of(env)
+	render.Zone = time.UTC
 	each, history := eachRevision(env, render, out)
 	var found []finding.Finding
 	finish := func() {}
@@ -110,7 +111,7 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 			}
 		}
 	default:
-		err = sessionTable(env, render, onePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
+		err = view.Sessions(env, render, view.OnePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
 	}
 	if err == nil && out.rules != "" {
 		err = replayFindings(env, render, found, out)
@@ -145,7 +146,7 @@ func reviewing(set *policy.Set, input kept, each func(session.Revision) error, f
 type kept = iter.Seq2[event.Observation, error]
 
 // replayFindings prints what rules found: of the session to show, if there is one.
-func replayFindings(env *terminal.Env, render renderer, found []finding.Finding, out replayOutput) error {
+func replayFindings(env *terminal.Env, render view.Renderer, found []finding.Finding, out replayOutput) error {
 	if out.show != "" {
 		found = slices.DeleteFunc(found, func(f finding.Finding) bool { return !strings.HasPrefix(string(f.Session), out.show) })
 	}
@@ -153,7 +154,7 @@ func replayFindings(env *terminal.Env, render renderer, found []finding.Finding,
 		if len(found) > 0 {
 			fmt.Fprintln(env.Stdout)
 		}
-		return findingTable(env, render, found, "the rules found nothing")
+		return view.Findings(env, render, found, "the rules found nothing")
 	}
 	for _, f := range found {
 		if err := terminal.WriteJSON(env.Stdout, map[string]finding.Finding{"finding": f}); err != nil {
@@ -165,10 +166,10 @@ func replayFindings(env *terminal.Env, render renderer, found []finding.Finding,
 
 // eachRevision returns what to do with each revision as it comes, and where
 // those of the session to show are collected.
-func eachRevision(env *terminal.Env, render renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
+func eachRevision(env *terminal.Env, render view.Renderer, out replayOutput) (func(session.Revision) error, *[]session.Revision) {
 	history := new([]session.Revision)
-	live := newLive(env, out.asJSON)
-	live.render = render
+	live := view.NewLive(env, out.asJSON)
+	live.Render = render
 	return func(r session.Revision) error {
 		switch {
 		case out.show != "":
@@ -176,14 +177,14 @@ func eachRevision(env *terminal.Env, render renderer, out replayOutput) (func(se
 				*history = append(*history, r)
 			}
 		case out.revisions:
-			return live.revision(r)
+			return live.Revision(r)
 		}
 		return nil
 	}, history
 }
 
 // replayed shows one session of a replay, as `show` does.
-func replayed(env *terminal.Env, render renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
+func replayed(env *terminal.Env, render view.Renderer, sessions []session.Session, history *[]session.Revision, out replayOutput) error {
 	var found []session.Session
 	for _, s := range sessions {
 		if strings.HasPrefix(string(s.ID), out.show) {
@@ -197,6 +198,6 @@ func replayed(env *terminal.Env, render renderer, sessions []session.Session, hi
 		return terminal.WriteJSON(env.Stdout, found[0])
 	}
 	w := &terminal.Writer{To: env.Stdout}
-	render.session(w, &found[0], *history, true)
+	render.Session(w, &found[0], *history, true)
 	return w.Err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
@@ -106,8 +107,8 @@ func lintRules(env *terminal.Env, reports []policy.Report) error {
 			{Text: string(r.Rule.Unknown)}, {Text: strings.Join(slices.Compact(unsure), " ")},
 		})
 	}
-	r := newRenderer(env)
-	if err := t.Write(env.Stdout, r.width, r.palette); err != nil {
+	r := view.Of(env)
+	if err := t.Write(env.Stdout, r.Width, r.Palette); err != nil {
 		return err
 	}
 	lintNotes(env, reports)
@@ -147,8 +148,8 @@ func lintChannels(env *terminal.Env, reports []policy.Report) error {
 			})
 		}
 	}
-	r := newRenderer(env)
-	return t.Write(env.Stdout, r.width, r.palette)
+	r := view.Of(env)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 func reachStyle(r policy.Reach) terminal.Style {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -166,8 +167,8 @@ func containersReached(env *terminal.Env, i *inventory.Inventory, actor exposure
 		return nil
 	}
 	fmt.Fprintln(env.Stdout)
-	r := newRenderer(env)
-	return t.Write(env.Stdout, r.width, r.palette)
+	r := view.Of(env)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 func pathOnHost(env *terminal.Env, i *inventory.Inventory, s *sources, actor exposure.Actor, target string, list []exposure.Exposure, asJSON bool) error {

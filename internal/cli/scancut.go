@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
@@ -167,7 +168,7 @@ func cutting(env *terminal.Env, c *exposure.Cutting, of string) error {
 		return nil
 	}
 	fmt.Fprintln(env.Stdout)
-	r := newRenderer(env)
+	r := view.Of(env)
 	t := terminal.Table{Columns: cutColumns}
 	for n := range c.Removals {
 		m := &c.Removals[n]
@@ -193,7 +194,7 @@ func cutting(env *terminal.Env, c *exposure.Cutting, of string) error {
 			t.Rows[n] = slices.Delete(t.Rows[n], roleAt, roleAt+1)
 		}
 	}
-	return t.Write(env.Stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 // removedAt says where a removal is to be made: a binding's file, a host and its file.

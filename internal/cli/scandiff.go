@@ -8,6 +8,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -96,7 +97,7 @@ func differences(env *terminal.Env, list []exposure.Change) error {
 		fmt.Fprintln(env.Stderr, "Nothing opened and nothing closed, as far as was read.")
 		return nil
 	}
-	r := newRenderer(env)
+	r := view.Of(env)
 	t := terminal.Table{Columns: changeColumns}
 	for n := range list {
 		c := &list[n]
@@ -108,7 +109,7 @@ func differences(env *terminal.Env, list []exposure.Change) error {
 			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(changedWhere(c))}, {Text: changedBy(c)}, {Text: c.Scope}, {Text: path(c.Via)},
 		})
 	}
-	return t.Write(env.Stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 // changedWhere says where something opened or closed.

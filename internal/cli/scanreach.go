@@ -12,6 +12,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -139,7 +140,7 @@ func reached(env *terminal.Env, r *exposure.Reach, list []exposure.Exposure) err
 	for _, n := range r.Namespaces {
 		of[n.Namespace] = n.Of
 	}
-	rend := newRenderer(env)
+	rend := view.Of(env)
 	t := terminal.Table{Columns: reachColumns}
 	for _, way := range byWay(list) {
 		e := way[0]
@@ -150,7 +151,7 @@ func reached(env *terminal.Env, r *exposure.Reach, list []exposure.Exposure) err
 	}
 	if len(t.Rows) > 0 {
 		fmt.Fprintln(env.Stdout)
-		if err := t.Write(env.Stdout, rend.width, rend.palette); err != nil {
+		if err := t.Write(env.Stdout, rend.Width, rend.Palette); err != nil {
 			return err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -228,7 +229,7 @@ var reportColumns = []terminal.Column{
 
 func reportTable(env *terminal.Env, r *result) error {
 	out := bufio.NewWriter(env.Stdout)
-	if err := r.table(out, newRenderer(env)); err != nil {
+	if err := r.table(out, view.Of(env)); err != nil {
 		return err
 	}
 	fmt.Fprint(out, r.summary())
@@ -242,7 +243,7 @@ func reportTable(env *terminal.Env, r *result) error {
 }
 
 // table prints the findings, with a column for what became of them where that is asked.
-func (r *result) table(w io.Writer, rend renderer) error {
+func (r *result) table(w io.Writer, rend view.Renderer) error {
 	t := terminal.Table{Columns: reportColumns}
 	stated := r.number(func(n int) bool { return r.state(n) != "" }) > 0
 	if stated {
@@ -251,7 +252,7 @@ func (r *result) table(w io.Writer, rend renderer) error {
 	for n := range r.Found {
 		f := &r.Found[n]
 		row := []terminal.Cell{
-			{Text: f.Severity.String(), Style: severityStyle(f.Severity)}, {Text: fmt.Sprintf("%.1f", f.Score.Value)}, {Text: f.Rule, Style: terminal.Bold},
+			{Text: f.Severity.String(), Style: view.SeverityStyle(f.Severity)}, {Text: fmt.Sprintf("%.1f", f.Score.Value)}, {Text: f.Rule, Style: terminal.Bold},
 			{Text: printable.Text(whereOf(f))}, {Text: printable.Text(f.Message)}, {Text: printable.Text(f.Remedy)},
 		}
 		if stated {
@@ -262,7 +263,7 @@ func (r *result) table(w io.Writer, rend renderer) error {
 	if len(t.Rows) == 0 {
 		return nil
 	}
-	if err := t.Write(w, rend.width, rend.palette); err != nil {
+	if err := t.Write(w, rend.Width, rend.Palette); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)

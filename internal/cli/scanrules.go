@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/posture"
@@ -77,17 +78,17 @@ rule's where two of them come together.`,
 
 func ruleTable(env *terminal.Env, rules []posture.Rule) error {
 	t := terminal.Table{Columns: []terminal.Column{{Title: "RULE"}, {Title: "SEVERITY"}, {Title: "CIS", Least: 10}, {Title: "ATT&CK", Least: 10, Drop: 1}, {Title: "WHAT", Least: 20}}}
-	rend := newRenderer(env)
+	rend := view.Of(env)
 	for n := range rules {
 		r := &rules[n]
 		l := lineOf(r)
 		style := terminal.Plain
 		if !r.Weighed {
-			style = severityStyle(r.Severity)
+			style = view.SeverityStyle(r.Severity)
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{{Text: r.ID, Style: terminal.Bold}, {Text: severityText(r), Style: style}, {Text: strings.Join(l.CIS, ", ")}, {Text: strings.Join(l.Attack, ", ")}, {Text: r.Title}})
 	}
-	return t.Write(env.Stdout, rend.width, rend.palette)
+	return t.Write(env.Stdout, rend.Width, rend.Palette)
 }
 
 func newScanExplain(env *terminal.Env) *cobra.Command {
@@ -179,7 +180,7 @@ func explainRule(env *terminal.Env, r *posture.Rule) {
 
 func explainFinding(env *terminal.Env, r *result, n int) {
 	f, p, out := &r.Found[n], env.Palette(), env.Stdout
-	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.Paint(severityStyle(f.Severity), f.Severity.String()), p.Paint(terminal.Bold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
+	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.Paint(view.SeverityStyle(f.Severity), f.Severity.String()), p.Paint(terminal.Bold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
 	line := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(out, "%-9s %s\n", what, printable.Text(text))

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -271,7 +272,7 @@ var usedColumns = []terminal.Column{
 var usedStyles = map[usage.State]terminal.Style{usage.Used: terminal.Bold, usage.Perhaps: terminal.Warn, usage.Unused: terminal.Warn, usage.Unknown: terminal.Dim}
 
 func usedTable(env *terminal.Env, r *usage.Report, all bool) error {
-	rend := newRenderer(env)
+	rend := view.Of(env)
 	w := &terminal.Writer{To: env.Stdout}
 	for _, line := range watchedLines(r, rend) {
 		w.Line("%s", line)
@@ -289,7 +290,7 @@ func usedTable(env *terminal.Env, r *usage.Report, all bool) error {
 	}
 	if len(t.Rows) > 0 {
 		w.Line("")
-		if err := t.Write(env.Stdout, rend.width, rend.palette); err != nil {
+		if err := t.Write(env.Stdout, rend.Width, rend.Palette); err != nil {
 			return err
 		}
 	}
@@ -329,7 +330,7 @@ func together(rows []usage.Row) (out [][]*usage.Row) {
 }
 
 // usedRow is a line of the table, of rows that say the same.
-func usedRow(rows []*usage.Row, rend renderer) []terminal.Cell {
+func usedRow(rows []*usage.Row, rend view.Renderer) []terminal.Cell {
 	r := rows[0]
 	var does, rules []string
 	for _, r := range rows {
@@ -345,7 +346,7 @@ func usedRow(rows []*usage.Row, rend renderer) []terminal.Cell {
 	}
 	last, what, where := "", r.Setting, ""
 	if r.Last != nil {
-		last = r.Last.In(rend.zone).Format(layoutTable)
+		last = r.Last.In(rend.Zone).Format(view.TimeInTable)
 	}
 	if g := r.Grant; g != nil {
 		what = g.Binding
@@ -409,10 +410,10 @@ const (
 )
 
 // watchedLines says for how long which witness watched.
-func watchedLines(r *usage.Report, rend renderer) (out []string) {
+func watchedLines(r *usage.Report, rend view.Renderer) (out []string) {
 	for n := range r.Watched {
 		w := &r.Watched[n]
-		line := fmt.Sprintf("%s watched for %s of %s asked, from %s to %s.", w.Witness, span(w.Seconds), span(w.Of), r.From.In(rend.zone).Format(layoutDay), r.To.In(rend.zone).Format(layoutDay))
+		line := fmt.Sprintf("%s watched for %s of %s asked, from %s to %s.", w.Witness, span(w.Seconds), span(w.Of), r.From.In(rend.Zone).Format(layoutDay), r.To.In(rend.Zone).Format(layoutDay))
 		if w.Node != "" {
 			line = printable.Text(w.Node) + ": " + line
 		}
@@ -423,7 +424,7 @@ func watchedLines(r *usage.Report, rend renderer) (out []string) {
 				continue
 			}
 			if shown++; shown <= gapsShown {
-				out = append(out, fmt.Sprintf("  not from %s to %s: %s", g.From.In(rend.zone).Format(layoutDay), g.To.In(rend.zone).Format(layoutDay), printable.Text(g.Why)))
+				out = append(out, fmt.Sprintf("  not from %s to %s: %s", g.From.In(rend.Zone).Format(layoutDay), g.To.In(rend.Zone).Format(layoutDay), printable.Text(g.Why)))
 			}
 		}
 		if more := w.GapsTotal - gapsShown; shown > gapsShown && more > 0 {
@@ -501,7 +502,7 @@ func plan(env *terminal.Env, r *usage.Report, p usage.Plan) error {
 	if err := complete(env, &p); err != nil {
 		return err
 	}
-	rend := newRenderer(env)
+	rend := view.Of(env)
 	w := &terminal.Writer{To: env.Stdout}
 	for _, line := range append(watchedLines(r, rend), doubts(r)...) {
 		w.Line("# %s", line)
@@ -517,7 +518,7 @@ func plan(env *terminal.Env, r *usage.Report, p usage.Plan) error {
 			in = "in namespace " + x.Role.Namespace
 		}
 		w.Line("---")
-		w.Line("# %s %s, last %s", printable.Text(string(x.Actor)), printable.Text(in), x.Last.In(rend.zone).Format(layoutDay))
+		w.Line("# %s %s, last %s", printable.Text(string(x.Actor)), printable.Text(in), x.Last.In(rend.Zone).Format(layoutDay))
 		w.Line("%s", strings.TrimSuffix(string(text), "\n"))
 	}
 	if len(p.Proposals) == 0 {

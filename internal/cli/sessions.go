@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -85,11 +86,11 @@ func sessions(ctx context.Context, env *terminal.Env, q query) error {
 		rows = append(rows, s)
 	}
 	if !q.asJSON {
-		lines := fold(rows)
+		lines := view.Fold(rows)
 		if q.all {
-			lines = onePerLine(rows)
+			lines = view.OnePerLine(rows)
 		}
-		if e := sessionTable(env, newRenderer(env), lines, "no sessions fit"); e != nil {
+		if e := view.Sessions(env, view.Of(env), lines, "no sessions fit"); e != nil {
 			return e
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/spf13/cobra"
 )
@@ -49,8 +50,8 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 		return terminal.WriteJSON(env.Stdout, s)
 	}
 	w := &terminal.Writer{To: env.Stdout}
-	render := newRenderer(env)
-	render.session(w, &s, revisions, evidence)
+	render := view.Of(env)
+	render.Session(w, &s, revisions, evidence)
 	recorded, err := statedir.RecordingsOf(ctx, r, &s)
 	for _, rec := range recorded {
 		w.Line("Recorded: sallyport play %s", rec.ID)
@@ -62,7 +63,7 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 		if err != nil {
 			return exit.CutShort(err)
 		}
-		w.Line("%s", render.finding(&f))
+		w.Line("%s", render.Finding(&f))
 	}
 	return w.Err
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
@@ -50,13 +51,13 @@ func tail(ctx context.Context, env *terminal.Env, state string, last int, asJSON
 		return interrupted(ctx, err)
 	}
 	position = max(-1, position-int64(max(0, last)))
-	out := newLive(env, asJSON)
+	out := view.NewLive(env, asJSON)
 	ticker := time.NewTicker(tailEvery)
 	defer ticker.Stop()
 	for {
 		for p, err := range r.Follow(ctx, position) {
 			if err == nil {
-				err = out.revision(p.Revision)
+				err = out.Revision(p.Revision)
 			}
 			if err != nil {
 				return interrupted(ctx, err)

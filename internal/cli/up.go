@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/lib/loopback"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -160,7 +161,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bo
 		return err
 	}
 	defer st.Close()
-	out := newLive(env, asJSON)
+	out := view.NewLive(env, asJSON)
 	recordings, err := statedir.OpenRecordings(ctx, conf.State, conf.RecordingRecipients, st, log)
 	if err != nil {
 		return err
@@ -178,7 +179,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bo
 	if err != nil {
 		return err
 	}
-	opt.Deliver, opt.Exports = out.revisions, exports.status
+	opt.Deliver, opt.Exports = out.Revisions, exports.status
 	engine := watch.New(opt)
 	group, ctx := errgroup.WithContext(ctx)
 	address, err := serveStatus(ctx, group, engine, conf)
@@ -186,7 +187,7 @@ func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bo
 		return err
 	}
 	if rules != nil {
-		group.Go(func() error { return rules.run(ctx, out.findings) })
+		group.Go(func() error { return rules.run(ctx, out.Findings) })
 	}
 	banner(env, h, conf, rules, address)
 	exports.run(ctx, group)

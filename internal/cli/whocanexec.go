@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
@@ -277,7 +278,7 @@ func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 		fmt.Fprintln(env.Stderr, "Nobody, as far as was read.")
 		return nil
 	}
-	r := newRenderer(env)
+	r := view.Of(env)
 	t := terminal.Table{Columns: exposureColumns}
 	for i := range shown {
 		e := &shown[i]
@@ -289,7 +290,7 @@ func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: string(e.Channel)}, {Text: e.Scope}, {Text: path(e.Via)},
 		})
 	}
-	return t.Write(env.Stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
 // path writes the steps of an exposure: what allows each, and whom it leads to.

@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ func TestTableFits(t *testing.T) {
 			})
 		}
 		var out bytes.Buffer
-		if err := (renderer{width: width, zone: time.UTC}).table(&out, onePerLine(list)); err != nil {
+		if err := (Renderer{Width: width, Zone: time.UTC}).table(&out, OnePerLine(list)); err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")

@@ -1,4 +1,6 @@
-package cli
+// Package view is how sessions and findings look to a person: in tables, in lines as they
+// come, and one by one.
+package view
 
 import (
 	"encoding/json"
@@ -15,23 +17,24 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-// renderer turns sessions into text for a person. Every string of a session
+// Renderer turns sessions into text for a person. Every string of a session
 // passes through package printable on its way.
-type renderer struct {
-	palette terminal.Palette
-	width   int // 0: any
-	zone    *time.Location
+type Renderer struct {
+	Palette terminal.Palette
+	Width   int // 0: any
+	Zone    *time.Location
 }
 
-func newRenderer(env *terminal.Env) renderer {
-	return renderer{palette: env.Palette(), width: env.Width(), zone: time.Local}
+// Of returns the renderer for the terminal of a command.
+func Of(env *terminal.Env) Renderer {
+	return Renderer{Palette: env.Palette(), Width: env.Width(), Zone: time.Local}
 }
 
 // The layouts of times for a person.
 const (
-	layoutTable = "01-02 15:04:05"
-	layoutLive  = "15:04:05"
-	layoutExact = "2006-01-02 15:04:05.000000000 -07:00"
+	TimeInTable = "01-02 15:04:05"
+	TimeOfDay   = "15:04:05"
+	TimeExact   = "2006-01-02 15:04:05.000000000 -07:00"
 )
 
 var sessionColumns = []terminal.Column{
@@ -47,39 +50,40 @@ var sessionColumns = []terminal.Column{
 	{Title: "UNEXPLAINED", Least: 6},
 }
 
-// shortID is the beginning of an id that tables show: 50 bits, enough for any
+// ShortID is the beginning of an id that tables show: 50 bits, enough for any
 // one store, and every command takes it.
-func shortID(id session.ID) string { return string(id[:min(10, len(id))]) }
+func ShortID(id session.ID) string { return string(id[:min(10, len(id))]) }
 
 // table prints sessions, one a line.
-func (r renderer) table(w io.Writer, sessions []repeated) error {
+func (r Renderer) table(w io.Writer, sessions []Row) error {
 	t := terminal.Table{Columns: sessionColumns}
 	for i := range sessions {
 		t.Rows = append(t.Rows, r.row(&sessions[i].Session, sessions[i].times))
 	}
-	return t.Write(w, r.width, r.palette)
+	return t.Write(w, r.Width, r.Palette)
 }
 
-func (r renderer) row(s *session.Session, times int) []terminal.Cell {
+func (r Renderer) row(s *session.Session, times int) []terminal.Cell {
 	state := outcome(s)
 	if times > 1 {
 		state.Text += " ×" + strconv.Itoa(times)
 	}
 	return []terminal.Cell{
-		{Text: shortID(s.ID), Style: terminal.Bold},
-		{Text: s.Started.In(r.zone).Format(layoutTable)},
+		{Text: ShortID(s.ID), Style: terminal.Bold},
+		{Text: s.Started.In(r.Zone).Format(TimeInTable)},
 		{Text: string(s.Kind)},
 		{Text: string(s.Channel)},
 		{Text: who(s)},
-		{Text: string(s.Attribution.Level), Style: levelStyle(s.Attribution.Level)},
-		{Text: container(s)},
-		{Text: command(s)},
+		{Text: string(s.Attribution.Level), Style: LevelStyle(s.Attribution.Level)},
+		{Text: Container(s)},
+		{Text: Command(s)},
 		state,
 		{Text: unexplained(s), Style: terminal.Bad},
 	}
 }
 
-func levelStyle(l session.Level) terminal.Style {
+// LevelStyle is how well an actor is known.
+func LevelStyle(l session.Level) terminal.Style {
 	switch l {
 	case session.LevelExact, session.LevelStrong:
 		return terminal.Good
@@ -96,10 +100,11 @@ func who(s *session.Session) string {
 	if n := len(s.Attribution.Candidates); s.Attribution.Level == session.LevelSet {
 		return wording.Plural(n, "candidate")
 	}
-	return actorName(&s.Actor)
+	return Actor(&s.Actor)
 }
 
-func actorName(a *session.Actor) string {
+// Actor names an actor in few words.
+func Actor(a *session.Actor) string {
 	name := printable.Text(a.User)
 	switch {
 	case a.Service != "":
@@ -126,7 +131,8 @@ func actorName(a *session.Actor) string {
 	return name
 }
 
-func container(s *session.Session) string {
+// Container names a session's container: by its pod, where it has one.
+func Container(s *session.Session) string {
 	if t := &s.Target; t.Pod != "" || t.Workload != "" && t.ContainerID == "" {
 		name := t.Workload
 		if t.Pod != "" {
@@ -146,8 +152,8 @@ func container(s *session.Session) string {
 // commandMax bounds the command in a line: argument lists can be megabytes.
 const commandMax = 64 << 10
 
-// command returns what was asked for, or what ran when that is all there is.
-func command(s *session.Session) string {
+// Command returns what was asked for, or what ran when that is all there is.
+func Command(s *session.Session) string {
 	argv, joined := s.Argv, joinedArgv(s)
 	if len(argv) == 0 && len(s.Processes) > 0 {
 		argv, joined = s.Processes[0].Argv, s.Processes[0].ArgvJoined
@@ -170,8 +176,8 @@ func command(s *session.Session) string {
 // joinedArgv reports whether the command is one string, its quoting lost.
 func joinedArgv(s *session.Session) bool { return s.ArgvSource == "event" || s.ArgvSource == "log" }
 
-// shortCommand returns argv escaped and cut to commandMax bytes before that.
-func shortCommand(argv []string) string {
+// Argv returns argv escaped and cut to commandMax bytes before that.
+func Argv(argv []string) string {
 	room := commandMax
 	for i, arg := range argv {
 		if room -= len(arg) + 1; room < 0 {
@@ -215,10 +221,10 @@ func unexplained(s *session.Session) string {
 	return "! " + printable.Text(s.Unexplained.Reason)
 }
 
-// line returns a session as one line of live output.
-func (r renderer) line(v session.Revision) string {
+// Line returns a session as one line of live output.
+func (r Renderer) Line(v session.Revision) string {
 	s := &v.Session
-	p := r.palette
+	p := r.Palette
 	at, state := s.Started, outcome(s)
 	if s.Ended != nil {
 		at = *s.Ended
@@ -230,9 +236,9 @@ func (r renderer) line(v session.Revision) string {
 	}
 	level := fmt.Sprintf("%-8s", "["+string(s.Attribution.Level)+"]")
 	head := fmt.Sprintf("%s  %s  %-11s %-9s  %s %s -> %s  ",
-		p.Paint(terminal.Dim, at.In(r.zone).Format(layoutLive)), p.Paint(terminal.Bold, shortID(s.ID)),
-		s.Kind, s.Channel, pad(who(s), 14), p.Paint(levelStyle(s.Attribution.Level), level), container(s))
-	if c := command(s); c != "" {
+		p.Paint(terminal.Dim, at.In(r.Zone).Format(TimeOfDay)), p.Paint(terminal.Bold, ShortID(s.ID)),
+		s.Kind, s.Channel, pad(who(s), 14), p.Paint(LevelStyle(s.Attribution.Level), level), Container(s))
+	if c := Command(s); c != "" {
 		head += printable.Cut(c, r.room()) + "  "
 	}
 	return head + p.Paint(state.Style, state.Text) + mark
@@ -244,11 +250,11 @@ func pad(text string, width int) string {
 }
 
 // room is how much of a command a live line shows.
-func (r renderer) room() int {
-	if r.width == 0 {
+func (r Renderer) room() int {
+	if r.Width == 0 {
 		return terminal.CellMax
 	}
-	return max(r.width/2, 40)
+	return max(r.Width/2, 40)
 }
 
 // revision is the JSON form of a revision: the session, and what changed since
@@ -269,8 +275,8 @@ func (r revision) MarshalJSON() ([]byte, error) {
 	return append(append(body, changed...), '}'), nil
 }
 
-// sessionTable prints a table of sessions, or says on standard error that it is empty.
-func sessionTable(env *terminal.Env, r renderer, rows []repeated, empty string) error {
+// Sessions prints a table of sessions, or says on standard error that it is empty.
+func Sessions(env *terminal.Env, r Renderer, rows []Row, empty string) error {
 	if len(rows) == 0 {
 		fmt.Fprintln(env.Stderr, empty)
 		return nil

@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"fmt"
@@ -11,8 +11,8 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-// findingTable prints findings, or says on standard error that there are none.
-func findingTable(env *terminal.Env, r renderer, all []finding.Finding, empty string) error {
+// Findings prints findings, or says on standard error that there are none.
+func Findings(env *terminal.Env, r Renderer, all []finding.Finding, empty string) error {
 	if len(all) == 0 {
 		fmt.Fprintln(env.Stderr, empty)
 		return nil
@@ -24,15 +24,16 @@ func findingTable(env *terminal.Env, r renderer, all []finding.Finding, empty st
 	for i := range all {
 		f := &all[i]
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: f.Time.In(r.zone).Format(layoutTable)}, {Text: f.Severity.String(), Style: severityStyle(f.Severity)},
-			{Text: f.Rule, Style: terminal.Bold}, {Text: findingEffect(f)}, {Text: shortID(f.Session)},
+			{Text: f.Time.In(r.Zone).Format(TimeInTable)}, {Text: f.Severity.String(), Style: SeverityStyle(f.Severity)},
+			{Text: f.Rule, Style: terminal.Bold}, {Text: findingEffect(f)}, {Text: ShortID(f.Session)},
 			{Text: findingActor(f)}, {Text: findingTarget(f)}, {Text: printable.Text(f.Message)},
 		})
 	}
-	return t.Write(env.Stdout, r.width, r.palette)
+	return t.Write(env.Stdout, r.Width, r.Palette)
 }
 
-func severityStyle(s finding.Severity) terminal.Style {
+// SeverityStyle is how grave a finding looks.
+func SeverityStyle(s finding.Severity) terminal.Style {
 	switch {
 	case s >= finding.High:
 		return terminal.Bad
@@ -90,10 +91,10 @@ func findingTarget(f *finding.Finding) string {
 	return printable.Text(t.Node)
 }
 
-// finding returns a finding as one line of live output.
-func (r renderer) finding(f *finding.Finding) string {
-	p := r.palette
-	return fmt.Sprintf("%s  %s  %s %s  %s %s -> %s  %s", p.Paint(terminal.Dim, f.Time.In(r.zone).Format(layoutLive)),
-		p.Paint(terminal.Bold, shortID(f.Session)), p.Paint(severityStyle(f.Severity), "FINDING "+f.Severity.String()),
+// Finding returns a finding as one line of live output.
+func (r Renderer) Finding(f *finding.Finding) string {
+	p := r.Palette
+	return fmt.Sprintf("%s  %s  %s %s  %s %s -> %s  %s", p.Paint(terminal.Dim, f.Time.In(r.Zone).Format(TimeOfDay)),
+		p.Paint(terminal.Bold, ShortID(f.Session)), p.Paint(SeverityStyle(f.Severity), "FINDING "+f.Severity.String()),
 		p.Paint(terminal.Bold, f.Rule), findingEffect(f), findingActor(f), findingTarget(f), printable.Cut(printable.Text(f.Message), r.room()))
 }

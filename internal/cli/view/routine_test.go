@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"testing"
@@ -19,13 +19,13 @@ func TestFold(t *testing.T) {
 	odd.Unexplained = session.Unexplained{Is: true, Reason: "out of phase"}
 	rows := []session.Session{probe("a", &zero), {ID: "exec", Kind: session.KindExec}, probe("b", &zero), odd, probe("c", &one), probe("d", &zero)}
 	var got string
-	for _, r := range fold(rows) {
+	for _, r := range Fold(rows) {
 		got += string(r.ID) + string(rune('0'+r.times)) + " "
 	}
 	if want := "exec1 odd1 c1 d3 "; got != want {
 		t.Errorf("got %q, want %q: routine is one line, what is odd or failed stands out", got, want)
 	}
-	if n := len(onePerLine(rows)); n != len(rows) {
+	if n := len(OnePerLine(rows)); n != len(rows) {
 		t.Errorf("onePerLine gives %d lines", n)
 	}
 }

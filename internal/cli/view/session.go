@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-// session prints all there is to say of a session.
-func (r renderer) session(w *terminal.Writer, s *session.Session, revisions []session.Revision, evidence bool) {
-	p := r.palette
+// Session prints all there is to say of a session.
+func (r Renderer) Session(w *terminal.Writer, s *session.Session, revisions []session.Revision, evidence bool) {
+	p := r.Palette
 	w.Line("%s  %s through %s  %s", p.Paint(terminal.Bold, string(s.ID)), s.Kind, s.Channel, p.Paint(outcome(s).Style, outcome(s).Text))
 	if s.Unexplained.Is {
 		w.Line("%s", p.Paint(terminal.Bad, "unexplained: "+printable.Text(s.Unexplained.Reason)))
@@ -35,15 +35,15 @@ func (r renderer) session(w *terminal.Writer, s *session.Session, revisions []se
 	w.Line("%s", p.Paint(terminal.Dim, fmt.Sprintf("%d pieces of evidence, %d revisions: sallyport show %s --evidence", len(s.Evidence), len(revisions), s.ID)))
 }
 
-func (r renderer) field(w *terminal.Writer, name, format string, args ...any) {
-	w.Line("  %s %s", r.palette.Paint(terminal.Dim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
+func (r Renderer) field(w *terminal.Writer, name, format string, args ...any) {
+	w.Line("  %s %s", r.Palette.Paint(terminal.Dim, fmt.Sprintf("%-11s", name)), fmt.Sprintf(format, args...))
 }
 
-func (r renderer) header(w *terminal.Writer, s *session.Session) {
+func (r Renderer) header(w *terminal.Writer, s *session.Session) {
 	r.who(w, s)
 	r.field(w, "container", "%s", target(&s.Target))
 	if text := hostAccess(s.Target.HostAccess); text != "" {
-		r.field(w, "of the host", "%s", r.palette.Paint(terminal.Warn, text))
+		r.field(w, "of the host", "%s", r.Palette.Paint(terminal.Warn, text))
 	}
 	if len(s.Argv) > 0 {
 		r.field(w, "command", "%s", processArgv(s.Argv, joinedArgv(s)))
@@ -83,11 +83,11 @@ func (r renderer) header(w *terminal.Writer, s *session.Session) {
 		r.field(w, "guard", "%s", decision(s.Decision))
 	}
 	if c := s.Created; c != nil && s.Started.Sub(*c) > preparedAhead {
-		r.field(w, "prepared", "%s, %s before", r.exact(*c), wording.Duration(s.Started.Sub(*c)))
+		r.field(w, "prepared", "%s, %s before", r.Exact(*c), wording.Duration(s.Started.Sub(*c)))
 	}
-	r.field(w, "started", "%s", r.exact(s.Started))
+	r.field(w, "started", "%s", r.Exact(s.Started))
 	if s.Ended != nil {
-		r.field(w, "ended", "%s, after %s", r.exact(*s.Ended), wording.Duration(s.Ended.Sub(s.Started)))
+		r.field(w, "ended", "%s, after %s", r.Exact(*s.Ended), wording.Duration(s.Ended.Sub(s.Started)))
 	}
 	if s.LostRecords > 0 {
 		r.field(w, "lost", "%d kernel records meanwhile: some may have been of this session", s.LostRecords)
@@ -118,27 +118,28 @@ func decision(d *session.Decision) string {
 // before it was started: clients do the one right after the other.
 const preparedAhead = 5 * time.Second
 
-func (r renderer) exact(t time.Time) string { return t.In(r.zone).Format(layoutExact) }
+// Exact writes a time with all that is known of it.
+func (r Renderer) Exact(t time.Time) string { return t.In(r.Zone).Format(TimeExact) }
 
-func (r renderer) who(w *terminal.Writer, s *session.Session) {
+func (r Renderer) who(w *terminal.Writer, s *session.Session) {
 	a := &s.Attribution
-	r.field(w, "who", "%s", r.palette.Paint(terminal.Bold, who(s)))
+	r.field(w, "who", "%s", r.Palette.Paint(terminal.Bold, who(s)))
 	if a.Level != session.LevelSet {
 		if text := actorDetail(&s.Actor); text != "" {
 			r.field(w, "", "%s", text)
 		}
 		for _, d := range s.Actor.Doubts {
-			r.field(w, "", "%s", r.palette.Paint(terminal.Bad, "doubt: "+printable.Text(d)))
+			r.field(w, "", "%s", r.Palette.Paint(terminal.Bad, "doubt: "+printable.Text(d)))
 		}
 	}
 	via := ""
 	if len(a.Via) > 0 {
 		via = ", by " + printable.Text(strings.Join(a.Via, ", "))
 	}
-	r.field(w, "known", "%s%s", r.palette.Paint(levelStyle(a.Level), levelMeaning(a.Level)), via)
+	r.field(w, "known", "%s%s", r.Palette.Paint(LevelStyle(a.Level), levelMeaning(a.Level)), via)
 	for i := range a.Candidates {
 		c := &a.Candidates[i]
-		r.field(w, "candidate", "%s  %s", actorName(c), actorDetail(c))
+		r.field(w, "candidate", "%s  %s", Actor(c), actorDetail(c))
 	}
 }
 
@@ -191,7 +192,7 @@ func actorDetail(a *session.Actor) string {
 		add("came in by session %s", a.Session)
 	}
 	if len(a.Argv) > 0 {
-		add("%s", shortCommand(a.Argv))
+		add("%s", Argv(a.Argv))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -228,7 +229,7 @@ func carried(c session.Carried) string {
 	if c.Container != "" {
 		place += " of " + printable.Text(c.Container)
 	}
-	return place + ": " + shortCommand(c.Argv)
+	return place + ": " + Argv(c.Argv)
 }
 
 // hostAccess says what of the host a container has, "" for a plain one.
@@ -254,7 +255,7 @@ func hostAccess(h *event.HostAccess) string {
 	return strings.Join(parts, ", ")
 }
 
-func (r renderer) gaps(w *terminal.Writer, s *session.Session) {
+func (r Renderer) gaps(w *terminal.Writer, s *session.Session) {
 	if len(s.Gaps) == 0 {
 		return
 	}
@@ -264,19 +265,19 @@ func (r renderer) gaps(w *terminal.Writer, s *session.Session) {
 	}
 }
 
-func (r renderer) title(w *terminal.Writer, title string) {
+func (r Renderer) title(w *terminal.Writer, title string) {
 	w.Line("")
-	w.Line("%s", r.palette.Paint(terminal.Bold, title))
+	w.Line("%s", r.Palette.Paint(terminal.Bold, title))
 }
 
-func (r renderer) evidence(w *terminal.Writer, s *session.Session) {
+func (r Renderer) evidence(w *terminal.Writer, s *session.Session) {
 	r.title(w, "Evidence")
 	for _, e := range s.Evidence {
-		w.Line("  %s  %-10s %s  %s", e.Time.In(r.zone).Format("15:04:05.000000"), e.Witness, printable.Text(e.What), printable.Text(e.Detail))
+		w.Line("  %s  %-10s %s  %s", e.Time.In(r.Zone).Format("15:04:05.000000"), e.Witness, printable.Text(e.What), printable.Text(e.Detail))
 	}
 }
 
-func (r renderer) revisions(w *terminal.Writer, revisions []session.Revision) {
+func (r Renderer) revisions(w *terminal.Writer, revisions []session.Revision) {
 	r.title(w, "Revisions")
 	for _, v := range revisions {
 		w.Line("  %s  %s: %s", strconv.FormatUint(uint64(v.Session.Revision), 10), v.Session.State, printable.Text(strings.Join(v.Changed, ", ")))

@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"fmt"
@@ -9,39 +9,41 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// live prints revisions as they are acknowledged: with --json each of them, for
+// Live prints revisions as they are acknowledged: with --json each of them, for
 // a person only those that tell something new. Where standard output is gone it
 // falls silent: watching goes on, and the store has everything.
-type live struct {
+type Live struct {
 	env    *terminal.Env
-	render renderer
+	Render Renderer
 	asJSON bool
 	told   map[session.ID]string // what was last said of a session
 	mu     sync.Mutex            // revisions and findings come from two goroutines
 	silent bool                  // guarded by mu
 }
 
-func newLive(env *terminal.Env, asJSON bool) *live {
-	return &live{env: env, render: newRenderer(env), asJSON: asJSON, told: map[session.ID]string{}}
+// NewLive returns what prints to the standard output of env.
+func NewLive(env *terminal.Env, asJSON bool) *Live {
+	return &Live{env: env, Render: Of(env), asJSON: asJSON, told: map[session.ID]string{}}
 }
 
-// toldMax bounds live.told; when it is full, a session may be told of again.
+// toldMax bounds Live.told; when it is full, a session may be told of again.
 const toldMax = 1 << 13
 
-func (l *live) revisions(list []session.Revision) {
+// Revisions prints revisions, until nothing can be printed any more.
+func (l *Live) Revisions(list []session.Revision) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, r := range list {
 		if l.silent {
 			return
 		}
-		l.failed(l.revision(r))
+		l.failed(l.Revision(r))
 	}
 }
 
-// findings prints findings as they are acknowledged; with --json each as an
+// Findings prints findings as they are acknowledged; with --json each as an
 // object of the one key "finding".
-func (l *live) findings(list []finding.Finding) {
+func (l *Live) Findings(list []finding.Finding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range list {
@@ -51,21 +53,22 @@ func (l *live) findings(list []finding.Finding) {
 		case l.asJSON:
 			l.failed(terminal.WriteJSON(l.env.Stdout, map[string]finding.Finding{"finding": f}))
 		default:
-			_, err := fmt.Fprintln(l.env.Stdout, l.render.finding(&f))
+			_, err := fmt.Fprintln(l.env.Stdout, l.Render.Finding(&f))
 			l.failed(err)
 		}
 	}
 }
 
 // failed falls silent, mu held, when nothing can be printed.
-func (l *live) failed(err error) {
+func (l *Live) failed(err error) {
 	if err != nil && !l.silent {
 		l.silent = true
 		fmt.Fprintf(l.env.Stderr, "Nothing more is printed: %v. Watching goes on.\n", err)
 	}
 }
 
-func (l *live) revision(r session.Revision) error {
+// Revision prints one revision, if it tells something new.
+func (l *Live) Revision(r session.Revision) error {
 	if l.asJSON {
 		return terminal.WriteJSON(l.env.Stdout, revision(r))
 	}
@@ -87,7 +90,7 @@ func (l *live) revision(r session.Revision) error {
 		}
 		l.told[session.ID(key)] = "routine"
 	}
-	_, err := fmt.Fprintln(l.env.Stdout, l.render.line(r))
+	_, err := fmt.Fprintln(l.env.Stdout, l.Render.Line(r))
 	return err
 }
 

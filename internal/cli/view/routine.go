@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"strconv"
@@ -19,14 +19,14 @@ func routine(s *session.Session) string {
 	}, s.Argv...), "\x00")
 }
 
-// repeated is a session that stands for others like it: the latest of times.
-type repeated struct {
+// Row is a session that stands for others like it: the latest of times.
+type Row struct {
 	session.Session
 	times int
 }
 
-// fold puts the routine of daemons into one line each, where the latest stood.
-func fold(rows []session.Session) []repeated {
+// Fold puts the routine of daemons into one line each, where the latest stood.
+func Fold(rows []session.Session) []Row {
 	last := map[string]int{}
 	count := map[string]int{}
 	for i := range rows {
@@ -35,23 +35,23 @@ func fold(rows []session.Session) []repeated {
 			count[key]++
 		}
 	}
-	var out []repeated
+	var out []Row
 	for i := range rows {
 		key := routine(&rows[i])
 		if key == "" {
-			out = append(out, repeated{rows[i], 1})
+			out = append(out, Row{rows[i], 1})
 		} else if last[key] == i {
-			out = append(out, repeated{rows[i], count[key]})
+			out = append(out, Row{rows[i], count[key]})
 		}
 	}
 	return out
 }
 
-// onePerLine gives every session a line of its own.
-func onePerLine(rows []session.Session) []repeated {
-	out := make([]repeated, len(rows))
+// OnePerLine gives every session a line of its own.
+func OnePerLine(rows []session.Session) []Row {
+	out := make([]Row, len(rows))
 	for i, s := range rows {
-		out[i] = repeated{s, 1}
+		out[i] = Row{s, 1}
 	}
 	return out
 }

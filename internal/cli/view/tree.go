@@ -1,4 +1,4 @@
-package cli
+package view
 
 import (
 	"cmp"
@@ -16,7 +16,7 @@ import (
 
 // tree prints the processes as a tree by parent. A process whose parent is not
 // listed stands at the left.
-func (r renderer) tree(w *terminal.Writer, s *session.Session) {
+func (r Renderer) tree(w *terminal.Writer, s *session.Session) {
 	if len(s.Processes) == 0 {
 		return
 	}
@@ -61,12 +61,12 @@ func children(processes []session.Process) map[int][]int {
 	return out
 }
 
-func (r renderer) process(w *terminal.Writer, p *session.Process, first, rest string) {
+func (r Renderer) process(w *terminal.Writer, p *session.Process, first, rest string) {
 	for _, e := range p.Execs {
-		w.Line("%s%s  %s  %s", first, pidText(p.PID), processArgv(e.Argv, e.ArgvJoined), r.palette.Paint(terminal.Dim, "then became"))
+		w.Line("%s%s  %s  %s", first, pidText(p.PID), processArgv(e.Argv, e.ArgvJoined), r.Palette.Paint(terminal.Dim, "then became"))
 		first = rest
 	}
-	w.Line("%s%s  %s  %s", first, pidText(p.PID), processCommand(p), r.palette.Paint(terminal.Dim, processDetail(p)))
+	w.Line("%s%s  %s  %s", first, pidText(p.PID), processCommand(p), r.Palette.Paint(terminal.Dim, processDetail(p)))
 }
 
 // pidText is a pid, or that a log has none.
@@ -82,7 +82,7 @@ func processArgv(argv []string, joined bool) string {
 	if joined {
 		return printable.Cut(printable.Text(strings.Join(argv, " ")), commandMax)
 	}
-	return shortCommand(argv)
+	return Argv(argv)
 }
 
 func processCommand(p *session.Process) string {
@@ -131,7 +131,7 @@ func processDetail(p *session.Process) string {
 const timelineMax = 64
 
 // timeline prints the beginnings and ends in order.
-func (r renderer) timeline(w *terminal.Writer, s *session.Session) {
+func (r Renderer) timeline(w *terminal.Writer, s *session.Session) {
 	type moment struct {
 		at   time.Time
 		text string
@@ -161,6 +161,6 @@ func (r renderer) timeline(w *terminal.Writer, s *session.Session) {
 			w.Line("  … %d more: --json has them all", len(moments)-i)
 			return
 		}
-		w.Line("  %s  %+12s  %s", m.at.In(r.zone).Format("15:04:05.000000"), "+"+wording.Duration(m.at.Sub(s.Started)), printable.Cut(m.text, r.room()))
+		w.Line("  %s  %+12s  %s", m.at.In(r.Zone).Format("15:04:05.000000"), "+"+wording.Duration(m.at.Sub(s.Started)), printable.Cut(m.text, r.room()))
 	}
 }
