@@ -44,7 +44,7 @@ type dockerWitness struct{ host *host }
 // Run implements watch.Witness.
 func (w dockerWitness) Run(ctx context.Context, emit func(event.Observation)) error {
 	defer w.host.sensor.Skip(0)
-	return docker.New(docker.Options{Address: w.host.docker.address, Logger: w.host.log}).Run(ctx, func(o event.Observation) {
+	return docker.New(docker.Options{Address: w.host.docker.Address, Logger: w.host.log}).Run(ctx, func(o event.Observation) {
 		if s, ok := o.(event.WitnessState); ok {
 			w.host.sensor.Skip(s.DaemonPID)
 			if s.Up {

@@ -27,7 +27,7 @@ func (g *gatherer) host(ctx context.Context) {
 	g.out.Unread = append(g.out.Unread, unread...)
 	g.out.Skipped = append(g.out.Skipped, skipped...)
 	e := engine{host: h, out: &g.out}
-	if address, socket := e.find(findDocker(g.env, "")); address != "" {
+	if address, socket := e.find(docker.Find(g.env.Getenv)); address != "" {
 		e.read(ctx, address, socket)
 		g.docker = address
 	}
@@ -78,16 +78,16 @@ func (e *engine) missed(what inventory.Part, from, help string, err error) {
 
 // find says which daemon to ask: the one of DOCKER_HOST or the usual socket, else any
 // that listens on a socket here. There may be none.
-func (e *engine) find(usual service) (address, socket string) {
-	if usual.present && usual.socket == "" {
-		e.missed(inventory.PartDaemon, usual.address, "DOCKER_HOST=unix://PATH, for the daemon of this host", errors.New("DOCKER_HOST is no unix socket: whose daemon that is cannot be known"))
+func (e *engine) find(usual docker.Endpoint) (address, socket string) {
+	if usual.Present && usual.Socket == "" {
+		e.missed(inventory.PartDaemon, usual.Address, "DOCKER_HOST=unix://PATH, for the daemon of this host", errors.New("DOCKER_HOST is no unix socket: whose daemon that is cannot be known"))
 		return "", ""
 	}
-	if usual.present {
-		return usual.address, usual.socket
+	if usual.Present {
+		return usual.Address, usual.Socket
 	}
-	if usual.said == "DOCKER_HOST" {
-		e.missed(inventory.PartDaemon, usual.address, "", errors.New("there is no such socket"))
+	if usual.Said == "DOCKER_HOST" {
+		e.missed(inventory.PartDaemon, usual.Address, "", errors.New("there is no such socket"))
 		return "", ""
 	}
 	for i := range e.host.Sockets {

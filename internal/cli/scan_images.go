@@ -196,8 +196,8 @@ func (l *lookup) engines(ctx context.Context, g *gatherer) (out []imageEngine, c
 		}
 	}
 	address := g.docker
-	if s := findDocker(g.env, ""); address == "" && s.present {
-		address = s.address
+	if s := docker.Find(g.env.Getenv); address == "" && s.Present {
+		address = s.Address
 	}
 	if address != "" {
 		d, err := docker.OpenImages(ctx, address)

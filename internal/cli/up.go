@@ -278,7 +278,7 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 func banner(env *terminal.Env, h *host, conf config.Config, rules *ruling, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.Stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
-		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.address), h.docker.said)
+		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.Address), h.docker.Said)
 	if from := auditFrom(conf); from != "" {
 		say("Kubernetes audit: %s.", printable.Text(from))
 	}

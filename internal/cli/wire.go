@@ -4,83 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
-	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/admission"
-	"github.com/sallyport/sallyport/internal/recording"
-	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/internal/watch"
 )
-
-// keeper is the store as the engine wants it.
-type keeper struct {
-	store     *store.Store
-	retention store.Retention
-	rules     *ruling // nil: none
-	// recordings are pruned with the rest; nil: there are none.
-	recordings *recording.Recordings
-	keep       recording.Retention // of recordings
-}
-
-// Append implements watch.Keeper.
-func (k keeper) Append(ctx context.Context, observations []event.Observation, revisions []session.Revision) ([]session.Revision, error) {
-	b := store.Batch{Observations: observations, Revisions: revisions}
-	if k.rules != nil {
-		b.Findings = k.rules.judge(observations, revisions)
-	}
-	added, err := k.store.Append(ctx, b)
-	if err == nil && k.rules != nil {
-		k.rules.stored(len(b.Findings), added.Findings)
-	}
-	return added.Revisions, err
-}
-
-// Due implements watch.Keeper.
-func (k keeper) Due() time.Time {
-	if k.rules == nil {
-		return time.Time{}
-	}
-	return k.rules.due()
-}
-
-// Prune implements watch.Keeper.
-func (k keeper) Prune(ctx context.Context) error {
-	_, err := k.store.Prune(ctx, k.retention)
-	if k.recordings != nil {
-		_, e := k.recordings.Prune(ctx, k.keep)
-		err = errors.Join(err, e)
-	}
-	return err
-}
-
-// Running implements watch.Keeper.
-func (k keeper) Running(ctx context.Context) iter.Seq2[session.Session, error] {
-	return k.store.Running(ctx)
-}
-
-// Newest implements watch.Keeper.
-func (k keeper) Newest(ctx context.Context) (time.Time, bool, error) { return k.store.Newest(ctx) }
 
 // host is everything of this host that can be watched, as the configuration and
 // the machine say.
 type host struct {
 	conf   config.Config
-	docker service
+	docker docker.Endpoint
 	// containerds are the sockets where containerd may be; the first that
 	// exists is used. Empty when the daemon is asked (containerd.Find).
 	log     *slog.Logger
@@ -94,55 +38,23 @@ type host struct {
 	admission admissionWitness
 }
 
-// service is where a daemon is to be reached.
-type service struct {
-	address string // for its client
-	socket  string // path of its unix socket, "" when it has none
-	present bool   // the socket is there, or the address was given and is no socket
-	said    string // who said so, for a person
-}
-
-// findDocker returns the Docker daemon to watch: the one that was configured,
-// else DOCKER_HOST, else the first of the usual sockets that is there.
-func findDocker(env *terminal.Env, configured string) service {
-	if configured != "" {
-		return serviceAt(configured, "--docker")
-	}
-	if v := env.Getenv("DOCKER_HOST"); v != "" {
-		return serviceAt(v, "DOCKER_HOST")
-	}
-	usual := []string{"/var/run/docker.sock", "/run/docker.sock"}
-	if dir := env.Getenv("XDG_RUNTIME_DIR"); dir != "" {
-		usual = append(usual, filepath.Join(dir, "docker.sock"))
-	}
-	for _, path := range usual {
-		if s := serviceAt(path, "the usual socket"); s.present {
-			return s
-		}
-	}
-	return serviceAt(usual[0], "the usual socket")
-}
-
-func serviceAt(address, said string) service {
-	if strings.HasPrefix(address, "/") {
-		address = "unix://" + address
-	}
-	s := service{address: address, present: true, said: said}
-	if u, err := url.Parse(address); err == nil && u.Scheme == "unix" {
-		s.socket = u.Path
-		s.present = isSocket(s.socket)
-	}
-	return s
-}
-
 func isSocket(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&os.ModeSocket != 0
 }
 
+// findDocker returns the Docker daemon to watch: the one that was configured, or the
+// one of this host.
+func findDocker(env *terminal.Env, conf config.Config) docker.Endpoint {
+	if conf.Docker != "" {
+		return docker.At(conf.Docker, "--docker")
+	}
+	return docker.Find(env.Getenv)
+}
+
 // findHost looks at the machine. It starts nothing.
 func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
-	h := &host{conf: conf, docker: findDocker(env, conf.Docker), log: log, kernels: kernel.Probe()}
+	h := &host{conf: conf, docker: findDocker(env, conf), log: log, kernels: kernel.Probe()}
 	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
@@ -159,9 +71,9 @@ func (h *host) containerdSocket() (string, error) {
 		return h.conf.Containerd, nil
 	}
 	var err error
-	if h.docker.socket != "" {
+	if h.docker.Socket != "" {
 		var path string
-		if path, err = containerd.Find(h.docker.socket); err == nil {
+		if path, err = containerd.Find(h.docker.Socket); err == nil {
 			return path, nil
 		}
 	}
@@ -185,7 +97,7 @@ func (h *host) sockets() []kernel.Socket {
 		}
 		out = append(out, kernel.Socket{Service: s, Path: path})
 	}
-	add(event.ServiceDocker, h.docker.socket)
+	add(event.ServiceDocker, h.docker.Socket)
 	if path, err := h.containerdSocket(); err == nil {
 		add(event.ServiceContainerd, path)
 	}
@@ -231,10 +143,10 @@ func (h *host) missing() (lines []string, all bool) {
 		}
 		say(what, hint)
 	}
-	if !h.docker.present {
-		say("Docker is not seen: no socket at "+h.docker.socket, "Start the Docker daemon, or name its address with --docker.")
-	} else if h.docker.socket != "" && !canConnect(h.docker.socket) {
-		say("Docker is not seen: no permission for "+h.docker.socket, "Run as root, or as a user who may use Docker.")
+	if !h.docker.Present {
+		say("Docker is not seen: no socket at "+h.docker.Socket, "Start the Docker daemon, or name its address with --docker.")
+	} else if h.docker.Socket != "" && !canConnect(h.docker.Socket) {
+		say("Docker is not seen: no permission for "+h.docker.Socket, "Run as root, or as a user who may use Docker.")
 	}
 	path, err := h.containerdSocket()
 	if err != nil {

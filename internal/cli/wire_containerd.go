@@ -46,7 +46,7 @@ func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)
 			_ = containerd.New(containerd.Options{Address: path, Logger: w.host.log}).Run(ctx, c.part(path))
 		})
 	}
-	start(first, w.host.conf.Containerd != "" || w.host.docker.present || answers(first))
+	start(first, w.host.conf.Containerd != "" || w.host.docker.Present || answers(first))
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 )
 
@@ -30,7 +31,7 @@ func TestMissing(t *testing.T) {
 		"kernel":        {config.Config{}, wellFeatures(), false, 2, ""},
 	} {
 		tc.conf.Containerd = "/nonexistent/containerd.sock"
-		h := &host{conf: tc.conf, docker: service{socket: "/nonexistent/docker.sock"}, kernels: tc.level}
+		h := &host{conf: tc.conf, docker: docker.Endpoint{Socket: "/nonexistent/docker.sock"}, kernels: tc.level}
 		lines, all := h.missing()
 		if all != tc.all || len(lines) != tc.lines || !strings.Contains(strings.Join(lines, "\n"), tc.says) {
 			t.Errorf("%s: all %v, lines %q", name, all, lines)
