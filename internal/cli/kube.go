@@ -3,16 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -111,18 +108,4 @@ func targetNames(target string) []string {
 		return []string{name + "." + namespace + ".svc"}
 	}
 	return nil
-}
-
-// admissionNames returns the names that the webhook's certificate must hold.
-// Nil takes the certificate as it is, whatever it names: webhook-config has
-// made it for what it printed.
-func admissionNames(conf config.Config) []string {
-	if conf.AdmissionNames != "" {
-		return slices.DeleteFunc(strings.Split(conf.AdmissionNames, ","), func(s string) bool { return s == "" })
-	}
-	host, _, _ := net.SplitHostPort(conf.AdmissionListen)
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		return nil
-	}
-	return []string{host}
 }

@@ -1,14 +1,12 @@
 package cli
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
-	"github.com/sallyport/sallyport/internal/watch"
 )
 
 // starts tells the admission webhook's gate what it waits for: that a command
@@ -189,19 +187,4 @@ func (s *starts) forget(id event.ContainerID) {
 	if s.pods[p] = slices.DeleteFunc(s.pods[p], func(o event.ContainerID) bool { return o == id }); len(s.pods[p]) == 0 {
 		delete(s.pods, p)
 	}
-}
-
-// tapped is a witness whose observations somebody else sees too, before the
-// engine does.
-type tapped struct {
-	watch.Witness
-	see func(event.Observation)
-}
-
-// Run implements watch.Witness.
-func (t tapped) Run(ctx context.Context, emit func(event.Observation)) error {
-	return t.Witness.Run(ctx, func(o event.Observation) {
-		t.see(o)
-		emit(o)
-	})
 }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"net"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
@@ -97,4 +100,18 @@ func webhookCertificate(conf config.Config) (tls.Certificate, error) {
 		return cert, fmt.Errorf("certificate of the admission webhook: %w", err)
 	}
 	return cert, nil
+}
+
+// admissionNames returns the names that the webhook's certificate must hold.
+// Nil takes the certificate as it is, whatever it names: webhook-config has
+// made it for what it printed.
+func admissionNames(conf config.Config) []string {
+	if conf.AdmissionNames != "" {
+		return slices.DeleteFunc(strings.Split(conf.AdmissionNames, ","), func(s string) bool { return s == "" })
+	}
+	host, _, _ := net.SplitHostPort(conf.AdmissionListen)
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		return nil
+	}
+	return []string{host}
 }

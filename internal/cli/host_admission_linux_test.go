@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/admission"
@@ -39,7 +40,7 @@ func TestAdmissionOnACluster(t *testing.T) {
 	}
 	h := findHost(&terminal.Env{Getenv: func(string) string { return "" }}, conf, slog.New(slog.DiscardHandler))
 	seen := captureAll(t, h)
-	ca, err := webhookAuthority(conf.State, "", "https://"+address)
+	_, ca, err := admission.Certificate(filepath.Join(conf.State, statedir.Admission), []string{"127.0.0.1"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,19 +10,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
-	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/audit"
@@ -128,7 +124,7 @@ func (w auditWitness) Run(ctx context.Context, emit func(event.Observation)) err
 // those of the state directory.
 func auditWebhook(conf config.Config) (audit.WebhookOptions, error) {
 	if conf.AuditCert == "" {
-		id, err := audit.EnsureIdentity(filepath.Join(conf.State, statedir.AuditIdentity), ownNames(conf.AuditWebhook))
+		id, err := audit.EnsureIdentity(filepath.Join(conf.State, statedir.AuditIdentity), audit.OwnNames(conf.AuditWebhook))
 		if err != nil {
 			return audit.WebhookOptions{}, err
 		}
@@ -161,28 +157,6 @@ func auditWebhook(conf config.Config) (audit.WebhookOptions, error) {
 	return o, nil
 }
 
-// ownNames are the names and addresses under which an API server may reach
-// this host at an address to listen on.
-func ownNames(address string) []string {
-	names := []string{"localhost", "127.0.0.1", "::1"}
-	if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
-		names = append(names, host)
-	}
-	if name, err := os.Hostname(); err == nil {
-		names = append(names, name)
-	}
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return names
-	}
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok && n.IP.IsGlobalUnicast() {
-			names = append(names, n.IP.String())
-		}
-	}
-	return names
-}
-
 // counters returns what is counted beside the engine.
 func counters(requests *requestParser, audits *audit.Witness) func() map[string]uint64 {
 	return func() map[string]uint64 {
@@ -200,59 +174,6 @@ func counters(requests *requestParser, audits *audit.Witness) func() map[string]
 		}
 		return out
 	}
-}
-
-func newAuditPolicy(env *terminal.Env) *cobra.Command {
-	return &cobra.Command{
-		Use:   "audit-policy",
-		Short: "Print the audit policy that Sallyport needs of an API server",
-		Long: `Print a policy for kube-apiserver --audit-policy-file. It records every way into
-a container, and nothing else; its comments say why each rule is there.`,
-		Args:    cobra.NoArgs,
-		Example: "  sallyport kube audit-policy > /etc/kubernetes/audit-policy.yaml",
-		RunE: func(*cobra.Command, []string) error {
-			_, err := env.Stdout.Write(audit.MinimalPolicy)
-			return err
-		},
-	}
-}
-
-func newAuditWebhook(env *terminal.Env) *cobra.Command {
-	var state, server string
-	cmd := &cobra.Command{
-		Use:   "audit-webhook",
-		Short: "Print the kubeconfig with which an API server sends its audit events here",
-		Long: `Print a kubeconfig for kube-apiserver --audit-webhook-config-file. It names the
-address at which "sallyport up --audit-webhook" listens and holds a certificate
-for each side; they are made on first use and kept in the state directory. The
-output holds a private key.
-
-For certificates of your own set audit.cert, audit.key and audit.client_ca or
-audit.token_file in the configuration, and write the kubeconfig yourself.`,
-		Args:    cobra.NoArgs,
-		Example: "  sudo sallyport kube audit-webhook --server 10.0.0.5:9478 > audit-webhook.kubeconfig\n  sudo sallyport up --audit-webhook 10.0.0.5:9478",
-		RunE: func(*cobra.Command, []string) error {
-			host, port, err := net.SplitHostPort(server)
-			if err != nil || host == "" || port == "" {
-				return exit.Fail(exit.Usage, "name where the API server reaches this host: --server 10.0.0.5:9478", "--server %q: want host:port", server)
-			}
-			id, err := audit.EnsureIdentity(filepath.Join(state, statedir.AuditIdentity), ownNames(server))
-			if err != nil {
-				return err
-			}
-			if err := id.Covers(host); err != nil {
-				return exit.Fail(exit.Usage, "remove "+filepath.Join(state, statedir.AuditIdentity)+" to have new certificates made, and give the API server the new kubeconfig", "%w", err)
-			}
-			out, err := id.Kubeconfig(server)
-			if err == nil {
-				_, err = env.Stdout.Write(out)
-			}
-			return err
-		},
-	}
-	cmd.Flags().StringVar(&state, "state", statedir.Default(env), "state directory `DIR`")
-	cmd.Flags().StringVar(&server, "server", "", "where the API server reaches this host: `ADDR`, host:port")
-	return cmd
 }
 
 // auditFrom says where audit events come from, "" when from nowhere.
