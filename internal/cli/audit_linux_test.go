@@ -107,7 +107,7 @@ func TestAuditLogRotatedMeanwhile(t *testing.T) {
 	b := newAuditBed(t)
 	p := b.up()
 	b.ask("before", 5)
-	eventually(t, 30*time.Second, "what is asked is known", func() bool { return len(p.words()) == 5 })
+	testbed.Eventually(t, 30*time.Second, "what is asked is known", func() bool { return len(p.words()) == 5 })
 
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		_ = p.end(how)
@@ -117,7 +117,7 @@ func TestAuditLogRotatedMeanwhile(t *testing.T) {
 			t.Fatalf("the log was rotated %d times, want 2", n)
 		}
 		p = b.up()
-		eventually(t, 30*time.Second, "what the API server kept is known", func() bool {
+		testbed.Eventually(t, 30*time.Second, "what the API server kept is known", func() bool {
 			known := p.words()
 			for w := range b.asked {
 				if strings.HasPrefix(w, how.String()) && !known[w] {
@@ -142,10 +142,10 @@ func (b *auditBed) tooMuch(p *upProcess) {
 		t.Fatal(err)
 	}
 	b.ask("more", 24)
-	eventually(t, 10*time.Second, "the API server throws old files away", func() bool { return len(b.files()) == 2 })
+	testbed.Eventually(t, 10*time.Second, "the API server throws old files away", func() bool { return len(b.files()) == 2 })
 	left := b.inFiles("more")
 	p = b.up()
-	eventually(t, 30*time.Second, "what is left is known", func() bool {
+	testbed.Eventually(t, 30*time.Second, "what is left is known", func() bool {
 		known := p.words()
 		return !slices.ContainsFunc(left, func(w string) bool { return !known[w] })
 	})

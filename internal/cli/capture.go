@@ -64,10 +64,6 @@ func runCapture(ctx context.Context, env *terminal.Env, conf config.Config, file
 	if err != nil {
 		return err
 	}
-	var others []watch.Named
-	if audits != nil {
-		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
-	}
 	facts := new(watch.LocalHost).Facts()
 	w, err := capture.Create(file, capture.Header{
 		Started: facts.Time, Hostname: facts.Hostname, BootID: facts.BootID, Kernel: facts.Kernel, Sallyport: build.This().Version,
@@ -82,7 +78,7 @@ func runCapture(ctx context.Context, env *terminal.Env, conf config.Config, file
 	}
 	fmt.Fprintf(env.Stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
 	n := 0
-	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(others...), Logger: log}, func(o event.Observation) error {
+	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(audits), Logger: log}, func(o event.Observation) error {
 		n++
 		return w.Write(o)
 	})

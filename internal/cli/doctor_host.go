@@ -36,12 +36,12 @@ import (
 // configuration that `up` would have. It looks for the services where `up` does.
 func newExam(env *terminal.Env, conf config.Config) *exam {
 	built, _ := time.Parse(time.RFC3339, build.This().Time)
-	h := &host{conf: conf, docker: findDocker(env, conf)}
+	daemon := findDocker(env, conf)
 	return &exam{
 		conf: conf, goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
-		find: h.containerdSocket, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
-		address: h.docker.Address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
+		find: func() (string, error) { return findContainerd(conf, daemon) }, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
+		address: daemon.Address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
 		status: sync.OnceValues(func() (*watch.Status, error) { return askUp(conf.State) }),
 	}
 }

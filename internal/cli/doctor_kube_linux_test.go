@@ -61,7 +61,7 @@ subjects: [{kind: User, name: watcher}], roleRef: {apiGroup: rbac.authorization.
 		t.Fatal(err)
 	}
 	defer p.Stop()
-	eventually(t, 30*time.Second, "the webhook is served", func() bool {
+	testbed.Eventually(t, 30*time.Second, "the webhook is served", func() bool {
 		conn, err := c.Dial(t.Context(), "tcp", address)
 		if err == nil {
 			_ = conn.Close()
@@ -73,7 +73,7 @@ subjects: [{kind: User, name: watcher}], roleRef: {apiGroup: rbac.authorization.
 	}
 	ns := c.NamespaceT(t)
 	c.RunPodT(t, ns, "web", "")
-	eventually(t, 30*time.Second, "the webhook is called", func() bool {
+	testbed.Eventually(t, 30*time.Second, "the webhook is called", func() bool {
 		c.KubectlT(t, c.Admin, "exec", "-n", ns, "web", "--", "true")
 		return doctor().checks["admission calls"].Grade == gradeOK
 	})

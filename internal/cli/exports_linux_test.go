@@ -118,17 +118,17 @@ func TestUpExports(t *testing.T) {
 		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprint("n", i), "--password=hunter2")
 		if i == 2 {
 			// What is not stored yet when up is killed is not kept by anybody.
-			eventually(t, 30*time.Second, "what is kept", func() bool { return len(r.ended()) > 2 })
+			testbed.Eventually(t, 30*time.Second, "what is kept", func() bool { return len(r.ended()) > 2 })
 			_ = p.end(syscall.SIGKILL)
 			p = start()
 		}
 	}
-	eventually(t, 30*time.Second, "all sessions", func() bool { return len(r.ended()) >= 6 })
+	testbed.Eventually(t, 30*time.Second, "all sessions", func() bool { return len(r.ended()) >= 6 })
 	stored := run(t, bin, "findings", "--state", state, "--json")
 	if n := strings.Count(stored, `"container_name":"box"`); n < 3 {
 		t.Errorf("%d findings about the container are stored", n)
 	}
-	eventually(t, 30*time.Second, "what is stored as alerts", func() bool { return r.hasAll(t, stored) })
+	testbed.Eventually(t, 30*time.Second, "what is stored as alerts", func() bool { return r.hasAll(t, stored) })
 	if err := p.end(syscall.SIGTERM); err != nil {
 		t.Errorf("up: %v\n%s", err, p.stderr.String())
 	}

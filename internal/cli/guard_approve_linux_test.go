@@ -112,7 +112,7 @@ func (g *approveStage) asRoot(login string, args ...string) (string, error) {
 // waiting returns the ids of what waits, when there are n.
 func (g *approveStage) waiting(n int) (ids []string) {
 	g.t.Helper()
-	eventually(g.t, 20*time.Second, "requests that wait", func() bool {
+	testbed.Eventually(g.t, 20*time.Second, "requests that wait", func() bool {
 		out, err := exec.Command(g.bin, "approvals", "--json", "--control", "unix://"+g.control).Output()
 		if err != nil {
 			g.t.Fatalf("%v %s", err, out)

@@ -104,7 +104,7 @@ func (p *guardProcess) await(t *testing.T, text string) {
 			t.Logf("the guard said: %s", p.said())
 		}
 	}()
-	eventually(t, 20*time.Second, text, func() bool { return strings.Contains(p.said(), text) })
+	testbed.Eventually(t, 20*time.Second, text, func() bool { return strings.Contains(p.said(), text) })
 }
 
 func (p *guardProcess) end(s os.Signal) error {

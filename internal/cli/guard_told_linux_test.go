@@ -40,7 +40,7 @@ func TestGuardIsTold(t *testing.T) {
 
 	find := func(what string, ok func(*session.Session) bool) (found session.Session) {
 		t.Helper()
-		eventually(t, 30*time.Second, what, func() bool {
+		testbed.Eventually(t, 30*time.Second, what, func() bool {
 			all := p.sessions()
 			for i := range slices.Backward(all) {
 				if ok(&all[i]) {
@@ -116,7 +116,7 @@ func TestGuardIsTold(t *testing.T) {
 	if err := g.end(syscall.SIGTERM); err != nil {
 		t.Errorf("%v %s", err, g.said())
 	}
-	eventually(t, 20*time.Second, "the guard is gone", func() bool {
+	testbed.Eventually(t, 20*time.Second, "the guard is gone", func() bool {
 		_, body := ask(t, state, "/status")
 		return strings.Contains(body, "is gone")
 	})

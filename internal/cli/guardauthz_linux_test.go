@@ -148,7 +148,7 @@ func TestGuardDockerAuthz(t *testing.T) {
 	a.plugin()
 	a.configure(a.name)
 	a.reload()
-	eventually(t, 20*time.Second, "the plugin is asked", func() bool {
+	testbed.Eventually(t, 20*time.Second, "the plugin is asked", func() bool {
 		must("exec", "web", "sh", "-c", "true")
 		return strings.Contains(a.p.said(), "would deny")
 	})
@@ -244,7 +244,7 @@ func (a *authzStage) breakGlass() {
 	_ = a.p.end(syscall.SIGKILL)
 	a.configure()
 	a.reload()
-	eventually(a.t, 20*time.Second, "nobody is asked", func() bool {
+	testbed.Eventually(a.t, 20*time.Second, "nobody is asked", func() bool {
 		ctx, cancel := context.WithTimeout(a.t.Context(), 2*time.Second)
 		defer cancel()
 		return a.e.CLI(ctx, "exec", "web", "sh", "-c", "true").Run() == nil

@@ -230,7 +230,7 @@ func TestGateIsTold(t *testing.T) {
 	on("--enforce")
 	find := func(what string, ok func(*session.Session) bool) (found session.Session) {
 		t.Helper()
-		eventually(t, 30*time.Second, what, func() bool {
+		testbed.Eventually(t, 30*time.Second, what, func() bool {
 			_ = docker.As(e.CLI(t.Context(), "ps"), 4321).Run()
 			if c, err := net.Dial("unix", e.Socket); err == nil {
 				_ = c.Close()
@@ -261,7 +261,7 @@ func TestGateIsTold(t *testing.T) {
 	if err := kernel.NewGate(pins).Off(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 20*time.Second, "the gate is off", func() bool {
+	testbed.Eventually(t, 20*time.Second, "the gate is off", func() bool {
 		_, body := ask(t, state, "/status")
 		return strings.Contains(body, "the gate was switched off")
 	})

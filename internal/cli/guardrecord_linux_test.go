@@ -73,7 +73,7 @@ func (g *recordedGuard) raw(t *testing.T, id, stream string) string {
 // list returns the recordings, in order, once there are that many that ended.
 func (g *recordedGuard) list(t *testing.T, ended int) (all []recorded) {
 	t.Helper()
-	eventually(t, 20*time.Second, "recordings that ended", func() bool {
+	testbed.Eventually(t, 20*time.Second, "recordings that ended", func() bool {
 		all = nil
 		n := 0
 		for line := range strings.Lines(g.read(t, "recordings", "list", "--json")) {

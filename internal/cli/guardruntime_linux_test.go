@@ -89,7 +89,7 @@ func TestGuardRuntime(t *testing.T) {
 			t.Fatal(err)
 		}
 		a.reload()
-		eventually(t, 20*time.Second, "the daemon has read its configuration", func() bool {
+		testbed.Eventually(t, 20*time.Second, "the daemon has read its configuration", func() bool {
 			out, _ := a.docker("build", "-") // which no rule names, and which has no Dockerfile
 			return strings.Contains(out, "denied by plugin "+a.name) == (len(plugins) > 0)
 		})

@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/admission"
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
@@ -65,15 +66,15 @@ func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
 	return h
 }
 
-// containerdSocket returns where containerd is, or why it is not known.
-func (h *host) containerdSocket() (string, error) {
-	if h.conf.Containerd != "" {
-		return h.conf.Containerd, nil
+// findContainerd returns where containerd is, or why it is not known.
+func findContainerd(conf config.Config, daemon docker.Endpoint) (string, error) {
+	if conf.Containerd != "" {
+		return conf.Containerd, nil
 	}
 	var err error
-	if h.docker.Socket != "" {
+	if daemon.Socket != "" {
 		var path string
-		if path, err = containerd.Find(h.docker.Socket); err == nil {
+		if path, err = containerd.Find(daemon.Socket); err == nil {
 			return path, nil
 		}
 	}
@@ -98,7 +99,7 @@ func (h *host) sockets() []kernel.Socket {
 		out = append(out, kernel.Socket{Service: s, Path: path})
 	}
 	add(event.ServiceDocker, h.docker.Socket)
-	if path, err := h.containerdSocket(); err == nil {
+	if path, err := findContainerd(h.conf, h.docker); err == nil {
 		add(event.ServiceContainerd, path)
 	}
 	for _, path := range containerd.Usual() {
@@ -107,9 +108,9 @@ func (h *host) sockets() []kernel.Socket {
 	return out
 }
 
-// witnesses returns the witnesses of this host, and others that the admission
-// webhook is to listen to.
-func (h *host) witnesses(others ...watch.Named) []watch.Named {
+// witnesses returns the witnesses of this host, that of an API server's audit, which
+// may be nil, and others that the admission webhook is to listen to.
+func (h *host) witnesses(audits *audit.Witness, others ...watch.Named) []watch.Named {
 	list := []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
 		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
@@ -117,6 +118,9 @@ func (h *host) witnesses(others ...watch.Named) []watch.Named {
 	}
 	if h.conf.KubeKubeconfig != "" {
 		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &h.pods})
+	}
+	if audits != nil {
+		list = append(list, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
 	}
 	list = append(list, others...)
 	if h.conf.AdmissionListen == "" {
@@ -148,7 +152,7 @@ func (h *host) missing() (lines []string, all bool) {
 	} else if h.docker.Socket != "" && !canConnect(h.docker.Socket) {
 		say("Docker is not seen: no permission for "+h.docker.Socket, "Run as root, or as a user who may use Docker.")
 	}
-	path, err := h.containerdSocket()
+	path, err := findContainerd(h.conf, h.docker)
 	if err != nil {
 		say("containerd is not seen: "+err.Error(), "Name its socket with --containerd.")
 	} else if !canConnect(path) {

@@ -82,8 +82,8 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 			t.Errorf("%s was not alone: let go %v, held %v", a.User.Name, a.Time, a.Time.Sub(a.Arrived))
 		}
 	}
-	eventually(t, 20*time.Second, "the kubelet is known by its port", func() bool { return seen.believes(c.Nodes[0].Kubelet().PID()) })
-	if s := h.admission.status(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
+	testbed.Eventually(t, 20*time.Second, "the kubelet is known by its port", func() bool { return seen.believes(c.Nodes[0].Kubelet().PID()) })
+	if s := h.admissionStatus(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }
@@ -116,7 +116,7 @@ func captureAll(t *testing.T, h *host) *captured {
 	ctx, cancel := context.WithCancel(t.Context())
 	c, done := &captured{}, make(chan error, 1)
 	go func() {
-		done <- watch.Capture(ctx, watch.Options{Witnesses: h.witnesses()}, func(o event.Observation) error {
+		done <- watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(nil)}, func(o event.Observation) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			switch o := o.(type) {

@@ -157,10 +157,10 @@ func auditWebhook(conf config.Config) (audit.WebhookOptions, error) {
 	return o, nil
 }
 
-// counters returns what is counted beside the engine.
-func counters(requests *requestParser, audits *audit.Witness) func() map[string]uint64 {
+// counters returns what is counted beside the engine; audits may be nil.
+func (h *host) counters(audits *audit.Witness) func() map[string]uint64 {
 	return func() map[string]uint64 {
-		out := requests.counters()
+		out := h.parser.counters()
 		if audits == nil {
 			return out
 		}

@@ -25,7 +25,7 @@ const lookEvery = 10 * time.Second
 
 // Run implements watch.Witness.
 func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	first, err := w.host.containerdSocket()
+	first, err := findContainerd(w.host.conf, w.host.docker)
 	others := w.others(first)
 	if err != nil && len(others) == 0 {
 		return err

@@ -26,9 +26,9 @@ type podWitness struct {
 	witness atomic.Pointer[pods.Witness]
 }
 
-// status is what it does as the engine reports it, nil before it has begun.
-func (w *podWitness) status() *watch.Pods {
-	p := w.witness.Load()
+// podStatus is what the witness of pods does as the engine reports it, nil before it has begun.
+func (h *host) podStatus() *watch.Pods {
+	p := h.pods.witness.Load()
 	if p == nil {
 		return nil
 	}
@@ -54,14 +54,14 @@ type admissionWitness struct {
 	witness atomic.Pointer[admission.Witness]
 }
 
-// status is what it and the gate do as the engine reports it, nil before it has
+// admissionStatus is what the admission webhook and its gate do as the engine reports it, nil before it has
 // begun.
-func (w *admissionWitness) status() *watch.Admission {
-	a := w.witness.Load()
+func (h *host) admissionStatus() *watch.Admission {
+	a := h.admission.witness.Load()
 	if a == nil {
 		return nil
 	}
-	s, g := a.Stats(), w.host.starts.gate.Stats()
+	s, g := a.Stats(), h.starts.gate.Stats()
 	return &watch.Admission{
 		Reviews: s.Reviews, Reported: s.Reported, Late: s.Late, Busy: s.Busy, Malformed: s.Bad, Panics: s.Panics,
 		Passed: g.Passed, Alone: g.Alone, Held: g.Held, Vain: g.Timeout, HeldFor: g.Wait, Started: g.Started, Over: g.Over, Strange: g.Strange,

@@ -14,6 +14,7 @@ import (
 // TestMissing: a host without kernel sensor, Docker and containerd can still
 // watch what is asked of an API server.
 func TestMissing(t *testing.T) {
+	seen := kernel.Features{{Name: kernel.FeatureCapabilities, Needed: true}, {Name: kernel.FeatureBTF, Needed: true}, {Name: kernel.FeatureTracepoints, Needed: true}}
 	for name, tc := range map[string]struct {
 		conf  config.Config
 		level kernel.Features
@@ -26,9 +27,9 @@ func TestMissing(t *testing.T) {
 		"audit webhook": {config.Config{AuditWebhook: "127.0.0.1:9478"}, nil, false, 3, ""},
 		"admission":     {config.Config{AdmissionListen: "127.0.0.1:9443"}, nil, false, 3, ""},
 		"pods alone":    {config.Config{KubeKubeconfig: "/k"}, nil, true, 4, "Name its audit with --audit-log"},
-		"pods, kernel":  {config.Config{KubeKubeconfig: "/k"}, wellFeatures(), false, 3, "Name its audit with --audit-log"},
+		"pods, kernel":  {config.Config{KubeKubeconfig: "/k"}, seen, false, 3, "Name its audit with --audit-log"},
 		"pods, audit":   {config.Config{KubeKubeconfig: "/k", AuditLog: "/a.log"}, nil, false, 3, ""},
-		"kernel":        {config.Config{}, wellFeatures(), false, 2, ""},
+		"kernel":        {config.Config{}, seen, false, 2, ""},
 	} {
 		tc.conf.Containerd = "/nonexistent/containerd.sock"
 		h := &host{conf: tc.conf, docker: docker.Endpoint{Socket: "/nonexistent/docker.sock"}, kernels: tc.level}

@@ -90,18 +90,6 @@ func (p *upProcess) end(s syscall.Signal) error {
 	return err
 }
 
-// eventually waits until f is true.
-func eventually(t *testing.T, d time.Duration, what string, f func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(d)
-	for !f() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, d)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
 // TestUpOnDocker runs the whole program beside a real engine: somebody who is
 // not root runs a command in a container, and it is there, in every form, with
 // the name of who asked.
@@ -115,7 +103,7 @@ func TestUpOnDocker(t *testing.T) {
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "made by 4321")
 
 	var got session.Session
-	eventually(t, 20*time.Second, "the session ends", func() bool {
+	testbed.Eventually(t, 20*time.Second, "the session ends", func() bool {
 		for _, s := range p.sessions() {
 			if s.Kind == session.KindExec && slices.Contains(s.Argv, "made by 4321") && s.State == session.StateEnded {
 				got = s
@@ -155,7 +143,7 @@ func TestUpOnDocker(t *testing.T) {
 // awaitWitnesses waits until /status says that the witnesses see.
 func awaitWitnesses(t *testing.T, state string, names ...string) {
 	t.Helper()
-	eventually(t, 30*time.Second, fmt.Sprintf("witnesses %v come up", names), func() bool {
+	testbed.Eventually(t, 30*time.Second, fmt.Sprintf("witnesses %v come up", names), func() bool {
 		code, body := ask(t, state, "/status")
 		var s struct {
 			Witnesses []struct {
@@ -207,7 +195,7 @@ func TestCaptureOnDocker(t *testing.T) {
 	// second, or on a busy machine some commands, and whatever runs after that is
 	// captured.
 	n, began := 0, time.Now()
-	eventually(t, time.Minute, "execs for some seconds", func() bool {
+	testbed.Eventually(t, time.Minute, "execs for some seconds", func() bool {
 		n++
 		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("try %d", n))
 		return n >= 12 && time.Since(began) > 4*time.Second
@@ -244,7 +232,7 @@ func TestKill(t *testing.T) {
 		p := startUp(t, bin, state, e)
 		before := len(p.sessions())
 		if round%5 == 0 { // now and then wait for it to be in full swing
-			eventually(t, 30*time.Second, "sessions are printed", func() bool { return len(p.sessions()) > before })
+			testbed.Eventually(t, 30*time.Second, "sessions are printed", func() bool { return len(p.sessions()) > before })
 		}
 		time.Sleep(rand.N(1200 * time.Millisecond))
 		_ = p.end(syscall.SIGKILL)
@@ -280,7 +268,7 @@ func TestFullDiskOnDocker(t *testing.T) {
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
 	n := 0
-	eventually(t, time.Minute, "the store fails", func() bool {
+	testbed.Eventually(t, time.Minute, "the store fails", func() bool {
 		n++
 		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("full %d", n))
 		code, body := ask(t, state, "/healthz")
@@ -290,11 +278,11 @@ func TestFullDiskOnDocker(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 30*time.Second, "the store recovers", func() bool {
+	testbed.Eventually(t, 30*time.Second, "the store recovers", func() bool {
 		code, _ := ask(t, state, "/healthz")
 		return code == http.StatusOK
 	})
-	eventually(t, 30*time.Second, "what happened meanwhile is stored", func() bool {
+	testbed.Eventually(t, 30*time.Second, "what happened meanwhile is stored", func() bool {
 		return strings.Contains(run(t, bin, "sessions", "--state", state), "while full")
 	})
 	if err := p.end(syscall.SIGTERM); err != nil {

@@ -29,7 +29,7 @@ func TestUpFindsByThePack(t *testing.T) {
 	await := func(rule string, about func(finding.Finding) bool) finding.Finding {
 		t.Helper()
 		var found finding.Finding
-		eventually(t, 60*time.Second, rule, func() bool {
+		testbed.Eventually(t, 60*time.Second, rule, func() bool {
 			for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
 				var f finding.Finding
 				if err := json.Unmarshal([]byte(line), &f); err != nil {

@@ -65,7 +65,7 @@ func TestUpFindsByRules(t *testing.T) {
 	}
 	await := func(n int) []finding.Finding {
 		t.Helper()
-		eventually(t, 30*time.Second, "findings", func() bool { return len(found()) >= n })
+		testbed.Eventually(t, 30*time.Second, "findings", func() bool { return len(found()) >= n })
 		return found()
 	}
 
@@ -87,7 +87,7 @@ func TestUpFindsByRules(t *testing.T) {
 	await(3)
 	write("version: 1\nrules: [")
 	_ = p.cmd.Process.Signal(syscall.SIGHUP)
-	eventually(t, 10*time.Second, "the broken rules show", func() bool {
+	testbed.Eventually(t, 10*time.Second, "the broken rules show", func() bool {
 		_, body := ask(t, state, "/status")
 		return strings.Contains(strings.ReplaceAll(body, " ", ""), `"failed":1`)
 	})
@@ -118,7 +118,7 @@ func TestUpFindsByDefault(t *testing.T) {
 	awaitWitnesses(t, state, "kernel", "docker", "containerd")
 	e.RunT(t, "--name", "box", docker.Image)
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "/run/secrets/kubernetes.io/serviceaccount/token")
-	eventually(t, 30*time.Second, "a finding", func() bool {
+	testbed.Eventually(t, 30*time.Second, "a finding", func() bool {
 		return strings.Contains(run(t, bin, "findings", "--state", state, "--rule", "R12-secrets-in-command"), "box")
 	})
 	if err := p.end(syscall.SIGTERM); err != nil {

@@ -130,7 +130,7 @@ func mayBe(s session.Session, uid uint32) bool {
 func endedExec(t *testing.T, p *upProcess, argv ...string) session.Session {
 	t.Helper()
 	var got session.Session
-	eventually(t, 30*time.Second, fmt.Sprintf("the session of %q ends", argv), func() bool {
+	testbed.Eventually(t, 30*time.Second, fmt.Sprintf("the session of %q ends", argv), func() bool {
 		for _, s := range p.sessions() {
 			if s.Kind == session.KindExec && slices.Equal(s.Argv, argv) && s.State == session.StateEnded {
 				got = s // the last revision
@@ -144,7 +144,7 @@ func endedExec(t *testing.T, p *upProcess, argv ...string) session.Session {
 // awaitDoor waits until /status says that the door's clients are seen.
 func awaitDoor(t *testing.T, state, door string) {
 	t.Helper()
-	eventually(t, 60*time.Second, "the clients of "+door+" are seen", func() bool {
+	testbed.Eventually(t, 60*time.Second, "the clients of "+door+" are seen", func() bool {
 		code, body := ask(t, state, "/status")
 		var s struct {
 			Sensor struct{ Doors []string }
@@ -167,7 +167,7 @@ func netns(t *testing.T) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, 10*time.Second, "a network namespace", func() bool {
+	testbed.Eventually(t, 10*time.Second, "a network namespace", func() bool {
 		ns, err := os.Readlink(netPath(cmd.Process.Pid))
 		return err == nil && ns != own
 	})

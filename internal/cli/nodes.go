@@ -53,7 +53,7 @@ func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host,
 		Address: conf.NodeCollector, TLS: secure, Spool: queue, Boot: new(watch.LocalHost).Facts().BootID, Logger: log,
 	})
 	engine := watch.New(watch.Options{
-		Witnesses: h.witnesses(guards(conf.State, log), gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.parser.counters,
+		Witnesses: h.witnesses(nil, guards(conf.State, log), gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.counters(nil),
 		Link: func() watch.Link { return linkStatus(conf, node, queue) },
 	})
 	err = runNode(ctx, env, conf, h, engine, node, queue, name)

@@ -117,7 +117,7 @@ func TestNodeAndCollector(t *testing.T) {
 	awaitWitnesses(t, m.nodeState, "kernel", "docker", "containerd")
 	m.engine.ExecT(t, 4321, "box", "/bin/busybox", "echo", "one")
 	var got session.Session
-	eventually(t, 30*time.Second, "the session ends", func() bool {
+	testbed.Eventually(t, 30*time.Second, "the session ends", func() bool {
 		for _, s := range c.sessions() {
 			if s.Target.Node == "alpha" && slices.Contains(s.Argv, "one") && s.Kind == session.KindExec && s.State == session.StateEnded {
 				got = s
@@ -129,7 +129,7 @@ func TestNodeAndCollector(t *testing.T) {
 	if got.Actor.UID == nil || *got.Actor.UID != 4321 || got.Attribution.Level != session.LevelExact || got.Target.ContainerName != "box" {
 		t.Errorf("actor %+v, attribution %+v, target %+v", got.Actor, got.Attribution, got.Target)
 	}
-	eventually(t, 30*time.Second, "the clock is measured and all is acknowledged", func() bool {
+	testbed.Eventually(t, 30*time.Second, "the clock is measured and all is acknowledged", func() bool {
 		s, l := m.status(m.collectState), m.status(m.nodeState).Link
 		return len(s.Nodes) == 1 && s.Nodes[0].ClockErrorNS != nil && l != nil && l.Connected && l.Acknowledged > 0 && l.Waiting < 50
 	})
@@ -198,7 +198,7 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 	// Now the node: what it had put on disk arrives when it runs again.
 	_ = c.end(syscall.SIGKILL)
 	storm(4, 4)
-	eventually(t, 10*time.Second, "it is on disk", func() bool { l := m.status(m.nodeState).Link; return l != nil && l.Waiting > 0 })
+	testbed.Eventually(t, 10*time.Second, "it is on disk", func() bool { l := m.status(m.nodeState).Link; return l != nil && l.Waiting > 0 })
 	time.Sleep(500 * time.Millisecond) // what the witnesses still have to say of it is said
 	_ = n.end(syscall.SIGKILL)
 	c, n = m.collector(), m.node()

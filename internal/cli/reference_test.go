@@ -7,6 +7,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"log/slog"
 	"maps"
 	"net/http/httptest"
 	"os"
@@ -308,7 +309,8 @@ func metricsPage(t *testing.T) []byte {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
 	b.WriteString("\nThe readers of client requests and of Kubernetes audit events count by themselves:\n\n")
-	all := counters(newRequestParser(), audit.New(audit.Options{}))()
+	h := findHost(&terminal.Env{Getenv: func(string) string { return "" }}, config.Config{Docker: "/nonexistent"}, slog.New(slog.DiscardHandler))
+	all := h.counters(audit.New(audit.Options{}))()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sallyport/sallyport/testbed"
 )
 
 const widely = `
@@ -35,7 +37,7 @@ func TestScanUsedOnACluster(t *testing.T) {
 	for _, word := range []string{"one", "two"} {
 		b.KubectlT(t, ann, "exec", "-n", here, "web", "--", "echo", word)
 	}
-	eventually(t, 30*time.Second, "both commands are known", func() bool { w := p.words(); return w["one"] && w["two"] })
+	testbed.Eventually(t, 30*time.Second, "both commands are known", func() bool { w := p.words(); return w["one"] && w["two"] })
 	scan := func(args ...string) string {
 		t.Helper()
 		cmd := b.Command(t.Context(), b.bin, append([]string{"scan", "used", "--state", b.state, "--kubeconfig", b.Admin.Kubeconfig}, args...)...)
@@ -47,7 +49,7 @@ func TestScanUsedOnACluster(t *testing.T) {
 		}
 		return string(out)
 	}
-	eventually(t, 2*time.Minute, "both are ann's", func() bool {
+	testbed.Eventually(t, 2*time.Minute, "both are ann's", func() bool {
 		time.Sleep(time.Second)
 		return strings.Contains(scan("--json"), `"by":[{"actor":"user:ann","uses":2,`)
 	})
@@ -64,7 +66,7 @@ func TestScanUsedOnACluster(t *testing.T) {
 	try := func(ns string, args ...string) error {
 		return b.Kubectl(t.Context(), ann, append([]string{"exec", "-n", ns, "web"}, args...)...).Run()
 	}
-	eventually(t, 20*time.Second, "what nobody did is forbidden", func() bool {
+	testbed.Eventually(t, 20*time.Second, "what nobody did is forbidden", func() bool {
 		return try(there, "--", "true") != nil && b.Kubectl(t.Context(), ann, "attach", "-n", here, "web").Run() != nil
 	})
 	if err := try(here, "--", "echo", "three"); err != nil {

@@ -216,7 +216,7 @@ func look(env *terminal.Env, conf config.Config, log *slog.Logger) (*host, error
 func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
-		Sensor: h.sensorStatus, Pods: h.pods.status, Admission: h.admission.status, StoreSize: func() int64 { return statedir.Size(conf.State) },
+		Sensor: h.sensorStatus, Pods: h.podStatus, Admission: h.admissionStatus, StoreSize: func() int64 { return statedir.Size(conf.State) },
 	}
 	if rules := kept.rules; rules != nil {
 		if err := rules.remember(ctx, kept.store); err != nil {
@@ -229,10 +229,7 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h 
 	if err != nil {
 		return opt, err
 	}
-	if audits != nil {
-		others = append(others, watch.Named{Name: event.WitnessAudit, Witness: auditWitness{audits}})
-	}
-	opt.Counters = counters(h.parser, audits)
+	opt.Counters = h.counters(audits)
 	nodes, err := newCollector(conf, log)
 	if err != nil {
 		return opt, err
@@ -247,7 +244,7 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h 
 		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
 		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
 	}
-	opt.Witnesses = h.witnesses(append(others, guards(conf.State, log), gate(conf.Gate))...)
+	opt.Witnesses = h.witnesses(audits, append(others, guards(conf.State, log), gate(conf.Gate))...)
 	return opt, nil
 }
 
