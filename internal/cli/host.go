@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/starts"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -33,7 +34,7 @@ type host struct {
 	ports   ports
 	parser  *requestParser
 	kernels kernel.Features
-	starts  *starts // what the admission webhook waits for
+	starts  *starts.Starts // what the admission webhook waits for
 	// The witnesses that have a status of their own.
 	pods      podWitness
 	admission admissionWitness
@@ -61,7 +62,7 @@ func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
 	})
 	h.ports.set = h.sensor.SetPorts
-	h.starts = newStarts(admission.GateOptions{Hold: conf.AdmissionHold})
+	h.starts = starts.New(admission.GateOptions{Hold: conf.AdmissionHold})
 	h.pods.host, h.admission.host = h, h
 	return h
 }
@@ -127,7 +128,7 @@ func (h *host) witnesses(audits *audit.Witness, others ...watch.Named) []watch.N
 		return list
 	}
 	for i := range list {
-		list[i].Witness = tapped{list[i].Witness, h.starts.see}
+		list[i].Witness = tapped{list[i].Witness, h.starts.See}
 	}
 	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: &h.admission})
 }

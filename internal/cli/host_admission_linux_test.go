@@ -56,7 +56,7 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 		t.Fatal(err)
 	}
 	ann := c.UserT(t, "ann", "trusted")
-	for deadline := time.Now().Add(time.Minute); !h.starts.covers(ns, "web") || len(seen.admissions("warm")) == 0; {
+	for deadline := time.Now().Add(time.Minute); !h.starts.Covers(ns, "web") || len(seen.admissions("warm")) == 0; {
 		c.KubectlT(t, ann, "exec", "-n", ns, "web", "--", "true", "warm")
 		if time.Now().After(deadline) {
 			t.Fatal("the webhook is not asked, or the pod not covered")

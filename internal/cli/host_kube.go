@@ -61,7 +61,7 @@ func (h *host) admissionStatus() *watch.Admission {
 	if a == nil {
 		return nil
 	}
-	s, g := a.Stats(), h.starts.gate.Stats()
+	s, g := a.Stats(), h.starts.Gate.Stats()
 	return &watch.Admission{
 		Reviews: s.Reviews, Reported: s.Reported, Late: s.Late, Busy: s.Busy, Malformed: s.Bad, Panics: s.Panics,
 		Passed: g.Passed, Alone: g.Alone, Held: g.Held, Vain: g.Timeout, HeldFor: g.Wait, Started: g.Started, Over: g.Over, Strange: g.Strange,
@@ -81,7 +81,7 @@ func (w *admissionWitness) Run(ctx context.Context, emit func(event.Observation)
 	}
 	o := admission.Options{Address: conf.AdmissionListen, TLS: config, Logger: w.host.log}
 	if conf.AdmissionHold > 0 {
-		o.Gate = w.host.starts.gate
+		o.Gate = w.host.starts.Gate
 	}
 	server := admission.New(o)
 	w.witness.Store(server)

@@ -1,4 +1,7 @@
-package cli
+// Package starts follows which commands have begun in the containers of a node, and says
+// so to the gate of the admission webhook, which holds an exec until that of another
+// can be told from it.
+package starts
 
 import (
 	"slices"
@@ -9,12 +12,12 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/admission"
 )
 
-// starts tells the admission webhook's gate what it waits for: that a command
+// Starts tells the admission webhook's gate what it waits for: that a command
 // has begun in a container of this node. The runtime's witness says which pod a
 // container belongs to and which execs it makes, the kernel's what it was asked
 // for and what runs, and the audit log what is over.
-type starts struct {
-	gate *admission.Gate
+type Starts struct {
+	Gate *admission.Gate
 
 	mu         sync.Mutex
 	containers map[event.ContainerID]*inPod    // guarded by mu
@@ -38,15 +41,15 @@ type podName struct{ namespace, name string }
 // startsMax bounds the containers remembered. What is forgotten is not covered.
 const startsMax = 16384
 
-func newStarts(o admission.GateOptions) *starts {
-	s := &starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName][]event.ContainerID{}, probes: map[event.ContainerID]periods{}}
-	o.Covered, o.Company = s.covers, s.company
-	s.gate = admission.NewGate(o)
+func New(o admission.GateOptions) *Starts {
+	s := &Starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName][]event.ContainerID{}, probes: map[event.ContainerID]periods{}}
+	o.Covered, o.Company = s.Covers, s.company
+	s.Gate = admission.NewGate(o)
 	return s
 }
 
-// covers reports whether the start of a command in the pod would be seen.
-func (s *starts) covers(namespace, pod string) bool {
+// Covers reports whether the start of a command in the pod would be seen.
+func (s *Starts) Covers(namespace, pod string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seeing && len(s.pods[podName{namespace, pod}]) > 0
@@ -54,7 +57,7 @@ func (s *starts) covers(namespace, pod string) bool {
 
 // company reports whether the kubelet runs the same command by itself just now, or
 // will within lead: nothing would tell its process from another.
-func (s *starts) company(c admission.Command, now time.Time, lead time.Duration) bool {
+func (s *Starts) company(c admission.Command, now time.Time, lead time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range s.pods[podName{c.Namespace, c.Pod}] {
@@ -71,8 +74,8 @@ func (s *starts) company(c admission.Command, now time.Time, lead time.Duration)
 	return false
 }
 
-// see looks at an observation of any witness on its way to the engine.
-func (s *starts) see(o event.Observation) {
+// See looks at an observation of any witness on its way to the engine.
+func (s *Starts) See(o event.Observation) {
 	switch o := o.(type) {
 	case event.ProcessExec:
 		if o.Container != "" && o.ID == o.Entry && !slices.Equal(o.Argv.Args, runcInit) { // one that was cut settles nothing
@@ -103,7 +106,7 @@ func (s *starts) see(o event.Observation) {
 		}
 	case event.KubeRequest:
 		if o.Nonce != "" && o.Stage == event.KubeComplete { // whatever it started, started by now
-			s.gate.Over(o.Nonce)
+			s.Gate.Over(o.Nonce)
 		}
 	}
 }
@@ -124,7 +127,7 @@ func askedBy(o event.RuntimeRequest) askedAs {
 	return asRun
 }
 
-func (s *starts) mark(id event.ContainerID, m mark) {
+func (s *Starts) mark(id event.ContainerID, m mark) {
 	s.mu.Lock()
 	c, known := s.containers[id]
 	var all []begun
@@ -138,11 +141,11 @@ func (s *starts) mark(id event.ContainerID, m mark) {
 	for _, b := range all {
 		what := c.Command
 		what.Argv, what.Run = b.argv, b.run
-		s.gate.Started(what, b.at)
+		s.Gate.Started(what, b.at)
 	}
 }
 
-func (s *starts) learn(o event.RuntimeContainer) {
+func (s *Starts) learn(o event.RuntimeContainer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, known := s.containers[o.ID]; known || len(s.containers) >= startsMax {
@@ -155,7 +158,7 @@ func (s *starts) learn(o event.RuntimeContainer) {
 	s.pods[p] = append(s.pods[p], o.ID)
 }
 
-func (s *starts) learnProbes(o event.KubePod) {
+func (s *Starts) learnProbes(o event.KubePod) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, k := range o.Containers {
@@ -175,7 +178,7 @@ func (s *starts) learnProbes(o event.KubePod) {
 	}
 }
 
-func (s *starts) forget(id event.ContainerID) {
+func (s *Starts) forget(id event.ContainerID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, known := s.containers[id]
