@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -52,15 +53,15 @@ it, on any machine. The file holds command lines and user names of this host.`,
 
 func runCapture(ctx context.Context, env *terminal.Env, conf config.Config, file string, length time.Duration) error {
 	log := env.Logger(slog.LevelWarn)
-	h := findHost(env, conf, log)
-	missing, all := h.missing()
+	h := host.Find(env, conf, log)
+	missing, all := h.Missing()
 	for _, line := range missing {
 		fmt.Fprintln(env.Stderr, "Missing: "+line)
 	}
 	if all {
 		return exit.Fail(exit.Usage, "sallyport doctor", "nothing can be watched here")
 	}
-	audits, err := newAudit(conf, log, false)
+	audits, err := host.Audit(conf, log, false)
 	if err != nil {
 		return err
 	}
@@ -78,7 +79,7 @@ func runCapture(ctx context.Context, env *terminal.Env, conf config.Config, file
 	}
 	fmt.Fprintf(env.Stderr, "Capturing to %s. Stop with Ctrl-C.\n", printable.Text(file))
 	n := 0
-	err = watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(audits), Logger: log}, func(o event.Observation) error {
+	err = watch.Capture(ctx, watch.Options{Witnesses: h.Witnesses(audits), Logger: log}, func(o event.Observation) error {
 		n++
 		return w.Write(o)
 	})

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -113,7 +114,7 @@ func feedDiagnosis(s *watch.Status, w *watch.WitnessStatus) diagnosis {
 		d.Remedy = []string{"look at kube-apiserver's log for \"Error in audit plugin\"; the log file (--audit-log-path) has no such limit as the webhook"}
 	case canaries == 0:
 		d.Grade, d.Found = gradeNote, "sallyport up receives the audit, as far as it knows: no canary has come back"
-		d.Effect, d.Remedy = w.Reason, []string{"start it with --kubeconfig FILE: it then sends a canary every " + canaryEvery.String()}
+		d.Effect, d.Remedy = w.Reason, []string{"start it with --kubeconfig FILE: it then sends a canary every " + host.CanaryEvery.String()}
 	case w.Reason != "":
 		d.Grade, d.Effect = gradeNote, w.Reason
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/docker"
@@ -36,11 +37,11 @@ import (
 // configuration that `up` would have. It looks for the services where `up` does.
 func newExam(env *terminal.Env, conf config.Config) *exam {
 	built, _ := time.Parse(time.RFC3339, build.This().Time)
-	daemon := findDocker(env, conf)
+	daemon := host.FindDocker(env, conf)
 	return &exam{
 		conf: conf, goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
-		find: func() (string, error) { return findContainerd(conf, daemon) }, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
+		find: func() (string, error) { return host.FindContainerd(conf, daemon) }, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
 		address: daemon.Address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
 		status: sync.OnceValues(func() (*watch.Status, error) { return askUp(conf.State) }),
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/bus/spool"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -28,7 +29,7 @@ import (
 )
 
 // upNode watches this host for a collector.
-func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host, log *slog.Logger) error {
+func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host.Host, log *slog.Logger) error {
 	files := link.Files{Cert: conf.NodeCert, Key: conf.NodeKey, CA: conf.NodeCA}
 	secure, err := files.Client()
 	if err != nil {
@@ -53,7 +54,7 @@ func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host,
 		Address: conf.NodeCollector, TLS: secure, Spool: queue, Boot: new(watch.LocalHost).Facts().BootID, Logger: log,
 	})
 	engine := watch.New(watch.Options{
-		Witnesses: h.witnesses(nil, guards(conf.State, log), gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.sensorStatus, Counters: h.counters(nil),
+		Witnesses: h.Witnesses(nil, host.Guards(conf.State, log), host.Gate(conf.Gate)), Logger: log, Sink: node, Sensor: h.SensorStatus, Counters: h.Counters(nil),
 		Link: func() watch.Link { return linkStatus(conf, node, queue) },
 	})
 	err = runNode(ctx, env, conf, h, engine, node, queue, name)
@@ -63,7 +64,7 @@ func upNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host,
 // lastWords is how long a stopping node goes on sending what it saw last.
 const lastWords = 2 * time.Second
 
-func runNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
+func runNode(ctx context.Context, env *terminal.Env, conf config.Config, h *host.Host, engine *watch.Engine, node *link.Node, queue *spool.Spool, name string) error {
 	linking, unlink := context.WithCancel(context.WithoutCancel(ctx))
 	defer unlink()
 	group, ctx := errgroup.WithContext(ctx)

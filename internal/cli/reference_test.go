@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -309,8 +310,8 @@ func metricsPage(t *testing.T) []byte {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
 	b.WriteString("\nThe readers of client requests and of Kubernetes audit events count by themselves:\n\n")
-	h := findHost(&terminal.Env{Getenv: func(string) string { return "" }}, config.Config{Docker: "/nonexistent"}, slog.New(slog.DiscardHandler))
-	all := h.counters(audit.New(audit.Options{}))()
+	h := host.Find(&terminal.Env{Getenv: func(string) string { return "" }}, config.Config{Docker: "/nonexistent"}, slog.New(slog.DiscardHandler))
+	all := h.Counters(audit.New(audit.Options{}))()
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		fmt.Fprintf(&b, "- `sallyport_%s_total`\n", name)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
@@ -199,9 +200,9 @@ func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bo
 
 // look finds out what can be seen of this host, and says what cannot. Seeing
 // nothing is an error, unless there are nodes to collect from.
-func look(env *terminal.Env, conf config.Config, log *slog.Logger) (*host, error) {
-	h := findHost(env, conf, log)
-	missing, all := h.missing()
+func look(env *terminal.Env, conf config.Config, log *slog.Logger) (*host.Host, error) {
+	h := host.Find(env, conf, log)
+	missing, all := h.Missing()
 	for _, line := range missing {
 		fmt.Fprintln(env.Stderr, "Missing: "+line)
 	}
@@ -213,10 +214,10 @@ func look(env *terminal.Env, conf config.Config, log *slog.Logger) (*host, error
 
 // watchOptions wires the witnesses of the host, of the API server and of nodes to
 // what keeps their sessions.
-func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h *host, kept keeper, log *slog.Logger) (watch.Options, error) {
+func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h *host.Host, kept keeper, log *slog.Logger) (watch.Options, error) {
 	opt := watch.Options{
 		Logger: log, Keeper: kept,
-		Sensor: h.sensorStatus, Pods: h.podStatus, Admission: h.admissionStatus, StoreSize: func() int64 { return statedir.Size(conf.State) },
+		Sensor: h.SensorStatus, Pods: h.PodStatus, Admission: h.AdmissionStatus, StoreSize: func() int64 { return statedir.Size(conf.State) },
 	}
 	if rules := kept.rules; rules != nil {
 		if err := rules.remember(ctx, kept.store); err != nil {
@@ -225,11 +226,11 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h 
 		opt.Rules = rules.state
 	}
 	var others []watch.Named
-	audits, err := newAudit(conf, log, true)
+	audits, err := host.Audit(conf, log, true)
 	if err != nil {
 		return opt, err
 	}
-	opt.Counters = h.counters(audits)
+	opt.Counters = h.Counters(audits)
 	nodes, err := newCollector(conf, log)
 	if err != nil {
 		return opt, err
@@ -244,7 +245,7 @@ func watchOptions(ctx context.Context, env *terminal.Env, conf config.Config, h 
 		opt.Nodes = func() []watch.NodeStatus { return nodeStatus(nodes) }
 		others = append(others, watch.Named{Name: event.WitnessNodes, Witness: nodes})
 	}
-	opt.Witnesses = h.witnesses(audits, append(others, guards(conf.State, log), gate(conf.Gate))...)
+	opt.Witnesses = h.Witnesses(audits, append(others, host.Guards(conf.State, log), host.Gate(conf.Gate))...)
 	return opt, nil
 }
 
@@ -272,11 +273,11 @@ func serveStatus(ctx context.Context, group *errgroup.Group, engine *watch.Engin
 	return address, nil
 }
 
-func banner(env *terminal.Env, h *host, conf config.Config, rules *ruling, address string) {
+func banner(env *terminal.Env, h *host.Host, conf config.Config, rules *ruling, address string) {
 	say := func(format string, args ...any) { fmt.Fprintf(env.Stderr, format+"\n", args...) }
 	say("Watching. Kernel: level %s, client requests %s. Docker: %s (%s).",
-		h.kernels.Level(), conf.ClientRequests, printable.Text(h.docker.Address), h.docker.Said)
-	if from := auditFrom(conf); from != "" {
+		h.Kernels.Level(), conf.ClientRequests, printable.Text(h.Docker.Address), h.Docker.Said)
+	if from := host.AuditFrom(conf); from != "" {
 		say("Kubernetes audit: %s.", printable.Text(from))
 	}
 	if conf.NodeCollector == "" {

@@ -41,6 +41,7 @@ type podName struct{ namespace, name string }
 // startsMax bounds the containers remembered. What is forgotten is not covered.
 const startsMax = 16384
 
+// New returns what has seen nothing yet, with a gate of its own.
 func New(o admission.GateOptions) *Starts {
 	s := &Starts{containers: map[event.ContainerID]*inPod{}, pods: map[podName][]event.ContainerID{}, probes: map[event.ContainerID]periods{}}
 	o.Covered, o.Company = s.Covers, s.company

@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -39,12 +39,12 @@ func (p *ports) are(s event.Service, list []kernel.Port) {
 // dockerWitness tells the kernel sensor which process the daemon is, for what it
 // asks of its containerd is nobody's command, and which ports it listens on: they
 // change only with the daemon.
-type dockerWitness struct{ host *host }
+type dockerWitness struct{ host *Host }
 
 // Run implements watch.Witness.
 func (w dockerWitness) Run(ctx context.Context, emit func(event.Observation)) error {
 	defer w.host.sensor.Skip(0)
-	return docker.New(docker.Options{Address: w.host.docker.Address, Logger: w.host.log}).Run(ctx, func(o event.Observation) {
+	return docker.New(docker.Options{Address: w.host.Docker.Address, Logger: w.host.log}).Run(ctx, func(o event.Observation) {
 		if s, ok := o.(event.WitnessState); ok {
 			w.host.sensor.Skip(s.DaemonPID)
 			if s.Up {
@@ -76,7 +76,7 @@ const kubeletEvery = 3 * time.Second
 
 // followKubelet has the kernel sensor watch the kubelet's ports until ctx ends.
 // They are TLS: who connects is seen, not what they ask.
-func (h *host) followKubelet(ctx context.Context) {
+func (h *Host) followKubelet(ctx context.Context) {
 	ticker := time.NewTicker(kubeletEvery)
 	defer ticker.Stop()
 	for {

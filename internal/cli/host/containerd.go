@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -18,14 +18,14 @@ import (
 // uses or the configuration names, and those at the usual places, such as a
 // Kubernetes node's. It finds the first each time it is started, because
 // Docker's own comes and goes with the daemon, and looks for others meanwhile.
-type containerdWitness struct{ host *host }
+type containerdWitness struct{ host *Host }
 
 // lookEvery is how often another containerd is looked for.
 const lookEvery = 10 * time.Second
 
 // Run implements watch.Witness.
 func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)) error {
-	first, err := findContainerd(w.host.conf, w.host.docker)
+	first, err := FindContainerd(w.host.conf, w.host.Docker)
 	others := w.others(first)
 	if err != nil && len(others) == 0 {
 		return err
@@ -46,7 +46,7 @@ func (w containerdWitness) Run(ctx context.Context, emit func(event.Observation)
 			_ = containerd.New(containerd.Options{Address: path, Logger: w.host.log}).Run(ctx, c.part(path))
 		})
 	}
-	start(first, w.host.conf.Containerd != "" || w.host.docker.Present || answers(first))
+	start(first, w.host.conf.Containerd != "" || w.host.Docker.Present || answers(first))
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for {

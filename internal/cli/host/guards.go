@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -18,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-// guards is the witness of the guards of this host; they may never come.
-func guards(state string, log *slog.Logger) watch.Named {
+// Guards is the witness of the guards of this host; they may never come.
+func Guards(state string, log *slog.Logger) watch.Named {
 	return watch.Named{Name: event.WitnessGuard, Optional: true, Witness: guardsWitness{&tell.Listener{
 		Path: filepath.Join(state, statedir.Guards), Logger: log, Peer: func(c net.Conn) event.Peer {
 			_, p := kernel.SocketPeer(c)
@@ -43,8 +43,8 @@ func (w guardsWitness) Run(ctx context.Context, emit func(event.Observation)) er
 	return w.Listener.Run(ctx, emit)
 }
 
-// gate is the witness of the socket gate that is pinned in dir, whenever there is one.
-func gate(dir string) watch.Named {
+// Gate is the witness of the socket gate that is pinned in dir, whenever there is one.
+func Gate(dir string) watch.Named {
 	return watch.Named{Name: event.WitnessGate, Optional: true, Witness: gateWitness{kernel.NewGate(dir)}}
 }
 

@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -22,12 +22,12 @@ import (
 // podWitness connects each time it is started, because files change; what it
 // knows of the pods stays.
 type podWitness struct {
-	host    *host
+	host    *Host
 	witness atomic.Pointer[pods.Witness]
 }
 
-// podStatus is what the witness of pods does as the engine reports it, nil before it has begun.
-func (h *host) podStatus() *watch.Pods {
+// PodStatus is what the witness of pods does as the engine reports it, nil before it has begun.
+func (h *Host) PodStatus() *watch.Pods {
 	p := h.pods.witness.Load()
 	if p == nil {
 		return nil
@@ -50,13 +50,13 @@ func (w *podWitness) Run(ctx context.Context, emit func(event.Observation)) erro
 
 // admissionWitness reads its certificates each time it is started.
 type admissionWitness struct {
-	host    *host
+	host    *Host
 	witness atomic.Pointer[admission.Witness]
 }
 
-// admissionStatus is what the admission webhook and its gate do as the engine reports it, nil before it has
+// AdmissionStatus is what the admission webhook and its gate do as the engine reports it, nil before it has
 // begun.
-func (h *host) admissionStatus() *watch.Admission {
+func (h *Host) AdmissionStatus() *watch.Admission {
 	a := h.admission.witness.Load()
 	if a == nil {
 		return nil

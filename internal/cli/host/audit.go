@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"bytes"
@@ -24,11 +24,11 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/audit"
 )
 
-// newAudit returns the witness of the API server's audit that the configuration
+// Audit returns the witness of the API server's audit that the configuration
 // asks for, nil when it asks for none. With kept it goes on where an earlier run
 // stopped and asks the API server whether something is missing; the state
 // directory is there.
-func newAudit(conf config.Config, log *slog.Logger, kept bool) (*audit.Witness, error) {
+func Audit(conf config.Config, log *slog.Logger, kept bool) (*audit.Witness, error) {
 	o := audit.Options{Logger: log}
 	if conf.AuditLog != "" {
 		o.Log = &audit.LogOptions{Path: conf.AuditLog}
@@ -52,15 +52,15 @@ func newAudit(conf config.Config, log *slog.Logger, kept bool) (*audit.Witness, 
 			return nil, err
 		}
 		connect := sync.OnceValues(func() (*api.Client, error) { return api.Connect(conf.KubeKubeconfig) })
-		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(connect), Key: key, Every: canaryEvery}
+		o.Canary = &audit.CanaryOptions{Probe: canaryProbe(connect), Key: key, Every: CanaryEvery}
 		o.Drops = &audit.DropsOptions{Metrics: serverMetrics(connect), Keeper: statedir.File(filepath.Join(conf.State, statedir.AuditDrops))}
 	}
 	return audit.New(o), nil
 }
 
-// canaryEvery is how often a canary goes through the audit log. It is also how
+// CanaryEvery is how often a canary goes through the audit log. It is also how
 // long a name may have to wait where nothing else says that the log is complete.
-const canaryEvery = 30 * time.Second
+const CanaryEvery = 30 * time.Second
 
 // canaryProbe returns what sends a canary to the API server.
 func canaryProbe(connect func() (*api.Client, error)) func(context.Context, string) error {
@@ -157,8 +157,8 @@ func auditWebhook(conf config.Config) (audit.WebhookOptions, error) {
 	return o, nil
 }
 
-// counters returns what is counted beside the engine; audits may be nil.
-func (h *host) counters(audits *audit.Witness) func() map[string]uint64 {
+// Counters returns what is counted beside the engine; audits may be nil.
+func (h *Host) Counters(audits *audit.Witness) func() map[string]uint64 {
 	return func() map[string]uint64 {
 		out := h.parser.counters()
 		if audits == nil {
@@ -176,8 +176,8 @@ func (h *host) counters(audits *audit.Witness) func() map[string]uint64 {
 	}
 }
 
-// auditFrom says where audit events come from, "" when from nowhere.
-func auditFrom(conf config.Config) string {
+// AuditFrom says where audit events come from, "" when from nowhere.
+func AuditFrom(conf config.Config) string {
 	var from []string
 	if conf.AuditLog != "" {
 		from = append(from, "log "+conf.AuditLog)

@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -52,7 +52,7 @@ func write(t *testing.T, path string, b []byte) {
 // stops it; up is called once it is up.
 func readAudit(t *testing.T, conf config.Config, want int, up func()) int {
 	t.Helper()
-	w, err := newAudit(conf, slog.New(slog.DiscardHandler), true)
+	w, err := Audit(conf, slog.New(slog.DiscardHandler), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,11 +84,11 @@ func TestAuditConfiguration(t *testing.T) {
 		"no such certificate":              {config.Config{AuditWebhook: ":0", AuditCert: "/none", AuditKey: "/none"}, "audit.cert"},
 	} {
 		c.conf.State = t.TempDir()
-		if _, err := newAudit(c.conf, slog.New(slog.DiscardHandler), true); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Audit(c.conf, slog.New(slog.DiscardHandler), true); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if w, err := newAudit(config.Config{}, slog.New(slog.DiscardHandler), true); w != nil || err != nil {
+	if w, err := Audit(config.Config{}, slog.New(slog.DiscardHandler), true); w != nil || err != nil {
 		t.Errorf("without configuration: %v %v", w, err)
 	}
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package cli
+package host
 
 import (
 	"strings"
@@ -32,8 +32,8 @@ func TestMissing(t *testing.T) {
 		"kernel":        {config.Config{}, seen, false, 2, ""},
 	} {
 		tc.conf.Containerd = "/nonexistent/containerd.sock"
-		h := &host{conf: tc.conf, docker: docker.Endpoint{Socket: "/nonexistent/docker.sock"}, kernels: tc.level}
-		lines, all := h.missing()
+		h := &Host{conf: tc.conf, Docker: docker.Endpoint{Socket: "/nonexistent/docker.sock"}, Kernels: tc.level}
+		lines, all := h.Missing()
 		if all != tc.all || len(lines) != tc.lines || !strings.Contains(strings.Join(lines, "\n"), tc.says) {
 			t.Errorf("%s: all %v, lines %q", name, all, lines)
 		}

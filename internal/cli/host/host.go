@@ -1,4 +1,6 @@
-package cli
+// Package host is what can be watched of this host, wired as the configuration and the
+// machine say: the witnesses of kernel, runtimes, guards and API server.
+package host
 
 import (
 	"context"
@@ -22,18 +24,18 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-// host is everything of this host that can be watched, as the configuration and
+// Host is everything of this host that can be watched, as the configuration and
 // the machine say.
-type host struct {
+type Host struct {
 	conf   config.Config
-	docker docker.Endpoint
+	Docker docker.Endpoint
 	// containerds are the sockets where containerd may be; the first that
 	// exists is used. Empty when the daemon is asked (containerd.Find).
 	log     *slog.Logger
 	sensor  *kernel.Sensor
 	ports   ports
 	parser  *requestParser
-	kernels kernel.Features
+	Kernels kernel.Features
 	starts  *starts.Starts // what the admission webhook waits for
 	// The witnesses that have a status of their own.
 	pods      podWitness
@@ -45,18 +47,18 @@ func isSocket(path string) bool {
 	return err == nil && info.Mode()&os.ModeSocket != 0
 }
 
-// findDocker returns the Docker daemon to watch: the one that was configured, or the
+// FindDocker returns the Docker daemon to watch: the one that was configured, or the
 // one of this host.
-func findDocker(env *terminal.Env, conf config.Config) docker.Endpoint {
+func FindDocker(env *terminal.Env, conf config.Config) docker.Endpoint {
 	if conf.Docker != "" {
 		return docker.At(conf.Docker, "--docker")
 	}
 	return docker.Find(env.Getenv)
 }
 
-// findHost looks at the machine. It starts nothing.
-func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
-	h := &host{conf: conf, docker: findDocker(env, conf), log: log, kernels: kernel.Probe()}
+// Find looks at the machine. It starts nothing.
+func Find(env *terminal.Env, conf config.Config, log *slog.Logger) *Host {
+	h := &Host{conf: conf, Docker: FindDocker(env, conf), log: log, Kernels: kernel.Probe()}
 	h.parser = newRequestParser()
 	h.sensor = kernel.New(kernel.Options{
 		Requests: kernel.Mode(conf.ClientRequests), Sockets: h.sockets(), OnSegment: h.parser.segment, Logger: log,
@@ -67,8 +69,8 @@ func findHost(env *terminal.Env, conf config.Config, log *slog.Logger) *host {
 	return h
 }
 
-// findContainerd returns where containerd is, or why it is not known.
-func findContainerd(conf config.Config, daemon docker.Endpoint) (string, error) {
+// FindContainerd returns where containerd is, or why it is not known.
+func FindContainerd(conf config.Config, daemon docker.Endpoint) (string, error) {
 	if conf.Containerd != "" {
 		return conf.Containerd, nil
 	}
@@ -91,7 +93,7 @@ func findContainerd(conf config.Config, daemon docker.Endpoint) (string, error) 
 }
 
 // sockets lists the service sockets whose clients the kernel sensor watches.
-func (h *host) sockets() []kernel.Socket {
+func (h *Host) sockets() []kernel.Socket {
 	var out []kernel.Socket
 	add := func(s event.Service, path string) {
 		if path == "" || slices.ContainsFunc(out, func(k kernel.Socket) bool { return k.Path == path }) {
@@ -99,8 +101,8 @@ func (h *host) sockets() []kernel.Socket {
 		}
 		out = append(out, kernel.Socket{Service: s, Path: path})
 	}
-	add(event.ServiceDocker, h.docker.Socket)
-	if path, err := findContainerd(h.conf, h.docker); err == nil {
+	add(event.ServiceDocker, h.Docker.Socket)
+	if path, err := FindContainerd(h.conf, h.Docker); err == nil {
 		add(event.ServiceContainerd, path)
 	}
 	for _, path := range containerd.Usual() {
@@ -109,9 +111,9 @@ func (h *host) sockets() []kernel.Socket {
 	return out
 }
 
-// witnesses returns the witnesses of this host, that of an API server's audit, which
+// Witnesses returns the witnesses of this host, that of an API server's audit, which
 // may be nil, and others that the admission webhook is to listen to.
-func (h *host) witnesses(audits *audit.Witness, others ...watch.Named) []watch.Named {
+func (h *Host) Witnesses(audits *audit.Witness, others ...watch.Named) []watch.Named {
 	list := []watch.Named{
 		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
 		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
@@ -133,14 +135,14 @@ func (h *host) witnesses(audits *audit.Witness, others ...watch.Named) []watch.N
 	return append(list, watch.Named{Name: event.WitnessAdmission, Witness: &h.admission})
 }
 
-// missing lists what cannot be watched now and what to do about it, for a
+// Missing lists what cannot be watched now and what to do about it, for a
 // person; all says that nothing can.
-func (h *host) missing() (lines []string, all bool) {
+func (h *Host) Missing() (lines []string, all bool) {
 	say := func(what, hint string) { lines = append(lines, what+". "+hint) }
-	level := h.kernels.Level()
+	level := h.Kernels.Level()
 	if level == kernel.LevelServices {
 		what, hint := "processes are not seen (level L0)", "Run as root."
-		for _, f := range h.kernels {
+		for _, f := range h.Kernels {
 			if f.Needed && !f.Available() {
 				what, hint = fmt.Sprintf("%s: %s: %v", what, f.Name, f.Err), f.Hint
 				break
@@ -148,12 +150,12 @@ func (h *host) missing() (lines []string, all bool) {
 		}
 		say(what, hint)
 	}
-	if !h.docker.Present {
-		say("Docker is not seen: no socket at "+h.docker.Socket, "Start the Docker daemon, or name its address with --docker.")
-	} else if h.docker.Socket != "" && !canConnect(h.docker.Socket) {
-		say("Docker is not seen: no permission for "+h.docker.Socket, "Run as root, or as a user who may use Docker.")
+	if !h.Docker.Present {
+		say("Docker is not seen: no socket at "+h.Docker.Socket, "Start the Docker daemon, or name its address with --docker.")
+	} else if h.Docker.Socket != "" && !canConnect(h.Docker.Socket) {
+		say("Docker is not seen: no permission for "+h.Docker.Socket, "Run as root, or as a user who may use Docker.")
 	}
-	path, err := findContainerd(h.conf, h.docker)
+	path, err := FindContainerd(h.conf, h.Docker)
 	if err != nil {
 		say("containerd is not seen: "+err.Error(), "Name its socket with --containerd.")
 	} else if !canConnect(path) {
@@ -214,7 +216,7 @@ func (p *requestParser) counters() map[string]uint64 {
 
 // sensorWitness is the kernel sensor as a witness: a kernel that cannot be used
 // now will not be usable in a minute.
-type sensorWitness struct{ host *host }
+type sensorWitness struct{ host *Host }
 
 // Run implements watch.Witness.
 func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) error {
@@ -234,8 +236,8 @@ func (w sensorWitness) Run(ctx context.Context, emit func(event.Observation)) er
 	return err
 }
 
-// sensorStatus is the kernel sensor's status as the engine reports it.
-func (h *host) sensorStatus() watch.Sensor {
+// SensorStatus is the kernel sensor's status as the engine reports it.
+func (h *Host) SensorStatus() watch.Sensor {
 	s := h.sensor.Status()
 	out := watch.Sensor{
 		Level: string(s.Level), Mode: string(s.Mode), Requests: s.Requests, Reason: s.Reason, Peers: s.Peers, Doors: s.Doors,

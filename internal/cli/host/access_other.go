@@ -1,6 +1,6 @@
 //go:build !unix
 
-package cli
+package host
 
 // canConnect cannot be told here without trying.
 func canConnect(string) bool { return true }

@@ -1,4 +1,4 @@
-package cli
+package host
 
 import (
 	"context"
@@ -38,7 +38,7 @@ func TestAdmissionOnACluster(t *testing.T) {
 		State: t.TempDir(), Docker: filepath.Join(t.TempDir(), "none.sock"), Containerd: c.Nodes[0].Socket, ClientRequests: "off",
 		AdmissionListen: address, AdmissionHold: 2900 * time.Millisecond,
 	}
-	h := findHost(&terminal.Env{Getenv: func(string) string { return "" }}, conf, slog.New(slog.DiscardHandler))
+	h := Find(&terminal.Env{Getenv: func(string) string { return "" }}, conf, slog.New(slog.DiscardHandler))
 	seen := captureAll(t, h)
 	_, ca, err := admission.Certificate(filepath.Join(conf.State, statedir.Admission), []string{"127.0.0.1"})
 	if err != nil {
@@ -83,7 +83,7 @@ subjects: [{kind: Group, name: trusted}], roleRef: {apiGroup: rbac.authorization
 		}
 	}
 	testbed.Eventually(t, 20*time.Second, "the kubelet is known by its port", func() bool { return seen.believes(c.Nodes[0].Kubelet().PID()) })
-	if s := h.admissionStatus(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
+	if s := h.AdmissionStatus(); s == nil || s.Passed < 5 || s.Held == 0 || s.HeldFor == 0 || s.Started < 4 || s.Reported < s.Passed || s.Late != 0 {
 		t.Errorf("status: %+v", s)
 	}
 }
@@ -112,11 +112,11 @@ func (c *captured) admissions(word string) []event.KubeAdmission {
 }
 
 // captureAll runs the witnesses of h until the test ends.
-func captureAll(t *testing.T, h *host) *captured {
+func captureAll(t *testing.T, h *Host) *captured {
 	ctx, cancel := context.WithCancel(t.Context())
 	c, done := &captured{}, make(chan error, 1)
 	go func() {
-		done <- watch.Capture(ctx, watch.Options{Witnesses: h.witnesses(nil)}, func(o event.Observation) error {
+		done <- watch.Capture(ctx, watch.Options{Witnesses: h.Witnesses(nil)}, func(o event.Observation) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			switch o := o.(type) {
