@@ -21,6 +21,8 @@ import (
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
 	"github.com/sallyport/sallyport/testbed/kube"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // auditBed is an API server whose log is small, and the program that reads it.
@@ -35,7 +37,7 @@ type auditBed struct {
 
 func newAuditBed(t *testing.T) *auditBed {
 	testbed.Require(t, testbed.Root, testbed.Kube)
-	b := &auditBed{t: t, bin: program(t), state: filepath.Join(t.TempDir(), "state"), asked: map[string]time.Time{}}
+	b := &auditBed{t: t, bin: program.New(t), state: filepath.Join(t.TempDir(), "state"), asked: map[string]time.Time{}}
 	b.Cluster = kube.New(t, kube.Options{
 		AuditPolicy: string(audit.MinimalPolicy), APIServer: []string{"--audit-log-maxsize=1", "--audit-log-maxbackup=10"},
 	})
@@ -47,9 +49,9 @@ func newAuditBed(t *testing.T) *auditBed {
 	return b
 }
 
-func (b *auditBed) up() *upProcess {
-	p := startUp(b.t, b.bin, b.state, &docker.Engine{Address: "unix:///nonexistent.sock"}, "--audit-log", b.Audit)
-	awaitWitnesses(b.t, b.state, "audit")
+func (b *auditBed) up() *up.Printing {
+	p := up.Print(b.t, b.bin, b.state, &docker.Engine{Address: "unix:///nonexistent.sock"}, "--audit-log", b.Audit)
+	up.Await(b.t, b.state, "audit")
 	return p
 }
 
@@ -69,17 +71,6 @@ func (b *auditBed) ask(prefix string, n int) {
 	}
 }
 
-// words returns the words of the sessions that up has printed.
-func (p *upProcess) words() map[string]bool {
-	out := map[string]bool{}
-	for _, s := range p.sessions() {
-		if len(s.Argv) == 2 && s.Argv[0] == "echo" {
-			out[s.Argv[1]] = true
-		}
-	}
-	return out
-}
-
 // files returns the log's files, the log itself last.
 func (b *auditBed) files() []string {
 	old, err := filepath.Glob(strings.TrimSuffix(b.Audit, ".log") + "-*.log")
@@ -90,7 +81,7 @@ func (b *auditBed) files() []string {
 }
 
 func (b *auditBed) gaps() uint64 {
-	_, body := ask(b.t, b.state, "/status")
+	_, body := up.Ask(b.state, "/status")
 	var s watch.Status
 	if err := json.Unmarshal([]byte(body), &s); err != nil {
 		b.t.Fatal(err)
@@ -107,10 +98,10 @@ func TestAuditLogRotatedMeanwhile(t *testing.T) {
 	b := newAuditBed(t)
 	p := b.up()
 	b.ask("before", 5)
-	testbed.Eventually(t, 30*time.Second, "what is asked is known", func() bool { return len(p.words()) == 5 })
+	testbed.Eventually(t, 30*time.Second, "what is asked is known", func() bool { return len(p.Echoed()) == 5 })
 
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
-		_ = p.end(how)
+		_ = p.End(how)
 		was := len(b.files())
 		b.ask(how.String(), 12)
 		if n := len(b.files()) - was; n < 2 {
@@ -118,7 +109,7 @@ func TestAuditLogRotatedMeanwhile(t *testing.T) {
 		}
 		p = b.up()
 		testbed.Eventually(t, 30*time.Second, "what the API server kept is known", func() bool {
-			known := p.words()
+			known := p.Echoed()
 			for w := range b.asked {
 				if strings.HasPrefix(w, how.String()) && !known[w] {
 					return false
@@ -127,16 +118,16 @@ func TestAuditLogRotatedMeanwhile(t *testing.T) {
 			return true
 		})
 		if n := b.gaps(); n != 0 {
-			t.Errorf("%v: %d gaps, and nothing was lost: %s", how, n, &p.stderr)
+			t.Errorf("%v: %d gaps, and nothing was lost: %s", how, n, &p.Stderr)
 		}
 	}
 	b.tooMuch(p)
 }
 
 // tooMuch has the API server keep one old file and ask for more than fits.
-func (b *auditBed) tooMuch(p *upProcess) {
+func (b *auditBed) tooMuch(p *up.Printing) {
 	t := b.t
-	_ = p.end(syscall.SIGKILL)
+	_ = p.End(syscall.SIGKILL)
 	down := time.Now()
 	if err := b.RestartAPIServer(t.Context(), func(o *kube.Options) { o.APIServer = []string{"--audit-log-maxsize=1", "--audit-log-maxbackup=1"} }); err != nil {
 		t.Fatal(err)
@@ -146,20 +137,20 @@ func (b *auditBed) tooMuch(p *upProcess) {
 	left := b.inFiles("more")
 	p = b.up()
 	testbed.Eventually(t, 30*time.Second, "what is left is known", func() bool {
-		known := p.words()
+		known := p.Echoed()
 		return !slices.ContainsFunc(left, func(w string) bool { return !known[w] })
 	})
 	if n := b.gaps(); n != 1 {
 		t.Errorf("%d gaps", n)
 	}
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("%v: %s", err, &p.stderr)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("%v: %s", err, &p.Stderr)
 	}
-	if !strings.Contains(p.stderr.String(), "audit events are missing") {
-		t.Errorf("it says %s", &p.stderr)
+	if !strings.Contains(p.Stderr.String(), "audit events are missing") {
+		t.Errorf("it says %s", &p.Stderr)
 	}
 	since, until := b.gap(down)
-	known := p.words()
+	known := p.Echoed()
 	lost := 0
 	for w, at := range b.asked {
 		if strings.HasPrefix(w, "more") && !known[w] {
@@ -171,7 +162,7 @@ func (b *auditBed) tooMuch(p *upProcess) {
 	if lost == 0 || lost+len(left) != 24 {
 		t.Errorf("%d lost, %d left of 24", lost, len(left))
 	}
-	t.Logf("%d of 24 lost; the gap is of %v; %s", lost, until.Sub(since).Round(time.Millisecond), &p.stderr)
+	t.Logf("%d of 24 lost; the gap is of %v; %s", lost, until.Sub(since).Round(time.Millisecond), &p.Stderr)
 }
 
 // inFiles returns the words of which the log's files still hold an entry.

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/kube"
+	"github.com/sallyport/sallyport/testbed/program"
 	"github.com/sallyport/sallyport/testbed/up"
 )
 
@@ -21,7 +22,7 @@ func TestDoctorOnACluster(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Kube, testbed.BPF)
 	c := kube.New(t, kube.Options{AuditPolicy: string(audit.MinimalPolicy)})
-	bin, dir, address := program(t), t.TempDir(), c.Nodes[0].Address+":9443"
+	bin, dir, address := program.New(t), t.TempDir(), c.Nodes[0].Address+":9443"
 	watcher := c.UserT(t, "watcher")
 	flags := []string{
 		"--docker", "unix:///nonexistent.sock", "--containerd", c.Nodes[0].Socket,
@@ -68,7 +69,7 @@ subjects: [{kind: User, name: watcher}], roleRef: {apiGroup: rbac.authorization.
 		}
 		return err == nil
 	})
-	if err := c.Apply(t.Context(), run(t, bin, "kube", "webhook-config", "--state", p.State, "--url", "https://"+address)); err != nil {
+	if err := c.Apply(t.Context(), program.Run(t, bin, "kube", "webhook-config", "--state", p.State, "--url", "https://"+address)); err != nil {
 		t.Fatal(err)
 	}
 	ns := c.NamespaceT(t)

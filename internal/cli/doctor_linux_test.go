@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // examination is what `doctor --json` printed.
@@ -70,7 +71,7 @@ func TestDoctorOnARealHost(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Docker)
 	engine := docker.New(t, docker.Options{})
-	bin := program(t)
+	bin := program.New(t)
 	doctor := func(t *testing.T, args ...string) *exec.Cmd {
 		return exec.CommandContext(t.Context(), bin, append([]string{"doctor", "--json", "--docker", engine.Address}, args...)...)
 	}

@@ -21,6 +21,8 @@ import (
 	"github.com/sallyport/sallyport/internal/export"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // lineReceiver takes records of jsonl+ and falco+.
@@ -100,16 +102,16 @@ func (r *lineReceiver) hasAll(t *testing.T, findings string) bool {
 func TestUpExports(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	if err := os.WriteFile(rules, []byte(liveRules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := receiveLines(t)
 	to := "jsonl+" + r.URL + "/ falco+" + r.URL + "/falco"
-	start := func() *upProcess {
-		p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", rules, "--export", to, "--export-from", "beginning")
-		awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	start := func() *up.Printing {
+		p := up.Print(t, bin, state, e, "--client-requests", "always", "--rules", rules, "--export", to, "--export-from", "beginning")
+		up.Await(t, state, "kernel", "docker", "containerd")
 		return p
 	}
 	p := start()
@@ -119,18 +121,18 @@ func TestUpExports(t *testing.T) {
 		if i == 2 {
 			// What is not stored yet when up is killed is not kept by anybody.
 			testbed.Eventually(t, 30*time.Second, "what is kept", func() bool { return len(r.ended()) > 2 })
-			_ = p.end(syscall.SIGKILL)
+			_ = p.End(syscall.SIGKILL)
 			p = start()
 		}
 	}
 	testbed.Eventually(t, 30*time.Second, "all sessions", func() bool { return len(r.ended()) >= 6 })
-	stored := run(t, bin, "findings", "--state", state, "--json")
+	stored := program.Run(t, bin, "findings", "--state", state, "--json")
 	if n := strings.Count(stored, `"container_name":"box"`); n < 3 {
 		t.Errorf("%d findings about the container are stored", n)
 	}
 	testbed.Eventually(t, 30*time.Second, "what is stored as alerts", func() bool { return r.hasAll(t, stored) })
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up: %v\n%s", err, p.stderr.String())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up: %v\n%s", err, p.Stderr.String())
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/webhook"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 const approveRules = `version: 1
@@ -175,7 +176,7 @@ func approvePeople(t *testing.T) (*docker.Engine, string) {
 	if login, err := os.ReadFile("/proc/self/loginuid"); err == nil && string(login) != "4294967295" {
 		testbed.Lack(t, testbed.Root, fmt.Sprintf("everybody that this test starts is login uid %s, and one person: no login uid is needed", login))
 	}
-	return docker.New(t, docker.Options{}), program(t)
+	return docker.New(t, docker.Options{}), program.New(t)
 }
 
 func newApproveStage(t *testing.T, e *docker.Engine, bin string, args ...string) *approveStage {

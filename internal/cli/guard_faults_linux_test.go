@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // The rules of the fault test are in two files that change together. Of the two one
@@ -86,7 +87,7 @@ type faultRun struct {
 
 func newFaults(t *testing.T) *faults {
 	t.Helper()
-	f := &faults{t: t, e: docker.New(t, docker.Options{}), bin: program(t), dir: t.TempDir()}
+	f := &faults{t: t, e: docker.New(t, docker.Options{}), bin: program.New(t), dir: t.TempDir()}
 	f.oracle, f.records, f.rules = filepath.Join(f.dir, "ran"), filepath.Join(f.dir, "records"), filepath.Join(f.dir, "rules")
 	if err := os.Mkdir(f.oracle, 0o777); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 const guardRules = `version: 1
@@ -129,7 +130,7 @@ func (p *guardProcess) docker(t *testing.T, e *docker.Engine, uid uint32, args .
 func TestGuardDocker(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	rules := filepath.Join(t.TempDir(), "prod.yaml")
 	write := func(text string) {
 		t.Helper()

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // authority signs certificates.
@@ -90,7 +91,7 @@ func (a *authority) client(t *testing.T, dir, name string) {
 func TestGuardOverTCP(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin, dir := docker.New(t, docker.Options{}), program(t), t.TempDir()
+	e, bin, dir := docker.New(t, docker.Options{}), program.New(t), t.TempDir()
 	right, wrong := newAuthority(t, dir, "right"), newAuthority(t, dir, "wrong")
 	right.sign(t, dir, "server", &x509.Certificate{
 		Subject: pkix.Name{CommonName: "guard"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, KeyUsage: x509.KeyUsageDigitalSignature,
@@ -164,7 +165,7 @@ const handedOn = `LISTEN_FDS=1 LISTEN_PID=$$ && export LISTEN_FDS LISTEN_PID && 
 func TestGuardBySystemd(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	dir := filepath.Dir(bin)
 	rules, socket := filepath.Join(dir, "rules.yaml"), filepath.Join(dir, "handed.sock")
 	if err := os.WriteFile(rules, []byte(guardRules), 0o600); err != nil {
@@ -223,7 +224,7 @@ func TestGuardOverSSH(t *testing.T) {
 	if err != nil {
 		testbed.Lack(t, testbed.Docker, "program sshd is not installed (apt-get install openssh-server)")
 	}
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	dir := filepath.Dir(bin)
 	rules := filepath.Join(dir, "rules.yaml")
 	e.RunT(t, "--name", "web", docker.Image)

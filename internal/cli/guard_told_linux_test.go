@@ -13,6 +13,8 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // TestGuardIsTold: what passes a guard has the name of who asked, exactly, down to
@@ -20,7 +22,7 @@ import (
 func TestGuardIsTold(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
 	rules := filepath.Join(t.TempDir(), "prod.yaml")
 	if err := os.WriteFile(rules, []byte(guardRules+`  - id: four-eyes
     when: session.kind == "exec" && "held" in session.argv
@@ -29,19 +31,19 @@ func TestGuardIsTold(t *testing.T) {
 `), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := startUp(t, bin, state, e, "--client-requests", "always")
+	p := up.Print(t, bin, state, e, "--client-requests", "always")
 	e.RunT(t, "--label", "env=prod", "--name", "web", docker.Image)
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
-	if _, body := ask(t, state, "/status"); strings.Contains(body, `"guard"`) {
+	up.Await(t, state, "kernel", "docker", "containerd")
+	if _, body := up.Ask(state, "/status"); strings.Contains(body, `"guard"`) {
 		t.Errorf("a guard that was never there: %s", body)
 	}
 	g := startGuard(t, bin, e, rules, "--enforce", "--tell", state, "--approvers", "user:root")
-	awaitWitnesses(t, state, "guard")
+	up.Await(t, state, "guard")
 
 	find := func(what string, ok func(*session.Session) bool) (found session.Session) {
 		t.Helper()
 		testbed.Eventually(t, 30*time.Second, what, func() bool {
-			all := p.sessions()
+			all := p.Sessions()
 			for i := range slices.Backward(all) {
 				if ok(&all[i]) {
 					found = all[i]
@@ -77,12 +79,12 @@ func TestGuardIsTold(t *testing.T) {
 		got.Target.ContainerName != "web" || len(got.Processes) != 0 {
 		t.Errorf("%+v", got)
 	}
-	list := run(t, bin, "sessions", "--state", state)
+	list := program.Run(t, bin, "sessions", "--state", state)
 	t.Logf("%s", list)
 	if !strings.Contains(list, "denied") {
 		t.Errorf("%s", list)
 	}
-	if shown := run(t, bin, "show", view.ShortID(got.ID), "--state", state); !strings.Contains(shown, "deny by rule prod-shell: sallyport: denied by rule prod-shell") {
+	if shown := program.Run(t, bin, "show", view.ShortID(got.ID), "--state", state); !strings.Contains(shown, "deny by rule prod-shell: sallyport: denied by rule prod-shell") {
 		t.Errorf("%s", shown)
 	}
 
@@ -93,7 +95,7 @@ func TestGuardIsTold(t *testing.T) {
 	if !slices.Contains(held.Argv, "held") || held.Actor.UID == nil || *held.Actor.UID != 4321 || held.Decision == nil || held.Decision.Rule != "four-eyes" || held.Ended != nil {
 		t.Errorf("%+v", held)
 	}
-	if list := run(t, bin, "sessions", "--state", state); !strings.Contains(list, "waiting") {
+	if list := program.Run(t, bin, "sessions", "--state", state); !strings.Contains(list, "waiting") {
 		t.Errorf("%s", list)
 	}
 	if out, err := stage.as(0, "approve", stage.waiting(1)[0]); err != nil {
@@ -117,10 +119,10 @@ func TestGuardIsTold(t *testing.T) {
 		t.Errorf("%v %s", err, g.said())
 	}
 	testbed.Eventually(t, 20*time.Second, "the guard is gone", func() bool {
-		_, body := ask(t, state, "/status")
+		_, body := up.Ask(state, "/status")
 		return strings.Contains(body, "is gone")
 	})
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.Stderr)
 	}
 }

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // authzStage is an engine that can be told to ask a plugin.
@@ -115,10 +116,10 @@ rules:
 func TestGuardDockerAuthz(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	a := &authzStage{t: t, bin: program(t), name: fmt.Sprintf("sallyport-authz-%d", os.Getpid()), rules: filepath.Join(t.TempDir(), "r.yaml")}
+	a := &authzStage{t: t, bin: program.New(t), name: fmt.Sprintf("sallyport-authz-%d", os.Getpid()), rules: filepath.Join(t.TempDir(), "r.yaml")}
 	t.Cleanup(func() { _ = os.Remove(a.socket()) })
 	dir := t.TempDir()
-	certificates(t, dir)
+	testbed.Certificates(t, dir)
 	a.tls = []string{"--tlsverify", "--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem", "-H", "tcp://" + testbed.FreeAddress(t)}
 	a.e = docker.New(t, docker.Options{Flags: a.tls})
 	t.Cleanup(func() { a.configure(); _ = a.e.Halt(context.Background()); _ = a.e.Boot(context.Background()) }) // to be stopped in order

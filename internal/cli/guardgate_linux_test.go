@@ -23,6 +23,8 @@ import (
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // TestGuardGate: with the gate on, a real daemon is reached through the guard
@@ -31,7 +33,7 @@ import (
 func TestGuardGate(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, pins := docker.New(t, docker.Options{}), program(t), bpfDir(t)
+	e, bin, pins := docker.New(t, docker.Options{}), program.New(t), bpfDir(t)
 	dockerd, err := testbed.LookPath("dockerd")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +209,7 @@ func (w gateWatcher) await(t *testing.T, v event.GateVerdict, socket, container 
 func TestGateIsTold(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, pins, state := docker.New(t, docker.Options{}), program(t), bpfDir(t), filepath.Join(t.TempDir(), "state")
+	e, bin, pins, state := docker.New(t, docker.Options{}), program.New(t), bpfDir(t), filepath.Join(t.TempDir(), "state")
 	dockerd, err := testbed.LookPath("dockerd")
 	if err != nil {
 		t.Fatal(err)
@@ -220,13 +222,13 @@ func TestGateIsTold(t *testing.T) {
 		}
 	}
 	inside := e.RunT(t, "-v", e.Socket+":/other.sock", docker.Image, "sh", "-c", "while :; do /bin/actor tell /other.sock; sleep 1; done")
-	p := startUp(t, bin, state, e, "--gate", pins)
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
-	if _, body := ask(t, state, "/status"); strings.Contains(body, `"gate"`) {
+	p := up.Print(t, bin, state, e, "--gate", pins)
+	up.Await(t, state, "kernel", "docker", "containerd")
+	if _, body := up.Ask(state, "/status"); strings.Contains(body, `"gate"`) {
 		t.Errorf("a gate that was never there: %s", body)
 	}
 	on()
-	awaitWitnesses(t, state, "gate")
+	up.Await(t, state, "gate")
 	on("--enforce")
 	find := func(what string, ok func(*session.Session) bool) (found session.Session) {
 		t.Helper()
@@ -235,7 +237,7 @@ func TestGateIsTold(t *testing.T) {
 			if c, err := net.Dial("unix", e.Socket); err == nil {
 				_ = c.Close()
 			}
-			for _, s := range p.sessions() {
+			for _, s := range p.Sessions() {
 				if s.Path == e.Socket && s.State == session.StateFailed && ok(&s) {
 					found = s
 					return true
@@ -255,17 +257,17 @@ func TestGateIsTold(t *testing.T) {
 	of := find("one process, again and again", func(s *session.Session) bool {
 		return int(s.Actor.PID) == os.Getpid() && len(s.Evidence) == 2 && s.Ended.After(s.Started)
 	})
-	if shown := run(t, bin, "show", view.ShortID(of.ID), "--state", state); !strings.Contains(shown, "the socket gate lets nobody connect to "+e.Socket) {
+	if shown := program.Run(t, bin, "show", view.ShortID(of.ID), "--state", state); !strings.Contains(shown, "the socket gate lets nobody connect to "+e.Socket) {
 		t.Errorf("%s", shown)
 	}
 	if err := kernel.NewGate(pins).Off(); err != nil {
 		t.Fatal(err)
 	}
 	testbed.Eventually(t, 20*time.Second, "the gate is off", func() bool {
-		_, body := ask(t, state, "/status")
+		_, body := up.Ask(state, "/status")
 		return strings.Contains(body, "the gate was switched off")
 	})
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.Stderr)
 	}
 }

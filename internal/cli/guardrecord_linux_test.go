@@ -15,6 +15,7 @@ import (
 
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 const recordRules = `version: 1
@@ -123,7 +124,7 @@ func (g *recordedGuard) onTerminal(t *testing.T, e *docker.Engine, typed string,
 func TestGuardRecords(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	dir := filepath.Join(t.TempDir(), "records")
 	g := startRecording(t, e, bin, dir)
 	e.RunT(t, "--name", "web", docker.Image)
@@ -204,7 +205,7 @@ func flip(t *testing.T, file string) {
 func TestGuardRecordsUntilKilled(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	dir := filepath.Join(t.TempDir(), "records")
 	g := startRecording(t, e, bin, dir, "--recording-input", "echoed")
 	e.RunT(t, "--name", "web", docker.Image)
@@ -278,7 +279,7 @@ func smallDisk(t *testing.T, size string) (dir string, fill, free func()) {
 func TestGuardOnAFullDisk(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	id := e.RunT(t, "--name", "web", docker.Image)
 	const noise = "head -c 6000000 /dev/urandom"
 	t.Run("strict", func(t *testing.T) {

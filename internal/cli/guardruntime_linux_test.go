@@ -13,12 +13,13 @@ import (
 
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // TestGuardRuntime: the door at the runtime, beside that of Docker and by itself.
 func TestGuardRuntime(t *testing.T) {
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	bin, dir := program(t), t.TempDir()
+	bin, dir := program.New(t), t.TempDir()
 	runtime, asks := filepath.Join(dir, "sallyport-runtime"), filepath.Join(dir, "runtime.sock")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", runtime, "../../cmd/sallyport-runtime").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)

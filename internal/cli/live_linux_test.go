@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -26,69 +23,9 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
-
-// upProcess is a running `sallyport up --json`.
-type upProcess struct {
-	cmd    *exec.Cmd
-	stderr bytes.Buffer
-	done   chan error
-
-	mu    sync.Mutex
-	acked []session.Session // guarded by mu; what it printed
-}
-
-func startUp(t *testing.T, program, state string, e *docker.Engine, args ...string) *upProcess {
-	t.Helper()
-	p := &upProcess{done: make(chan error, 1)}
-	args = append([]string{"up", "--json", "--state", state, "--docker", e.Address, "--listen", "127.0.0.1:0", "--rules", "none"}, args...)
-	p.cmd = exec.Command(program, args...)
-	p.cmd.Stderr = &p.stderr
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() {
-		p.read(out)
-		p.done <- p.cmd.Wait()
-	}()
-	t.Cleanup(func() { p.end(syscall.SIGKILL) })
-	return p
-}
-
-// read notes what is printed; a line that the kill cut off does not count.
-func (p *upProcess) read(r io.Reader) {
-	lines := bufio.NewReader(r)
-	for {
-		line, err := lines.ReadBytes('\n')
-		if err != nil {
-			return
-		}
-		var s session.Session
-		if json.Unmarshal(line, &s) == nil {
-			p.mu.Lock()
-			p.acked = append(p.acked, s)
-			p.mu.Unlock()
-		}
-	}
-}
-
-func (p *upProcess) sessions() []session.Session {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.acked)
-}
-
-// end sends a signal and waits.
-func (p *upProcess) end(s syscall.Signal) error {
-	_ = p.cmd.Process.Signal(s)
-	err := <-p.done
-	p.done <- err
-	return err
-}
 
 // TestUpOnDocker runs the whole program beside a real engine: somebody who is
 // not root runs a command in a container, and it is there, in every form, with
@@ -96,15 +33,15 @@ func (p *upProcess) end(s syscall.Signal) error {
 func TestUpOnDocker(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
-	p := startUp(t, bin, state, e, "--client-requests", "always")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
+	p := up.Print(t, bin, state, e, "--client-requests", "always")
 	box := e.RunT(t, "--name", "box", docker.Image)
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	up.Await(t, state, "kernel", "docker", "containerd")
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "made by 4321")
 
 	var got session.Session
 	testbed.Eventually(t, 20*time.Second, "the session ends", func() bool {
-		for _, s := range p.sessions() {
+		for _, s := range p.Sessions() {
 			if s.Kind == session.KindExec && slices.Contains(s.Argv, "made by 4321") && s.State == session.StateEnded {
 				got = s
 				return true
@@ -122,17 +59,17 @@ func TestUpOnDocker(t *testing.T) {
 		t.Errorf("processes %+v", got.Processes)
 	}
 
-	list := run(t, bin, "sessions", "--state", state, "--actor", "4321", "--json")
+	list := program.Run(t, bin, "sessions", "--state", state, "--actor", "4321", "--json")
 	if strings.Count(list, "\n") != 1 || !strings.Contains(list, string(got.ID)) {
 		t.Errorf("sessions --actor 4321 --json printed %s", list)
 	}
-	if shown := run(t, bin, "show", view.ShortID(got.ID), "--state", state, "--evidence"); !strings.Contains(shown, "exact (tied by an id)") {
+	if shown := program.Run(t, bin, "show", view.ShortID(got.ID), "--state", state, "--evidence"); !strings.Contains(shown, "exact (tied by an id)") {
 		t.Errorf("show printed %s", shown)
 	}
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.Stderr)
 	}
-	if out := run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
+	if out := program.Run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
 		t.Errorf("verify printed %s", out)
 	}
 	if _, err := os.Stat(filepath.Join(state, statedir.Address)); err == nil {
@@ -140,48 +77,12 @@ func TestUpOnDocker(t *testing.T) {
 	}
 }
 
-// awaitWitnesses waits until /status says that the witnesses see.
-func awaitWitnesses(t *testing.T, state string, names ...string) {
-	t.Helper()
-	testbed.Eventually(t, 30*time.Second, fmt.Sprintf("witnesses %v come up", names), func() bool {
-		code, body := ask(t, state, "/status")
-		var s struct {
-			Witnesses []struct {
-				Name string
-				Up   bool
-			}
-		}
-		if code != http.StatusOK || json.Unmarshal([]byte(body), &s) != nil {
-			return false
-		}
-		up := 0
-		for _, w := range s.Witnesses {
-			if w.Up && slices.Contains(names, w.Name) {
-				up++
-			}
-		}
-		return up == len(names)
-	})
-}
-
-func run(t *testing.T, program string, args ...string) string {
-	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, args...)
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Errorf("%v: %v\n%s", args, err, &stderr)
-	}
-	return string(out)
-}
-
 // TestCaptureOnDocker keeps what real witnesses say, and replays it twice to
 // the same bytes.
 func TestCaptureOnDocker(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin := docker.New(t, docker.Options{}), program(t)
+	e, bin := docker.New(t, docker.Options{}), program.New(t)
 	file := filepath.Join(t.TempDir(), "c.capture")
 	e.RunT(t, "--name", "box", docker.Image)
 	cmd := exec.Command(bin, "capture", "-o", file, "--docker", e.Address)
@@ -204,7 +105,7 @@ func TestCaptureOnDocker(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("capture: %v\n%s", err, &stderr)
 	}
-	first, second := run(t, bin, "replay", file, "--json"), run(t, bin, "replay", file, "--json")
+	first, second := program.Run(t, bin, "replay", file, "--json"), program.Run(t, bin, "replay", file, "--json")
 	if first != second {
 		t.Errorf("two replays differ:\n%s\n%s", first, second)
 	}
@@ -222,21 +123,21 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a minute or two")
 	}
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
 	e.RunT(t, "--name", "box", docker.Image)
 	stop := storm(t, e, 3)
 	defer stop()
 	acked := map[session.ID]uint32{}
 	const sessions = 50
 	for round := 0; round < 50 || len(acked) < sessions && round < 150; round++ {
-		p := startUp(t, bin, state, e)
-		before := len(p.sessions())
+		p := up.Print(t, bin, state, e)
+		before := len(p.Sessions())
 		if round%5 == 0 { // now and then wait for it to be in full swing
-			testbed.Eventually(t, 30*time.Second, "sessions are printed", func() bool { return len(p.sessions()) > before })
+			testbed.Eventually(t, 30*time.Second, "sessions are printed", func() bool { return len(p.Sessions()) > before })
 		}
 		time.Sleep(rand.N(1200 * time.Millisecond))
-		_ = p.end(syscall.SIGKILL)
-		for _, s := range p.sessions() {
+		_ = p.End(syscall.SIGKILL)
+		for _, s := range p.Sessions() {
 			acked[s.ID] = max(acked[s.ID], s.Revision)
 		}
 		checkStore(t, round, state, acked, p)
@@ -255,15 +156,15 @@ func TestKill(t *testing.T) {
 func TestFullDiskOnDocker(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	e, bin, disk := docker.New(t, docker.Options{}), program(t), t.TempDir()
+	e, bin, disk := docker.New(t, docker.Options{}), program.New(t), t.TempDir()
 	if err := syscall.Mount("none", disk, "tmpfs", 0, "size=4m"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = syscall.Unmount(disk, syscall.MNT_DETACH) })
 	state := filepath.Join(disk, "state")
 	e.RunT(t, "--name", "box", docker.Image)
-	p := startUp(t, bin, state, e)
-	awaitWitnesses(t, state, "docker", "containerd")
+	p := up.Print(t, bin, state, e)
+	up.Await(t, state, "docker", "containerd")
 
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
@@ -271,7 +172,7 @@ func TestFullDiskOnDocker(t *testing.T) {
 	testbed.Eventually(t, time.Minute, "the store fails", func() bool {
 		n++
 		e.ExecT(t, 4321, "box", "/bin/busybox", "echo", fmt.Sprintf("full %d", n))
-		code, body := ask(t, state, "/healthz")
+		code, body := up.Ask(state, "/healthz")
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "no space left")
 	})
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "while full")
@@ -279,26 +180,26 @@ func TestFullDiskOnDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	testbed.Eventually(t, 30*time.Second, "the store recovers", func() bool {
-		code, _ := ask(t, state, "/healthz")
+		code, _ := up.Ask(state, "/healthz")
 		return code == http.StatusOK
 	})
 	testbed.Eventually(t, 30*time.Second, "what happened meanwhile is stored", func() bool {
-		return strings.Contains(run(t, bin, "sessions", "--state", state), "while full")
+		return strings.Contains(program.Run(t, bin, "sessions", "--state", state), "while full")
 	})
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up ended with %v: %s", err, &p.stderr)
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up ended with %v: %s", err, &p.Stderr)
 	}
-	list := run(t, bin, "sessions", "--state", state)
+	list := program.Run(t, bin, "sessions", "--state", state)
 	for i := range n {
 		if want := fmt.Sprintf("full %d'", i+1); !strings.Contains(list, want) {
 			t.Errorf("no session with %q", want)
 		}
 	}
-	if out := run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
+	if out := program.Run(t, bin, "verify", "--state", state); !strings.HasPrefix(out, "Proven:") {
 		t.Errorf("verify printed %s", out)
 	}
-	if !strings.Contains(p.stderr.String(), "store does not take records") {
-		t.Errorf("it did not say so: %s", &p.stderr)
+	if !strings.Contains(p.Stderr.String(), "store does not take records") {
+		t.Errorf("it did not say so: %s", &p.Stderr)
 	}
 }
 
@@ -313,22 +214,6 @@ func fill(t *testing.T, file string) {
 	for block := make([]byte, 4096); err == nil; {
 		_, err = f.Write(block)
 	}
-}
-
-// ask asks a running up.
-func ask(t *testing.T, state, path string) (code int, body string) {
-	t.Helper()
-	address, err := os.ReadFile(filepath.Join(state, statedir.Address))
-	if err != nil {
-		return 0, ""
-	}
-	answer, err := http.Get("http://" + strings.TrimSpace(string(address)) + path)
-	if err != nil {
-		return 0, ""
-	}
-	defer answer.Body.Close()
-	b, _ := io.ReadAll(answer.Body)
-	return answer.StatusCode, string(b)
 }
 
 // storm runs docker exec from n clients until stop is called.
@@ -351,13 +236,13 @@ func storm(t *testing.T, e *docker.Engine, n int) (stop func()) {
 	}
 }
 
-func checkStore(t *testing.T, round int, state string, acked map[session.ID]uint32, p *upProcess) {
+func checkStore(t *testing.T, round int, state string, acked map[session.ID]uint32, p *up.Printing) {
 	t.Helper()
 	ctx := t.Context()
 	r, err := store.OpenReadOnly(state)
 	if err != nil {
 		if len(acked) > 0 {
-			t.Errorf("round %d: %v\n%s", round, err, &p.stderr)
+			t.Errorf("round %d: %v\n%s", round, err, &p.Stderr)
 		}
 		return
 	}

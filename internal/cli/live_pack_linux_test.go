@@ -15,6 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // TestUpFindsByThePack runs up with the shipped rules beside a real engine: what
@@ -23,14 +25,14 @@ import (
 func TestUpFindsByThePack(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
-	p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", impatientPack(t, bin))
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
+	p := up.Print(t, bin, state, e, "--client-requests", "always", "--rules", impatientPack(t, bin))
+	up.Await(t, state, "kernel", "docker", "containerd")
 	await := func(rule string, about func(finding.Finding) bool) finding.Finding {
 		t.Helper()
 		var found finding.Finding
 		testbed.Eventually(t, 60*time.Second, rule, func() bool {
-			for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
+			for line := range strings.Lines(program.Run(t, bin, "findings", "--state", state, "--json")) {
 				var f finding.Finding
 				if err := json.Unmarshal([]byte(line), &f); err != nil {
 					t.Fatal(err)
@@ -51,7 +53,7 @@ func TestUpFindsByThePack(t *testing.T) {
 	plain := e.RunT(t, "--name", "plain", docker.Image, "/bin/sleep", "1000")
 	tool := e.RunT(t, "--name", "tool", "--pid", "host", "-v", "/etc:/e:ro", docker.Image, "/bin/sleep", "1000")
 	made := await("R11-host-in-container", of(tool))
-	if shown := run(t, bin, "show", string(made.Session), "--state", state); !strings.Contains(shown, "namespaces pid, paths /etc") {
+	if shown := program.Run(t, bin, "show", string(made.Session), "--state", state); !strings.Contains(shown, "namespaces pid, paths /etc") {
 		t.Errorf("show printed %s", shown)
 	}
 	e.ExecT(t, 4321, "tool", "/bin/busybox", "true")
@@ -84,15 +86,15 @@ func TestUpFindsByThePack(t *testing.T) {
 	if !strings.HasPrefix(blind.Message, "docker has seen nothing since ") || blind.Session != "" {
 		t.Errorf("%+v", blind)
 	}
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up: %v\n%s", err, p.stderr.String())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up: %v\n%s", err, p.Stderr.String())
 	}
-	for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
+	for line := range strings.Lines(program.Run(t, bin, "findings", "--state", state, "--json")) {
 		if strings.Contains(line, plain) && strings.Contains(line, `"R11-`) {
 			t.Errorf("of a plain container: %s", line)
 		}
 	}
-	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
+	if out := program.Run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
 		t.Errorf("verify printed %s", out)
 	}
 }
@@ -101,7 +103,7 @@ func TestUpFindsByThePack(t *testing.T) {
 func impatientPack(t *testing.T, bin string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "rules")
-	run(t, bin, "rules", "copy", dir)
+	program.Run(t, bin, "rules", "copy", dir)
 	file := filepath.Join(dir, "lists.yaml")
 	text, err := os.ReadFile(file)
 	if err != nil {

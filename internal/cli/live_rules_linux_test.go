@@ -12,6 +12,8 @@ import (
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 const liveRules = `version: 1
@@ -35,7 +37,7 @@ rules:
 func TestUpFindsByRules(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
 	rules := filepath.Join(t.TempDir(), "rules.yaml")
 	write := func(text string) {
 		t.Helper()
@@ -44,15 +46,15 @@ func TestUpFindsByRules(t *testing.T) {
 		}
 	}
 	write(liveRules)
-	start := func() *upProcess {
-		p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", rules)
-		awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	start := func() *up.Printing {
+		p := up.Print(t, bin, state, e, "--client-requests", "always", "--rules", rules)
+		up.Await(t, state, "kernel", "docker", "containerd")
 		return p
 	}
 	box := ""
 	found := func() []finding.Finding { // about our container: the sensor sees those of other daemons, too
 		var out []finding.Finding
-		for line := range strings.Lines(run(t, bin, "findings", "--state", state, "--json")) {
+		for line := range strings.Lines(program.Run(t, bin, "findings", "--state", state, "--json")) {
 			var f finding.Finding
 			if err := json.Unmarshal([]byte(line), &f); err != nil {
 				t.Fatal(err)
@@ -80,21 +82,21 @@ func TestUpFindsByRules(t *testing.T) {
 		f.Actor == nil || f.Actor.Attribution != "exact" || f.Target == nil || f.Target.ContainerName != "box" {
 		t.Errorf("finding %+v, actor %+v", f, f.Actor)
 	}
-	_ = p.end(syscall.SIGKILL)
+	_ = p.End(syscall.SIGKILL)
 
 	p = start()
 	e.ExecT(t, 4322, "box", "/bin/busybox", "echo", "b") // trusted: only the other rule finds it
 	await(3)
 	write("version: 1\nrules: [")
-	_ = p.cmd.Process.Signal(syscall.SIGHUP)
+	_ = p.Cmd.Process.Signal(syscall.SIGHUP)
 	testbed.Eventually(t, 10*time.Second, "the broken rules show", func() bool {
-		_, body := ask(t, state, "/status")
+		_, body := up.Ask(state, "/status")
 		return strings.Contains(strings.ReplaceAll(body, " ", ""), `"failed":1`)
 	})
 	e.ExecT(t, 4321, "box", "/bin/busybox", "true")
 	all = await(4)
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("up: %v\n%s", err, p.stderr.String())
+	if err := p.End(syscall.SIGTERM); err != nil {
+		t.Errorf("up: %v\n%s", err, p.Stderr.String())
 	}
 	seen := map[finding.ID]int{}
 	for _, f := range all {
@@ -103,7 +105,7 @@ func TestUpFindsByRules(t *testing.T) {
 	if len(all) != 4 || len(seen) != 4 {
 		t.Errorf("%d findings, %d different: %+v", len(all), len(seen), all)
 	}
-	if out := run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
+	if out := program.Run(t, bin, "verify", "--state", state); !strings.Contains(out, "Proven") {
 		t.Errorf("verify printed %s", out)
 	}
 }
@@ -113,18 +115,18 @@ func TestUpFindsByRules(t *testing.T) {
 func TestUpFindsByDefault(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
-	e, bin, state := docker.New(t, docker.Options{}), program(t), filepath.Join(t.TempDir(), "state")
-	p := startUp(t, bin, state, e, "--client-requests", "always", "--rules", "shipped")
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	e, bin, state := docker.New(t, docker.Options{}), program.New(t), filepath.Join(t.TempDir(), "state")
+	p := up.Print(t, bin, state, e, "--client-requests", "always", "--rules", "shipped")
+	up.Await(t, state, "kernel", "docker", "containerd")
 	e.RunT(t, "--name", "box", docker.Image)
 	e.ExecT(t, 4321, "box", "/bin/busybox", "echo", "/run/secrets/kubernetes.io/serviceaccount/token")
 	testbed.Eventually(t, 30*time.Second, "a finding", func() bool {
-		return strings.Contains(run(t, bin, "findings", "--state", state, "--rule", "R12-secrets-in-command"), "box")
+		return strings.Contains(program.Run(t, bin, "findings", "--state", state, "--rule", "R12-secrets-in-command"), "box")
 	})
-	if err := p.end(syscall.SIGTERM); err != nil {
+	if err := p.End(syscall.SIGTERM); err != nil {
 		t.Errorf("up: %v", err)
 	}
-	if said := p.stderr.String(); !strings.Contains(said, "Rules: the shipped pack, ") || !strings.Contains(said, "alert and never deny (--rules none: without)") {
+	if said := p.Stderr.String(); !strings.Contains(said, "Rules: the shipped pack, ") || !strings.Contains(said, "alert and never deny (--rules none: without)") {
 		t.Errorf("up said: %s", said)
 	}
 }

@@ -1,16 +1,8 @@
 package cli
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -25,6 +17,8 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // TestUpOnDockerByTCP has several people use one daemon by TCP at the same time,
@@ -42,7 +36,7 @@ func TestUpOnDockerByTCP(t *testing.T) {
 	}
 	e := docker.New(t, docker.Options{Dockerd: dockerdIn(t, there), Flags: []string{"-H", "tcp://0.0.0.0:2375"}})
 	state := filepath.Join(t.TempDir(), "state")
-	p := startUp(t, program(t), state, e, "--client-requests", "always", "--containerd", e.ContainerdSocket)
+	p := up.Print(t, program.New(t), state, e, "--client-requests", "always", "--containerd", e.ContainerdSocket)
 	e.RunT(t, "--name", "box", docker.Image)
 	awaitDoor(t, state, "tcp [::]:2375") // Go's listener takes both families
 
@@ -86,12 +80,12 @@ func TestUpOnDockerByTLS(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	dir := t.TempDir()
-	certificates(t, dir)
+	testbed.Certificates(t, dir)
 	flags := []string{"--tlsverify", "--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem"}
 	address := testbed.FreeAddress(t)
 	e := docker.New(t, docker.Options{Flags: append([]string{"-H", "tcp://" + address}, flags...)})
 	state := filepath.Join(t.TempDir(), "state")
-	p := startUp(t, program(t), state, e, "--client-requests", "always")
+	p := up.Print(t, program.New(t), state, e, "--client-requests", "always")
 	e.RunT(t, "--name", "box", docker.Image)
 	awaitDoor(t, state, "tcp "+address)
 	by := func(mark string) *exec.Cmd {
@@ -127,11 +121,11 @@ func mayBe(s session.Session, uid uint32) bool {
 	return slices.ContainsFunc(list, func(a session.Actor) bool { return a.UID != nil && *a.UID == uid && a.Address != "" })
 }
 
-func endedExec(t *testing.T, p *upProcess, argv ...string) session.Session {
+func endedExec(t *testing.T, p *up.Printing, argv ...string) session.Session {
 	t.Helper()
 	var got session.Session
 	testbed.Eventually(t, 30*time.Second, fmt.Sprintf("the session of %q ends", argv), func() bool {
-		for _, s := range p.sessions() {
+		for _, s := range p.Sessions() {
 			if s.Kind == session.KindExec && slices.Equal(s.Argv, argv) && s.State == session.StateEnded {
 				got = s // the last revision
 			}
@@ -145,13 +139,13 @@ func endedExec(t *testing.T, p *upProcess, argv ...string) session.Session {
 func awaitDoor(t *testing.T, state, door string) {
 	t.Helper()
 	testbed.Eventually(t, 60*time.Second, "the clients of "+door+" are seen", func() bool {
-		code, body := ask(t, state, "/status")
+		code, body := up.Ask(state, "/status")
 		var s struct {
 			Sensor struct{ Doors []string }
 		}
 		return code == http.StatusOK && json.Unmarshal([]byte(body), &s) == nil && slices.Contains(s.Sensor.Doors, door)
 	})
-	awaitWitnesses(t, state, "kernel", "docker", "containerd")
+	up.Await(t, state, "kernel", "docker", "containerd")
 }
 
 // netns makes a network namespace that a sleeping process keeps, and returns
@@ -195,38 +189,4 @@ func dockerdIn(t *testing.T, pid int) string {
 		t.Fatal(err)
 	}
 	return file
-}
-
-// certificates writes ca.pem, and cert.pem with key.pem for both ends.
-func certificates(t *testing.T, dir string) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{
-		"ca.pem": {Type: "CERTIFICATE", Bytes: der}, "cert.pem": {Type: "CERTIFICATE", Bytes: der},
-		"key.pem": {Type: "PRIVATE KEY", Bytes: private},
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // twoMachines is a node and a collector, each a process of its own, on one host.
@@ -34,20 +36,20 @@ type twoMachines struct {
 func newTwoMachines(t *testing.T) *twoMachines {
 	testbed.Require(t, testbed.Root, testbed.Docker, testbed.BPF)
 	m := &twoMachines{
-		t: t, bin: program(t), engine: docker.New(t, docker.Options{}),
+		t: t, bin: program.New(t), engine: docker.New(t, docker.Options{}),
 		collectState: filepath.Join(t.TempDir(), "collector"), nodeState: filepath.Join(t.TempDir(), "node"),
 		addr: testbed.FreeAddress(t),
 	}
 	pki := filepath.Join(t.TempDir(), "pki")
-	run(t, m.bin, "node", "certs", "-o", pki, "--collector", "127.0.0.1", "--node", "alpha")
+	program.Run(t, m.bin, "node", "certs", "-o", pki, "--collector", "127.0.0.1", "--node", "alpha")
 	m.collectFiles = link.Files{Cert: filepath.Join(pki, "collector.crt"), Key: filepath.Join(pki, "collector.key"), CA: filepath.Join(pki, "ca.crt")}
 	m.alphaFiles = link.Files{Cert: filepath.Join(pki, "node-alpha.crt"), Key: filepath.Join(pki, "node-alpha.key"), CA: filepath.Join(pki, "ca.crt")}
 	return m
 }
 
 // collector starts the collector. It has no Docker of its own.
-func (m *twoMachines) collector() *upProcess {
-	return startUp(m.t, m.bin, m.collectState, &docker.Engine{Address: "unix:///nonexistent.sock"}, m.collectorFlags()...)
+func (m *twoMachines) collector() *up.Printing {
+	return up.Print(m.t, m.bin, m.collectState, &docker.Engine{Address: "unix:///nonexistent.sock"}, m.collectorFlags()...)
 }
 
 func (m *twoMachines) collectorFlags() []string {
@@ -55,8 +57,8 @@ func (m *twoMachines) collectorFlags() []string {
 	return []string{"--collect", m.addr, "--collect-cert", f.Cert, "--collect-key", f.Key, "--collect-ca", f.CA}
 }
 
-func (m *twoMachines) node() *upProcess {
-	return startUp(m.t, m.bin, m.nodeState, m.engine, append(m.nodeFlags(), "--client-requests", "always")...)
+func (m *twoMachines) node() *up.Printing {
+	return up.Print(m.t, m.bin, m.nodeState, m.engine, append(m.nodeFlags(), "--client-requests", "always")...)
 }
 
 func (m *twoMachines) nodeFlags() []string {
@@ -100,7 +102,7 @@ func (m *twoMachines) echoes(word string) map[string]session.Session {
 }
 
 func (m *twoMachines) status(state string) (s watch.Status) {
-	code, body := ask(m.t, state, "/status")
+	code, body := up.Ask(state, "/status")
 	if code == http.StatusOK {
 		_ = json.Unmarshal([]byte(body), &s)
 	}
@@ -114,11 +116,11 @@ func TestNodeAndCollector(t *testing.T) {
 	m := newTwoMachines(t)
 	c, n := m.collector(), m.node()
 	m.engine.RunT(t, "--name", "box", docker.Image)
-	awaitWitnesses(t, m.nodeState, "kernel", "docker", "containerd")
+	up.Await(t, m.nodeState, "kernel", "docker", "containerd")
 	m.engine.ExecT(t, 4321, "box", "/bin/busybox", "echo", "one")
 	var got session.Session
 	testbed.Eventually(t, 30*time.Second, "the session ends", func() bool {
-		for _, s := range c.sessions() {
+		for _, s := range c.Sessions() {
 			if s.Target.Node == "alpha" && slices.Contains(s.Argv, "one") && s.Kind == session.KindExec && s.State == session.StateEnded {
 				got = s
 				return true
@@ -137,7 +139,7 @@ func TestNodeAndCollector(t *testing.T) {
 	if wrong := time.Duration(*s.ClockOffsetNS).Abs(); s.Name != "alpha" || wrong > time.Duration(*s.ClockErrorNS) || len(s.Witnesses) < 3 || s.Foreign != 0 {
 		t.Errorf("%+v, clock wrong by %v of %v", s, wrong, time.Duration(*s.ClockErrorNS))
 	}
-	if _, body := ask(t, m.nodeState, "/metrics"); !strings.Contains(body, "sallyport_link_up 1") {
+	if _, body := up.Ask(m.nodeState, "/metrics"); !strings.Contains(body, "sallyport_link_up 1") {
 		t.Error("the node's metrics do not say that it is linked")
 	}
 	m.doctor(m.nodeState, m.nodeFlags(), "node certificate", "collector", "spool", "link")
@@ -145,12 +147,12 @@ func TestNodeAndCollector(t *testing.T) {
 	if s := m.status(m.collectState).Nodes[0]; s.Connects != 1 {
 		t.Errorf("doctor pushed the node off: %+v", s)
 	}
-	for _, p := range []*upProcess{n, c} {
-		if err := p.end(syscall.SIGTERM); err != nil {
-			t.Errorf("ended with %v: %s", err, &p.stderr)
+	for _, p := range []*up.Printing{n, c} {
+		if err := p.End(syscall.SIGTERM); err != nil {
+			t.Errorf("ended with %v: %s", err, &p.Stderr)
 		}
 	}
-	if out := run(t, m.bin, "verify", "--state", m.collectState); !strings.HasPrefix(out, "Proven:") {
+	if out := program.Run(t, m.bin, "verify", "--state", m.collectState); !strings.HasPrefix(out, "Proven:") {
 		t.Errorf("verify printed %s", out)
 	}
 }
@@ -162,7 +164,7 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 	m := newTwoMachines(t)
 	c, n := m.collector(), m.node()
 	m.engine.RunT(t, "--name", "box", docker.Image)
-	awaitWitnesses(t, m.nodeState, "kernel", "docker", "containerd")
+	up.Await(t, m.nodeState, "kernel", "docker", "containerd")
 
 	owner := map[string]uint32{}
 	storm := func(round, each int) {
@@ -182,10 +184,10 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 	}
 	storm(0, 4)
 	killed := make(chan struct{})
-	time.AfterFunc(300*time.Millisecond, func() { _ = c.cmd.Process.Kill(); close(killed) })
+	time.AfterFunc(300*time.Millisecond, func() { _ = c.Cmd.Process.Kill(); close(killed) })
 	storm(1, 8)
 	<-killed
-	_ = c.end(syscall.SIGKILL)
+	_ = c.End(syscall.SIGKILL)
 	storm(2, 8) // nobody collects
 	waiting := m.status(m.nodeState).Link
 	if waiting == nil || waiting.Connected || waiting.Waiting == 0 {
@@ -196,11 +198,11 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 	m.await(owner, c, n)
 
 	// Now the node: what it had put on disk arrives when it runs again.
-	_ = c.end(syscall.SIGKILL)
+	_ = c.End(syscall.SIGKILL)
 	storm(4, 4)
 	testbed.Eventually(t, 10*time.Second, "it is on disk", func() bool { l := m.status(m.nodeState).Link; return l != nil && l.Waiting > 0 })
 	time.Sleep(500 * time.Millisecond) // what the witnesses still have to say of it is said
-	_ = n.end(syscall.SIGKILL)
+	_ = n.End(syscall.SIGKILL)
 	c, n = m.collector(), m.node()
 	m.await(owner, c, n)
 	t.Logf("%d commands; node: %+v", len(owner), m.status(m.nodeState).Link)
@@ -208,7 +210,7 @@ func TestCollectorAndNodeKilled(t *testing.T) {
 
 // await waits until the collector has a session for every command, and checks
 // them.
-func (m *twoMachines) await(owner map[string]uint32, c, n *upProcess) {
+func (m *twoMachines) await(owner map[string]uint32, c, n *up.Printing) {
 	m.t.Helper()
 	var got map[string]session.Session
 	for deadline := time.Now().Add(45 * time.Second); time.Now().Before(deadline); time.Sleep(300 * time.Millisecond) {
@@ -241,6 +243,6 @@ func (m *twoMachines) await(owner map[string]uint32, c, n *upProcess) {
 		m.t.Errorf("%d commands, levels %v", len(owner), levels)
 	}
 	if m.t.Failed() {
-		m.t.Logf("collector: %s\nnode: %s", &c.stderr, &n.stderr)
+		m.t.Logf("collector: %s\nnode: %s", &c.Stderr, &n.Stderr)
 	}
 }

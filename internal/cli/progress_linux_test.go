@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/scan"
 	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // onItsOwn is the answer where nothing stands before it; the analysis may show or not.
@@ -32,7 +33,7 @@ func TestProgressOnATerminal(t *testing.T) {
 	if err := scan.Write(&snapshot, &inventory.Inventory{Cluster: &inventory.Cluster{Pods: []inventory.Pod{pod}}}, "test", nil); err != nil {
 		t.Fatal(err)
 	}
-	bin := program(t)
+	bin := program.New(t)
 	for _, terminal := range []bool{true, false} {
 		pipe := filepath.Join(t.TempDir(), "slow.scan")
 		if err := unix.Mkfifo(pipe, 0o600); err != nil {

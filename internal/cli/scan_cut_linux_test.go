@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // ownEtc is a copy of /etc, which commands have for theirs in a mount namespace of their own.
@@ -54,7 +55,7 @@ func TestCutOnAHost(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	e := docker.New(t, docker.Options{})
-	bin, etc := program(t), newEtc(t)
+	bin, etc := program.New(t), newEtc(t)
 	dir := filepath.Dir(e.Socket)
 	e.RunT(t, "--name", "box", docker.Image)
 	e.RunT(t, "--name", "ci", "-v", dir+":/x", docker.Image)
@@ -122,7 +123,7 @@ func TestCutOfAPort(t *testing.T) {
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	address := "tcp://" + testbed.FreeAddress(t)
 	e := docker.New(t, docker.Options{Flags: []string{"-H", address}})
-	bin, etc := program(t), newEtc(t)
+	bin, etc := program.New(t), newEtc(t)
 	e.RunT(t, "--name", "box", docker.Image)
 	out, err := docker.Output(etc.command(t, e, bin, "scan", "cut", "--from", "host", "--target", "box"))
 	if err != nil {

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/scan"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // hostScan runs "sallyport scan ARGS" for an engine; what it keeps is beside the program.
@@ -66,7 +67,7 @@ func TestScanOfAHost(t *testing.T) {
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	port := "tcp://" + testbed.FreeAddress(t)
 	e := docker.New(t, docker.Options{Config: prettyConfig, Flags: []string{"-H", port}})
-	bin := program(t)
+	bin := program.New(t)
 	dir := filepath.Dir(e.Socket)
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(dir, link); err != nil {
@@ -227,8 +228,8 @@ func changedConfig(t *testing.T, bin string, e *docker.Engine) {
 func TestScanFindsOutWhatAPortAsksFor(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	bin, dir := program(t), t.TempDir()
-	certificates(t, dir)
+	bin, dir := program.New(t), t.TempDir()
+	testbed.Certificates(t, dir)
 	tls := []string{"--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem"}
 	for _, c := range []struct {
 		name      string

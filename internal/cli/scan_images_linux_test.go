@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
 	"github.com/sallyport/sallyport/testbed/images"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 // engineImage is an image with layers that a daemon must take, put upon each other so
@@ -81,7 +82,7 @@ func load(t *testing.T, e *docker.Engine, i *images.Image) {
 func TestImagesOfAHost(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	bin, e := program(t), docker.New(t, docker.Options{})
+	bin, e := program.New(t), docker.New(t, docker.Options{})
 	img := engineImage(t)
 	load(t, e, img)
 	e.RunT(t, "--name", "inside", "--read-only", "--cap-drop", "NET_RAW", img.Name)
@@ -203,7 +204,7 @@ func cacheIsUsed(t *testing.T, bin string, e *docker.Engine) {
 func TestImagesOfContainerd(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	bin, e := program(t), docker.New(t, docker.Options{}) // its containerd is one that a scan of the host finds
+	bin, e := program.New(t), docker.New(t, docker.Options{}) // its containerd is one that a scan of the host finds
 	img := engineImage(t)
 	img.Name, img.Compression = "sallyport.test/inside:1", images.Zstd
 	files, digests := images.OCI(img)

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/objects"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/kube"
+	"github.com/sallyport/sallyport/testbed/program"
 )
 
 const scanned = `
@@ -35,7 +36,7 @@ func TestScanOfACluster(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Kube)
 	c := kube.New(t, kube.Options{})
-	bin, ns := program(t), c.NamespaceT(t)
+	bin, ns := program.New(t), c.NamespaceT(t)
 	apply := c.Kubectl(t.Context(), c.Admin, "apply", "-n", ns, "-f", "-")
 	apply.Stdin = bytes.NewReader([]byte(scanned + objects.Role))
 	if out, err := apply.CombinedOutput(); err != nil {

@@ -37,7 +37,7 @@ func TestScanUsedOnACluster(t *testing.T) {
 	for _, word := range []string{"one", "two"} {
 		b.KubectlT(t, ann, "exec", "-n", here, "web", "--", "echo", word)
 	}
-	testbed.Eventually(t, 30*time.Second, "both commands are known", func() bool { w := p.words(); return w["one"] && w["two"] })
+	testbed.Eventually(t, 30*time.Second, "both commands are known", func() bool { w := p.Echoed(); return w["one"] && w["two"] })
 	scan := func(args ...string) string {
 		t.Helper()
 		cmd := b.Command(t.Context(), b.bin, append([]string{"scan", "used", "--state", b.state, "--kubeconfig", b.Admin.Kubeconfig}, args...)...)

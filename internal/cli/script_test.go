@@ -28,7 +28,7 @@ import (
 
 func TestMain(m *testing.M) {
 	main := func() { os.Exit(Main(os.Args, os.Stdin, os.Stdout, os.Stderr)) }
-	testscript.Main(tests{m}, map[string]func(){
+	testscript.Main(m, map[string]func(){
 		"sallyport":         main,
 		"kubectl-sallyport": main,
 	})

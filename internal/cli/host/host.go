@@ -27,10 +27,8 @@ import (
 // Host is everything of this host that can be watched, as the configuration and
 // the machine say.
 type Host struct {
-	conf   config.Config
-	Docker docker.Endpoint
-	// containerds are the sockets where containerd may be; the first that
-	// exists is used. Empty when the daemon is asked (containerd.Find).
+	conf    config.Config
+	Docker  docker.Endpoint
 	log     *slog.Logger
 	sensor  *kernel.Sensor
 	ports   ports
