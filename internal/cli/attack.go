@@ -38,12 +38,12 @@ covered. ATT&CK: (c) The MITRE Corporation; version 18.1.`,
 
 // The formats of `attack coverage`.
 const (
-	formatTable     = "table"
-	formatJSON      = "json"
+	coverageAsTable = "table"
+	coverageAsJSON  = "json"
 	formatNavigator = "navigator"
 )
 
-var coverageFormats = []string{formatTable, formatJSON, formatNavigator}
+var coverageFormats = []string{coverageAsTable, coverageAsJSON, formatNavigator}
 
 // coverageOptions is what `attack coverage` was asked for.
 type coverageOptions struct {
@@ -88,7 +88,7 @@ Exit status:
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&opt.rules, "rules", nil, "rules and their tests in `PATH` instead of the shipped pack; may be repeated")
-	f.StringVar(&opt.format, "format", formatTable, "`FORMAT`: table, json, or navigator for a layer of ATT&CK Navigator (4.5)")
+	f.StringVar(&opt.format, "format", coverageAsTable, "`FORMAT`: table, json, or navigator for a layer of ATT&CK Navigator (4.5)")
 	f.BoolVar(&opt.asJSON, "json", false, "print one JSON object per technique, procedure, data source, channel and rule")
 	f.BoolVar(&opt.offline, "offline", false, "do not look at this host")
 	f.BoolVar(&opt.channels, "channels", false, "list the channels, too")
@@ -108,9 +108,9 @@ func completeTechniques(*cobra.Command, []string, string) ([]cobra.Completion, c
 
 func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
 	if opt.asJSON && !flags.Changed("format") {
-		opt.format = formatJSON
+		opt.format = coverageAsJSON
 	}
-	if !slices.Contains(coverageFormats, opt.format) || opt.asJSON && opt.format != formatJSON {
+	if !slices.Contains(coverageFormats, opt.format) || opt.asJSON && opt.format != coverageAsJSON {
 		return exit.Fail(exit.Usage, "table, json or navigator, and --json without --format", "format %q", opt.format)
 	}
 	wanted, err := wantedTechniques(techniques)
@@ -228,7 +228,7 @@ func about(set *policy.Set, found map[string][]string) []attack.Rule {
 
 func printCoverage(env *terminal.Env, c attack.Coverage, opt coverageOptions, detailed bool) error {
 	switch {
-	case opt.format == formatJSON:
+	case opt.format == coverageAsJSON:
 		return coverageLines(env.Stdout, c)
 	case opt.format == formatNavigator:
 		return terminal.WriteDocument(env.Stdout, c.Layer(layerAbout(opt)))

@@ -7,8 +7,6 @@ package cli
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -54,31 +52,5 @@ func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
-		return exit.Fine
-	}
-	return c.report(err)
-}
-
-// report prints err with its hint and returns the exit status that it means.
-func (c *commandLine) report(err error) int {
-	code := exit.Findings
-	if !c.running {
-		code = exit.Usage
-	}
-	var f *exit.Error
-	if errors.As(err, &f) {
-		code = f.Code
-	}
-	if text := err.Error(); text != "" {
-		fmt.Fprintf(c.Stderr, "sallyport: %s\n", text)
-	}
-	var h interface{ Hint() string }
-	if errors.As(err, &h) && h.Hint() != "" {
-		fmt.Fprintf(c.Stderr, "Try: %s\n", h.Hint())
-	} else if code == exit.Usage && !c.running {
-		fmt.Fprintln(c.Stderr, "Try: sallyport --help")
-	}
-	return code
+	return exit.Report(c.Stderr, root.ExecuteContext(ctx), c.running)
 }

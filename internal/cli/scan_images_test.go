@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,14 +11,24 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/testbed/images"
+	"github.com/spf13/cobra"
 )
+
+// execute runs "sallyport scan ARGS" and returns its exit status.
+func execute(ctx context.Context, env *terminal.Env, args []string) int {
+	cmd, began := newScan(env), false
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.PersistentPreRun = func(*cobra.Command, []string) { began = true }
+	cmd.SetArgs(args)
+	return exit.Report(env.Stderr, cmd.ExecuteContext(ctx), began)
+}
 
 // runScan runs "sallyport scan ARGS" and returns what it wrote.
 func runScan(t *testing.T, want int, args ...string) (stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
 	env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: os.Getenv}
-	if got := (&commandLine{Env: env}).execute(t.Context(), append([]string{"scan"}, args...)); got != want {
+	if got := execute(t.Context(), env, args); got != want {
 		t.Errorf("scan %q: exit status %d, want %d\n%s%s", args, got, want, out.Bytes(), errs.Bytes())
 	}
 	return out.String(), errs.String()

@@ -327,7 +327,7 @@ func TestHTMLIsSafe(t *testing.T) {
 // TestOCSFIsValid holds every line to the schema of OCSF 1.8.0, and the statuses to how
 // the checks ended.
 func TestOCSFIsValid(t *testing.T) {
-	schema := exporttest.Schema(t, "../export/ocsf/testdata/ocsf.schema.json")
+	schema := exporttest.Schema(t, "../../export/ocsf/testdata/ocsf.schema.json")
 	r := scannedResult(t, scannedInventory())
 	got := map[string]int{}
 	uids := map[any]bool{}
@@ -487,7 +487,7 @@ func TestScanExitStatuses(t *testing.T) {
 	var report bytes.Buffer
 	run := func(stdout io.Writer, args ...string) int {
 		env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: stdout, Stderr: io.Discard, Getenv: func(string) string { return "" }}
-		return (&commandLine{Env: env}).execute(context.Background(), append([]string{"scan"}, args...))
+		return execute(context.Background(), env, args)
 	}
 	if got := run(&report, "--from", bad, "--format", "json"); got != exit.Findings {
 		t.Fatalf("%d", got)

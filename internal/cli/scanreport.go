@@ -33,8 +33,10 @@ type reporting struct {
 	waivers, baseline string // files
 }
 
-// The formats of a report, beside formatTable and formatJSON.
+// The formats of a report.
 const (
+	formatTable = "table"
+	formatJSON  = "json"
 	formatSARIF = "sarif"
 	formatJUnit = "junit"
 	formatHTML  = "html"

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // The exit statuses, as `sallyport --help` documents them.
@@ -63,4 +64,30 @@ func CutShort(err error) error {
 		return err
 	}
 	return &Error{Code: Incomplete, Err: err}
+}
+
+// Report prints err, which may be nil, with its hint, and returns the exit status that
+// it means. An error before a command began is a usage error.
+func Report(w io.Writer, err error, began bool) int {
+	if err == nil {
+		return Fine
+	}
+	code := Findings
+	if !began {
+		code = Usage
+	}
+	var e *Error
+	if errors.As(err, &e) {
+		code = e.Code
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(w, "sallyport: %s\n", text)
+	}
+	var h interface{ Hint() string }
+	if errors.As(err, &h) && h.Hint() != "" {
+		fmt.Fprintf(w, "Try: %s\n", h.Hint())
+	} else if code == Usage && !began {
+		fmt.Fprintln(w, "Try: sallyport --help")
+	}
+	return code
 }
