@@ -2,6 +2,8 @@ package cli
 
 import (
 	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/cli/scan"
 )
 
 const rootLong = `Sallyport watches how commands get into containers: who asked, by which
@@ -43,7 +45,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		newRecordings(env),
 		newCapture(env),
 		newReplay(env),
-		newScan(env),
+		scan.New(env),
 		newRules(env),
 		newDoctor(env),
 		newVerify(env),

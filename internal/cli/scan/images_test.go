@@ -1,4 +1,4 @@
-package cli
+package scan
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 
 // execute runs "sallyport scan ARGS" and returns its exit status.
 func execute(ctx context.Context, env *terminal.Env, args []string) int {
-	cmd, began := newScan(env), false
+	cmd, began := New(env), false
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	cmd.SetArgs(args)

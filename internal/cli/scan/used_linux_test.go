@@ -1,12 +1,18 @@
-package cli
+package scan
 
 import (
 	"bytes"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/kube/audit"
 	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/docker"
+	"github.com/sallyport/sallyport/testbed/kube"
+	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 const widely = `
@@ -25,7 +31,9 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: ben}], roleRe
 // command still works, and one elsewhere, and another way, do not.
 func TestScanUsedOnACluster(t *testing.T) {
 	t.Parallel()
-	b := newAuditBed(t)
+	testbed.Require(t, testbed.Root, testbed.Kube)
+	b := kube.New(t, kube.Options{AuditPolicy: string(audit.MinimalPolicy)})
+	bin, state := program.New(t), filepath.Join(t.TempDir(), "state")
 	if err := b.Apply(t.Context(), widely); err != nil {
 		t.Fatal(err)
 	}
@@ -33,14 +41,16 @@ func TestScanUsedOnACluster(t *testing.T) {
 	b.RunPodT(t, here, "web", "")
 	b.RunPodT(t, there, "web", "")
 	ann := b.UserT(t, "ann")
-	p := b.up() // without containerd's events the audit log alone says who: that is sure at once
+	// Without containerd's events the audit log alone says who: that is sure at once.
+	p := up.Print(t, bin, state, &docker.Engine{Address: "unix:///nonexistent.sock"}, "--audit-log", b.Audit)
+	up.Await(t, state, "audit")
 	for _, word := range []string{"one", "two"} {
 		b.KubectlT(t, ann, "exec", "-n", here, "web", "--", "echo", word)
 	}
 	testbed.Eventually(t, 30*time.Second, "both commands are known", func() bool { w := p.Echoed(); return w["one"] && w["two"] })
 	scan := func(args ...string) string {
 		t.Helper()
-		cmd := b.Command(t.Context(), b.bin, append([]string{"scan", "used", "--state", b.state, "--kubeconfig", b.Admin.Kubeconfig}, args...)...)
+		cmd := b.Command(t.Context(), bin, append([]string{"scan", "used", "--state", state, "--kubeconfig", b.Admin.Kubeconfig}, args...)...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()
@@ -62,7 +72,7 @@ func TestScanUsedOnACluster(t *testing.T) {
 	}
 	plan := scan("--propose")
 	t.Log("\n" + plan)
-	b.follow(plan)
+	follow(t, b, plan)
 	try := func(ns string, args ...string) error {
 		return b.Kubectl(t.Context(), ann, append([]string{"exec", "-n", ns, "web"}, args...)...).Run()
 	}
@@ -82,12 +92,12 @@ func TestScanUsedOnACluster(t *testing.T) {
 }
 
 // follow applies a plan, and removes what it says can go then.
-func (b *auditBed) follow(plan string) {
-	b.t.Helper()
-	apply := b.Kubectl(b.t.Context(), b.Admin, "apply", "-f", "-")
+func follow(t *testing.T, b *kube.Cluster, plan string) {
+	t.Helper()
+	apply := b.Kubectl(t.Context(), b.Admin, "apply", "-f", "-")
 	apply.Stdin = strings.NewReader(plan)
 	if out, err := apply.CombinedOutput(); err != nil {
-		b.t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, out)
 	}
 	removed := 0
 	for line := range strings.Lines(plan) {
@@ -96,12 +106,12 @@ func (b *auditBed) follow(plan string) {
 			continue
 		}
 		command, _, _ := strings.Cut(text, "  #")
-		if out, err := b.Kubectl(b.t.Context(), b.Admin, strings.Fields(command)...).CombinedOutput(); err != nil {
-			b.t.Fatalf("%s: %v\n%s", command, err, out)
+		if out, err := b.Kubectl(t.Context(), b.Admin, strings.Fields(command)...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
 		}
 		removed++
 	}
 	if removed != 2 {
-		b.t.Errorf("%d bindings are removed", removed)
+		t.Errorf("%d bindings are removed", removed)
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package scan
 
 import (
 	"cmp"
@@ -23,9 +23,9 @@ import (
 // The report in HTML is one file: no script, no font, no picture, nothing that is asked
 // for over a network, and a policy that says so to the browser.
 var (
-	//go:embed scanreport.html
+	//go:embed report.html
 	htmlText string
-	//go:embed scanreport.css
+	//go:embed report.css
 	htmlStyle string
 )
 

@@ -1,4 +1,6 @@
-package cli
+// Package scan is sallyport scan: who could run a command in which container, and what
+// closes that.
+package scan
 
 import (
 	"bufio"
@@ -28,8 +30,8 @@ import (
 	"github.com/sallyport/sallyport/internal/scan"
 )
 
-// newScan returns the commands that tell who could run a command.
-func newScan(env *terminal.Env) *cobra.Command {
+// New returns the commands that tell who could run a command.
+func New(env *terminal.Env) *cobra.Command {
 	cmd := newScanReport(env)
 	cmd.AddCommand(newCollect(env), newWhoCanExec(env), newReach(env), newPath(env), newCut(env), newUsed(env), newDiff(env), newScanRules(env), newScanExplain(env), newScanRole(env))
 	return cmd
