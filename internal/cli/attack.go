@@ -123,8 +123,7 @@ func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet
 		if err != nil {
 			return err
 		}
-		x := newExam(env, conf)
-		host = x.host(x.examine(ctx))
+		host = Host(ctx, env, conf)
 	}
 	about, failed, err := coveredRules(opt.rules)
 	if err != nil {

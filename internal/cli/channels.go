@@ -51,7 +51,7 @@ A channel without a claim is one that this version does nothing about.`,
 			if err != nil {
 				return err
 			}
-			have := newExam(env, conf).examine(cmd.Context()).have
+			have := Host(cmd.Context(), env, conf).Have
 			out := make([]channelRow, 0, len(rows))
 			for _, r := range rows {
 				here := r.On(have...)

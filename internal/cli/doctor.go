@@ -98,6 +98,12 @@ func (x *exam) host(up checkup) attack.Host {
 	return h
 }
 
+// Host says what this host has, as the checks find it.
+func Host(ctx context.Context, env *terminal.Env, conf config.Config) attack.Host {
+	x := newExam(env, conf)
+	return x.host(x.examine(ctx))
+}
+
 // exit returns the exit status: 0 everything is seen, 1 something is not,
 // 2 nothing is.
 func (c checkup) exit() int {

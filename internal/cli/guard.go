@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
+	"github.com/sallyport/sallyport/internal/cli/modest"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -205,7 +206,7 @@ type guarding struct {
 // newGuarding reads what the command line names. It listens nowhere yet.
 func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
 	signal.Ignore(syscall.SIGPIPE)
-	useOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
+	modest.UseOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
 	if c.rules == "" {
 		return nil, exit.Fail(exit.Usage, "name a file with --rules; docs/guide/guard-docker.md has one to begin with", "guard %s: no rules", c.kind)
 	}

@@ -8,7 +8,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/host"
+	"github.com/sallyport/sallyport/internal/cli/modest"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
@@ -112,35 +112,13 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	return cmd
 }
 
-// useOneCPU keeps to one CPU at a time, unless the environment says otherwise: where
-// work comes in small pieces, the Go scheduler spends a fifth of it and more on
-// sharing it out among several.
-func useOneCPU() {
-	if os.Getenv("GOMAXPROCS") == "" {
-		runtime.GOMAXPROCS(1)
-	}
-}
-
-// beModest takes as little as a guest on its host should. One CPU is enough for
-// 20,000 execs a second. The collector is frugal: with 16 MB in use, after many
-// sessions, this is what 50 percent without a floor would be.
-//
-// The floor is to be kept alive. It is never touched, so it costs no memory, but
-// the collector takes it for live: a small heap is collected every 6 MB instead
-// of every 2.
-func beModest() (floor []byte) {
-	useOneCPU()
-	debug.SetGCPercent(20)
-	return make([]byte, 24<<20)
-}
-
 func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
 	if err := conf.CheckRole(); err != nil {
 		return err
 	}
 	if conf.CollectListen == "" { // one host's events need no more than one CPU
-		defer runtime.KeepAlive(beModest())
+		defer runtime.KeepAlive(modest.Be())
 	}
 	log := env.Logger(slog.LevelWarn)
 	if conf.NodeCollector != "" {
