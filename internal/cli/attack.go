@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
@@ -123,7 +124,7 @@ func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet
 		if err != nil {
 			return err
 		}
-		host = Host(ctx, env, conf)
+		host = doctor.Host(ctx, env, conf)
 	}
 	about, failed, err := coveredRules(opt.rules)
 	if err != nil {

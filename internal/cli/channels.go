@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -51,7 +52,7 @@ A channel without a claim is one that this version does nothing about.`,
 			if err != nil {
 				return err
 			}
-			have := Host(cmd.Context(), env, conf).Have
+			have := doctor.Host(cmd.Context(), env, conf).Have
 			out := make([]channelRow, 0, len(rows))
 			for _, r := range rows {
 				here := r.On(have...)

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 )
 
@@ -47,7 +48,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		newReplay(env),
 		scan.New(env),
 		newRules(env),
-		newDoctor(env),
+		doctor.New(env),
 		newVerify(env),
 		newNode(env),
 		newKube(env),

@@ -1,4 +1,6 @@
-package cli
+// Package doctor is sallyport doctor: what this host can see, what is missing and how to
+// fix it, found out by trying.
+package doctor
 
 import (
 	"context"
@@ -129,7 +131,7 @@ func (c checkup) verdict() string {
 	return "nothing: Sallyport would see nothing here"
 }
 
-func newDoctor(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var file string
 	cmd := &cobra.Command{
