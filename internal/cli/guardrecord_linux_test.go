@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
 	"github.com/sallyport/sallyport/testbed/program"
@@ -72,13 +73,13 @@ func (g *recordedGuard) raw(t *testing.T, id, stream string) string {
 }
 
 // list returns the recordings, in order, once there are that many that ended.
-func (g *recordedGuard) list(t *testing.T, ended int) (all []recorded) {
+func (g *recordedGuard) list(t *testing.T, ended int) (all []recordings.Recorded) {
 	t.Helper()
 	testbed.Eventually(t, 20*time.Second, "recordings that ended", func() bool {
 		all = nil
 		n := 0
 		for line := range strings.Lines(g.read(t, "recordings", "list", "--json")) {
-			var r recorded
+			var r recordings.Recorded
 			if err := json.Unmarshal([]byte(line), &r); err != nil {
 				t.Fatalf("%v: %s", err, line)
 			}

@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/doctor"
+	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 )
 
@@ -42,8 +43,8 @@ func newRoot(c *commandLine) *cobra.Command {
 		newShow(env),
 		newTail(env),
 		newFindings(env),
-		newPlay(env),
-		newRecordings(env),
+		recordings.NewPlay(env),
+		recordings.New(env),
 		newCapture(env),
 		newReplay(env),
 		scan.New(env),

@@ -1,4 +1,4 @@
-package cli
+package recordings
 
 import (
 	"bytes"
@@ -22,7 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/recording"
 )
 
-func newPlay(env *terminal.Env) *cobra.Command {
+func NewPlay(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var p recording.Playing
 	var identities []string

@@ -1,4 +1,5 @@
-package cli
+// Package recordings lists, plays and exports recordings.
+package recordings
 
 import (
 	"bufio"
@@ -27,7 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newRecordings(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	cmd := newRecordingsList(env, "recordings")
 	cmd.Short = "List and export what was recorded of sessions"
 	cmd.Long = `List the recordings in the state directory, in order of start.
@@ -61,8 +62,8 @@ func newRecordingsList(env *terminal.Env, use string) *cobra.Command {
 	return cmd
 }
 
-// recorded is the JSON form of a recording.
-type recorded struct {
+// Recorded is the JSON form of a recording.
+type Recorded struct {
 	ID        string          `json:"id"`
 	State     string          `json:"state"` // ended, torn, open
 	Started   time.Time       `json:"started"`
@@ -84,8 +85,8 @@ type recorded struct {
 	File      string          `json:"file"`
 }
 
-func recordedOf(i *recording.Info, said session.Recording) recorded {
-	r := recorded{
+func recordedOf(i *recording.Info, said session.Recording) Recorded {
+	r := Recorded{
 		ID: i.ID, State: "open", Started: i.Started, Session: i.Session, Kind: i.Kind, Channel: i.Channel, Exec: i.Exec,
 		TTY: i.TTY, Argv: i.Argv, Path: i.Path, Actor: i.Actor, Target: i.Target, Input: i.Input, Lenient: i.Lenient,
 		Encrypted: len(i.Key) > 0, Bytes: i.Bytes, Torn: i.Torn(), Lost: said.Lost, File: i.File,
@@ -108,7 +109,7 @@ func recordings(ctx context.Context, env *terminal.Env, state string, asJSON boo
 	if err != nil {
 		return err
 	}
-	var all []recorded
+	var all []Recorded
 	var unread error
 	for _, id := range ids {
 		i, err := recording.Stat(recording.DirIn(state), id)
@@ -153,11 +154,11 @@ func saidOf(ctx context.Context, state string) (map[string]session.Recording, er
 	return said, err
 }
 
-func sortByStart(all []recorded) {
-	slices.SortFunc(all, func(a, b recorded) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
+func sortByStart(all []Recorded) {
+	slices.SortFunc(all, func(a, b Recorded) int { return cmp.Or(a.Started.Compare(b.Started), cmp.Compare(a.ID, b.ID)) })
 }
 
-func recordingTable(w io.Writer, r view.Renderer, all []recorded) error {
+func recordingTable(w io.Writer, r view.Renderer, all []Recorded) error {
 	t := terminal.Table{Columns: []terminal.Column{
 		{Title: "ID"}, {Title: "STARTED", Drop: 1}, {Title: "SESSION", Drop: 2}, {Title: "KIND", Drop: 3}, {Title: "ACTOR", Least: 8},
 		{Title: "CONTAINER", Least: 8}, {Title: "COMMAND", Least: 8}, {Title: "BYTES", Drop: 4}, {Title: "STATE"},
