@@ -4,6 +4,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/internal/cli/doctor"
+	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 )
@@ -35,10 +36,10 @@ func newRoot(c *commandLine) *cobra.Command {
 	}
 	root.AddCommand(
 		newUp(env),
-		newGuard(env),
-		newApprovals(env),
-		newApprove(env),
-		newDeny(env),
+		guard.New(env),
+		guard.NewApprovals(env),
+		guard.NewApprove(env),
+		guard.NewDeny(env),
 		newSessions(env),
 		newShow(env),
 		newTail(env),

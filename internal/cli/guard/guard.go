@@ -1,46 +1,35 @@
-package cli
+// Package guard is sallyport guard and what approvers use: the doors of Docker, its
+// runtime and its sockets, with rules behind them.
+package guard
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
 	"os/signal"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
-	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/modest"
-	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
 	runtimedoor "github.com/sallyport/sallyport/internal/containerd/door"
-	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
-	"github.com/sallyport/sallyport/internal/core/session"
 	dockerdoor "github.com/sallyport/sallyport/internal/docker/door"
 	"github.com/sallyport/sallyport/internal/guard"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
-func newGuard(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guard",
 		Short: "Decide about commands before they run",
@@ -51,52 +40,8 @@ func newGuard(env *terminal.Env) *cobra.Command {
 	return cmd
 }
 
-// guardConfig is what the command line of `guard docker` says.
-type guardConfig struct {
-	listen, to, rules string
-	enforce, asJSON   bool
-	door              listener
-	// record is the state directory of recordings, "" for none; settings say how
-	// they are made.
-	record    string
-	settings  config.Config
-	approvals approvalConfig
-	// tell is the state directory of the sallyport up to tell, "off" for none.
-	tell string
-	kind guardKind
-	// atRuntime is where the door at the runtime is besides, "" for nowhere.
-	atRuntime   string
-	runtimeDoor listener
-}
-
-// guardKind is where a guard stands.
-type guardKind string
-
-// The kinds of guard, as the commands are called.
-const (
-	guardsSocket  guardKind = "docker"
-	guardsPlugin  guardKind = "docker-authz" // no stream passes, and who asks may be unknown
-	guardsRuntime guardKind = "runtime"      // the same
-)
-
-// records reports whether streams pass, so that they can be recorded.
-func (k guardKind) records() bool { return k == guardsSocket }
-
-// flags adds the flags that every guard has.
-func (c *guardConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.rules, "rules", "", "decide by the rules in `PATH`, a file or directory (see sallyport rules)")
-	f.BoolVar(&c.enforce, "enforce", false, "stop what is not allowed, instead of only saying so")
-	f.BoolVar(&c.asJSON, "json", false, "print each decision as one JSON object")
-	c.approvals.flags(f)
-}
-
-// tellFlag adds the flag of guards that tell a sallyport up.
-func (c *guardConfig) tellFlag(f *pflag.FlagSet, env *terminal.Env) {
-	f.StringVar(&c.tell, "tell", statedir.Default(env), "tell the sallyport up that keeps `DIR` who asked for what, and what was decided; off for nobody")
-}
-
 func newGuardDocker(env *terminal.Env) *cobra.Command {
-	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsSocket}
+	c := settings{door: listener{flag: "--listen"}, kind: atSocket}
 	var file string
 	recordings := recordingFlags()
 	cmd := &cobra.Command{
@@ -132,7 +77,7 @@ how to keep them from going round it.`,
   sudo sallyport guard docker --rules prod.yaml --enforce --record /var/lib/sallyport-guard
   DOCKER_HOST=unix:///run/sallyport/docker.sock docker ps`,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if c.settings, err = config.Load(env, file, recordings); err != nil {
+			if c.recording, err = config.Load(env, file, recordings); err != nil {
 				return err
 			}
 			return guardDocker(cmd.Context(), env, c)
@@ -155,7 +100,7 @@ how to keep them from going round it.`,
 	return cmd
 }
 
-func guardDocker(ctx context.Context, env *terminal.Env, c guardConfig) (err error) {
+func guardDocker(ctx context.Context, env *terminal.Env, c settings) (err error) {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
@@ -168,7 +113,7 @@ func guardDocker(ctx context.Context, env *terminal.Env, c guardConfig) (err err
 		opt.Observe = g.telling.Tell
 	}
 	if c.record != "" {
-		records, failed := openGuardRecords(ctx, c.settings, c.record, c.enforce, g.log)
+		records, failed := openGuardRecords(ctx, c.recording, c.record, c.enforce, g.log)
 		if failed != nil {
 			return failed
 		}
@@ -188,7 +133,7 @@ func guardDocker(ctx context.Context, env *terminal.Env, c guardConfig) (err err
 // guarding is a guard that begins: what decides, and who is told.
 type guarding struct {
 	env              *terminal.Env
-	conf             *guardConfig
+	conf             *settings
 	rules            *policy.Set
 	network, address string // of the daemon
 	log              *slog.Logger
@@ -204,7 +149,7 @@ type guarding struct {
 }
 
 // newGuarding reads what the command line names. It listens nowhere yet.
-func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
+func newGuarding(env *terminal.Env, c *settings) (*guarding, error) {
 	signal.Ignore(syscall.SIGPIPE)
 	modest.UseOneCPU() // enough for 300 MB a second, and a short request takes a third less of it
 	if c.rules == "" {
@@ -215,7 +160,7 @@ func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
 	if g.rules, err = c.load(); err != nil {
 		return nil, err
 	}
-	if c.kind != guardsRuntime {
+	if c.kind != atTheRuntime {
 		if g.network, g.address, err = daemonAt(c.to); err != nil {
 			return nil, err
 		}
@@ -225,7 +170,7 @@ func newGuarding(env *terminal.Env, c *guardConfig) (*guarding, error) {
 	}
 	out := &decisions{out: env.Stdout, render: view.Of(env), asJSON: c.asJSON, records: c.record != ""}
 	g.judge = guard.New(guard.Options{
-		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != guardsSocket, Approvers: g.second.approvers, Wait: g.second.wait,
+		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != atSocket, Approvers: g.second.approvers, Wait: g.second.wait,
 		Tell: func(r guard.Record) {
 			out.tell(r)
 			g.second.notices(r)
@@ -276,24 +221,16 @@ func (g *guarding) serve(ctx context.Context, door func(context.Context, net.Lis
 	return err
 }
 
-// telling returns what tells the sallyport up of this host; nil for none.
-func (c *guardConfig) telling(log *slog.Logger) *tell.Teller {
-	if c.tell == "off" || c.kind == guardsPlugin {
-		return nil
-	}
-	return tell.NewTeller(filepath.Join(c.tell, statedir.Guards), log)
-}
-
 // say says what is guarded, and how.
 func (g *guarding) say() {
 	c := g.conf
 	what := "Guarding " + printable.Text(c.to)
 	switch c.kind {
-	case guardsPlugin:
+	case atPlugin:
 		what = "Answering the daemon of " + printable.Text(c.to)
-	case guardsRuntime:
+	case atTheRuntime:
 		what = "Answering sallyport-runtime"
-	case guardsSocket:
+	case atSocket:
 	}
 	fmt.Fprintf(g.env.Stderr, "%s at %s by %s: %d rules, %s when none decides.\n%s", what,
 		printable.Text(c.door.said), printable.Text(c.rules), len(g.rules.Rules()), g.rules.Default(), c.mode(g.second, g.rules.Rules()))
@@ -301,209 +238,11 @@ func (g *guarding) say() {
 		fmt.Fprintf(g.env.Stderr, "Answering sallyport-runtime at %s.\n", printable.Text(c.runtimeDoor.said))
 	}
 	if c.record != "" {
-		how := c.settings.RecordingMode
+		how := c.recording.RecordingMode
 		if !c.enforce {
 			how = config.RecordLenient + ", since it only observes"
 		}
 		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, statedir.Flag(g.env, c.record))
 	}
 	fmt.Fprintln(g.env.Stderr, "Stop with Ctrl-C.")
-}
-
-// load loads the rules. A guard that enforces does not take those that it would
-// only keep in part.
-func (c *guardConfig) load() (*policy.Set, error) {
-	set, err := ruleset.Load([]string{c.rules})
-	if err != nil {
-		return nil, err
-	}
-	if ids := having(set.Rules(), effect.Record); c.enforce && c.record == "" && len(ids) > 0 {
-		hint := "name a state directory for recordings with --record DIR, or take the effect record out of them"
-		if !c.kind.records() {
-			hint = "take the effect record out of them; sallyport guard docker records"
-		}
-		return nil, exit.Fail(exit.Usage, hint, "%s: nothing can be recorded", strings.Join(ids, ", "))
-	}
-	return set, nil
-}
-
-// mode says what the guard does with what is not allowed, and what it makes less of
-// than rules ask.
-func (c *guardConfig) mode(second *approving, rules []policy.Rule) string {
-	said := "OBSERVING ONLY: nothing is stopped, whatever the rules say. Stop it with --enforce.\n"
-	if c.enforce {
-		said = "Enforcing: what is not allowed is stopped.\n"
-		if ids := having(rules, effect.Approve); len(ids) > 0 && second.address == "off" {
-			said += fmt.Sprintf("NOBODY CAN APPROVE with --control off: what %s asks approval for is denied.\n", strings.Join(ids, ", "))
-		}
-		said += second.text()
-	}
-	if ids := having(rules, effect.Record); !c.kind.records() && len(ids) > 0 {
-		said += fmt.Sprintf("NOTHING IS RECORDED: what %s asks to record goes on without.\n", strings.Join(ids, ", "))
-	} else if c.record == "" && len(ids) > 0 {
-		said += fmt.Sprintf("NOTHING IS RECORDED without --record DIR: what %s asks to record goes on without.\n", strings.Join(ids, ", "))
-	}
-	return said
-}
-
-// having returns the rules that have an effect.
-func having(rules []policy.Rule, e effect.Effect) (ids []string) {
-	for _, r := range rules {
-		if slices.Contains(r.Effects, e) {
-			ids = append(ids, r.ID)
-		}
-	}
-	return ids
-}
-
-// reloading loads the rules again on SIGHUP. Broken ones change nothing.
-func (c *guardConfig) reloading(ctx context.Context, judge *guard.Guard, log *slog.Logger) error {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-hup:
-		}
-		set, err := c.load()
-		if err != nil {
-			log.Error("rules could not be loaded again; the ones before stay at work", slog.Any("error", err))
-			continue
-		}
-		judge.Use(set)
-		log.Warn("rules loaded again", slog.Int("rules", len(set.Rules())))
-	}
-}
-
-// daemonAt reads the address of a daemon.
-func daemonAt(s string) (network, address string, err error) {
-	if strings.HasPrefix(s, "/") {
-		s = "unix://" + s
-	}
-	network, address, ok := strings.Cut(s, "://")
-	if !ok || address == "" || network != "unix" && network != "tcp" {
-		return "", "", exit.Fail(exit.Usage, "unix:///path or tcp://host:port", "address %q", s)
-	}
-	return network, address, nil
-}
-
-// realPath returns what says where paths of the daemon's host lead: nothing when
-// that need not be this one.
-func realPath(network string) func(string) string {
-	if network != "unix" {
-		return nil
-	}
-	return func(path string) string {
-		real, err := filepath.EvalSymlinks(path)
-		if err != nil {
-			return ""
-		}
-		return real
-	}
-}
-
-// userNames names users, and remembers for a while.
-type userNames struct {
-	mu    sync.Mutex
-	names map[uint32]string // guarded by mu
-	until time.Time         // guarded by mu
-}
-
-const userNamesKeep = time.Minute
-
-func (u *userNames) name(uid uint32) string {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if now := time.Now(); now.After(u.until) || len(u.names) > 1<<12 {
-		u.names, u.until = map[uint32]string{}, now.Add(userNamesKeep)
-	}
-	if name, ok := u.names[uid]; ok {
-		return name
-	}
-	name := ""
-	if found, err := user.LookupId(strconv.FormatUint(uint64(uid), 10)); err == nil {
-		name = found.Username
-	}
-	u.names[uid] = name
-	return name
-}
-
-// decisions prints what a guard decides.
-type decisions struct {
-	mu     sync.Mutex
-	out    io.Writer
-	render view.Renderer
-	asJSON bool
-	// records says that there is a place for recordings.
-	records bool
-	silent  bool // nobody reads
-}
-
-func (d *decisions) tell(r guard.Record) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.silent {
-		return
-	}
-	var err error
-	if d.asJSON {
-		err = terminal.WriteJSON(d.out, r)
-	} else {
-		_, err = fmt.Fprintln(d.out, d.line(&r))
-	}
-	d.silent = err != nil
-}
-
-// line is a decision for a person.
-func (d *decisions) line(r *guard.Record) string {
-	s := &r.Request
-	parts := []string{
-		r.Time.In(d.render.Zone).Format("15:04:05"), d.verdict(r), view.Actor(&s.Actor), string(s.Channel), view.Container(s), what(s),
-	}
-	switch {
-	case r.Misread != "":
-		parts = append(parts, "misread: "+printable.Text(r.Misread))
-	case r.Decision.Rule != "":
-		parts = append(parts, "rule "+r.Decision.Rule)
-	}
-	if d.records && r.Decision.Record && !r.Stopped {
-		parts = append(parts, "record")
-	}
-	if r.Approval != nil {
-		parts = append(parts, approvalText(d.render, r))
-	}
-	return strings.Join(nonEmpty(parts), "  ")
-}
-
-// what says in few words what a request asks for.
-func what(s *session.Session) string {
-	if text := view.Command(s); text != "" {
-		return text
-	}
-	return "(" + string(s.Kind) + " " + printable.Text(s.Path) + ")"
-}
-
-func (d *decisions) verdict(r *guard.Record) string {
-	text, look := string(r.Decision.Effect), terminal.Good
-	if r.Approval != nil {
-		text, look = string(r.Approval.State), approvalStyle(r.Approval.State)
-	} else if r.Decision.Effect != effect.Allow {
-		look = terminal.Bad
-		if !r.Stopped {
-			text, look = "would "+text, terminal.Warn
-		}
-	}
-	return d.render.Palette.Paint(look, text)
-}
-
-func nonEmpty(list []string) []string {
-	out := list[:0]
-	for _, s := range list {
-		if s != "" {
-			out = append(out, s)
-		}
-	}
-	return out
 }

@@ -1,4 +1,4 @@
-package cli
+package guard
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ func TestGuardSaysWhatItCannot(t *testing.T) {
 		{true, "", off, kept, "Enforcing", "", "NO"},
 		{false, "", on, kept, "OBSERVING ONLY", "", "approved by"},
 	} {
-		g := guardConfig{kind: guardsSocket, enforce: c.enforce, record: c.record}
+		g := settings{kind: atSocket, enforce: c.enforce, record: c.record}
 		got := g.mode(c.second, c.rules)
 		if !strings.Contains(got, c.says) || !strings.Contains(got, c.says2) || strings.Contains(got, c.not) {
 			t.Errorf("%q: want %q, %q and not %q", got, c.says, c.says2, c.not)
@@ -50,14 +50,14 @@ func TestGuardRefusesRulesItCannotKeep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
-		config  guardConfig
+		config  settings
 		refused bool
 	}{
-		{guardConfig{kind: guardsSocket, rules: file}, false},
-		{guardConfig{kind: guardsSocket, rules: file, enforce: true}, true},
-		{guardConfig{kind: guardsSocket, rules: file, enforce: true, record: "/x"}, false},
-		{guardConfig{kind: guardsPlugin, rules: file, enforce: true}, true},
-		{guardConfig{kind: guardsPlugin, rules: file}, false},
+		{settings{kind: atSocket, rules: file}, false},
+		{settings{kind: atSocket, rules: file, enforce: true}, true},
+		{settings{kind: atSocket, rules: file, enforce: true, record: "/x"}, false},
+		{settings{kind: atPlugin, rules: file, enforce: true}, true},
+		{settings{kind: atPlugin, rules: file}, false},
 	} {
 		if _, err := c.config.load(); (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "tape") {
 			t.Errorf("enforce %t, record %q: %v", c.config.enforce, c.config.record, err)

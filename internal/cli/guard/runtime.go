@@ -1,4 +1,4 @@
-package cli
+package guard
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 const runtimeSocket = "unix:///run/sallyport/runtime.sock"
 
 func newGuardRuntime(env *terminal.Env) *cobra.Command {
-	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsRuntime}
+	c := settings{door: listener{flag: "--listen"}, kind: atTheRuntime}
 	cmd := &cobra.Command{
 		Use:   "runtime --rules PATH",
 		Short: "Stand in front of the container runtime, without Docker",
@@ -45,7 +45,7 @@ what they let through is not judged twice, and all else is.`,
 	return cmd
 }
 
-func guardRuntime(ctx context.Context, env *terminal.Env, c guardConfig) error {
+func guardRuntime(ctx context.Context, env *terminal.Env, c settings) error {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
@@ -55,7 +55,7 @@ func guardRuntime(ctx context.Context, env *terminal.Env, c guardConfig) error {
 }
 
 // runtimeFlag adds the flag of guards that may have the door at the runtime besides.
-func (c *guardConfig) runtimeFlag(f *pflag.FlagSet) {
+func (c *settings) runtimeFlag(f *pflag.FlagSet) {
 	c.runtimeDoor.flag = "--runtime"
 	f.StringVar(&c.atRuntime, "runtime", "", "answer sallyport-runtime, too, at `ADDR`: "+runtimeSocket)
 }

@@ -1,4 +1,4 @@
-package cli
+package guard
 
 import (
 	"context"
@@ -33,7 +33,7 @@ func (d *desk) flags(f *pflag.FlagSet) {
 	f.BoolVar(&d.asJSON, "json", false, "print one JSON object per request")
 }
 
-func newApprovals(env *terminal.Env) *cobra.Command {
+func NewApprovals(env *terminal.Env) *cobra.Command {
 	var d desk
 	cmd := &cobra.Command{
 		Use:   "approvals",
@@ -54,7 +54,7 @@ come again) or approved (until UNTIL). Only approvers see the list: see
 	return cmd
 }
 
-func newApprove(env *terminal.Env) *cobra.Command {
+func NewApprove(env *terminal.Env) *cobra.Command {
 	var d desk
 	var a guard.Answer
 	cmd := &cobra.Command{
@@ -88,7 +88,7 @@ ask about.`,
 	return cmd
 }
 
-func newDeny(env *terminal.Env) *cobra.Command {
+func NewDeny(env *terminal.Env) *cobra.Command {
 	var d desk
 	var reason string
 	cmd := &cobra.Command{

@@ -1,4 +1,4 @@
-package cli
+package guard
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 func newGuardDockerAuthz(env *terminal.Env) *cobra.Command {
-	c := guardConfig{door: listener{flag: "--listen"}, kind: guardsPlugin}
+	c := settings{door: listener{flag: "--listen"}, kind: atPlugin}
 	cmd := &cobra.Command{
 		Use:   "docker-authz --rules PATH",
 		Short: "Be the Docker daemon's authorization plugin",
@@ -47,7 +47,7 @@ docs/guide/guard-docker.md has systemd units, and says how to get in all the sam
 	return cmd
 }
 
-func guardDockerAuthz(ctx context.Context, env *terminal.Env, c guardConfig) error {
+func guardDockerAuthz(ctx context.Context, env *terminal.Env, c settings) error {
 	g, err := newGuarding(env, &c)
 	if err != nil {
 		return err
