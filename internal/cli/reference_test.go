@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -213,7 +214,7 @@ func claimsSection(b *bytes.Buffer) {
 		for i, t := range c.Tests {
 			tests[i] = "`" + string(t) + "`"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.Channel, claim, needWords(c.Needs), strings.Join(tests, "<br>"))
+		fmt.Fprintf(b, "| %s | %s | %s | %s |\n", c.Channel, claim, coverage.NeedWords(c.Needs), strings.Join(tests, "<br>"))
 	}
 }
 

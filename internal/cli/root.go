@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
@@ -54,8 +55,8 @@ func newRoot(c *commandLine) *cobra.Command {
 		newVerify(env),
 		newNode(env),
 		newKube(env),
-		newChannels(env),
-		newAttack(env),
+		coverage.NewChannels(env),
+		coverage.NewAttack(env),
 		newVersion(env),
 	)
 	return root

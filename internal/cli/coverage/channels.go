@@ -1,4 +1,4 @@
-package cli
+package coverage
 
 import (
 	"fmt"
@@ -31,7 +31,7 @@ type channelFilter struct {
 	here     bool
 }
 
-func newChannels(env *terminal.Env) *cobra.Command {
+func NewChannels(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var filter channelFilter
 	cmd := &cobra.Command{
@@ -158,14 +158,14 @@ func hereCell(r channelRow) terminal.Cell {
 	case !r.Observed || r.Here == nil:
 		return terminal.Cell{Text: "-", Style: terminal.Dim}
 	case !r.Here.Observed:
-		return terminal.Cell{Text: "no: needs " + needWords(r.Here.Missing), Style: terminal.Bad}
+		return terminal.Cell{Text: "no: needs " + NeedWords(r.Here.Missing), Style: terminal.Bad}
 	case len(r.Here.Missing) > 0:
-		return terminal.Cell{Text: "in part: needs " + needWords(r.Here.Missing), Style: terminal.Warn}
+		return terminal.Cell{Text: "in part: needs " + NeedWords(r.Here.Missing), Style: terminal.Warn}
 	}
 	return terminal.Cell{Text: "yes", Style: terminal.Good}
 }
 
-func needWords(needs []attack.Need) string {
+func NeedWords(needs []attack.Need) string {
 	var words []string
 	for _, n := range needs {
 		words = append(words, string(n))
@@ -195,7 +195,7 @@ func channelDetails(w io.Writer, rows []channelRow) error {
 			b.WriteString("  nothing is claimed of it\n")
 		}
 		for _, c := range r.Claims {
-			fmt.Fprintf(&b, "  %-11s %s\n", c.Does, strings.TrimPrefix(string(c.Level)+", with "+needWords(c.Needs), ", "))
+			fmt.Fprintf(&b, "  %-11s %s\n", c.Does, strings.TrimPrefix(string(c.Level)+", with "+NeedWords(c.Needs), ", "))
 			for _, test := range c.Tests {
 				fmt.Fprintf(&b, "              by %s\n", test)
 			}

@@ -1,4 +1,4 @@
-package cli
+package coverage
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ func channels(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	env := &terminal.Env{Stdout: &out, Stderr: &out, Getenv: func(string) string { return "" }}
-	cmd := newChannels(env)
+	cmd := NewChannels(env)
 	cmd.SetArgs(append(args, "--docker", "unix://"+t.TempDir()+"/none.sock", "--containerd", t.TempDir()+"/none.sock"))
 	cmd.SetOut(&out)
 	cmd.SetErr(&out)

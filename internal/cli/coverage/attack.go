@@ -1,4 +1,6 @@
-package cli
+// Package coverage says which channels and which techniques of ATT&CK are covered: by this
+// version, by rules, and on this host.
+package coverage
 
 import (
 	"context"
@@ -26,7 +28,7 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-func newAttack(env *terminal.Env) *cobra.Command {
+func NewAttack(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attack",
 		Short: "What of ATT&CK T1609 and its neighbours is covered",
@@ -39,12 +41,12 @@ covered. ATT&CK: (c) The MITRE Corporation; version 18.1.`,
 
 // The formats of `attack coverage`.
 const (
-	coverageAsTable = "table"
-	coverageAsJSON  = "json"
+	formatTable     = "table"
+	formatJSON      = "json"
 	formatNavigator = "navigator"
 )
 
-var coverageFormats = []string{coverageAsTable, coverageAsJSON, formatNavigator}
+var coverageFormats = []string{formatTable, formatJSON, formatNavigator}
 
 // coverageOptions is what `attack coverage` was asked for.
 type coverageOptions struct {
@@ -89,7 +91,7 @@ Exit status:
 	}
 	f := cmd.Flags()
 	f.StringArrayVar(&opt.rules, "rules", nil, "rules and their tests in `PATH` instead of the shipped pack; may be repeated")
-	f.StringVar(&opt.format, "format", coverageAsTable, "`FORMAT`: table, json, or navigator for a layer of ATT&CK Navigator (4.5)")
+	f.StringVar(&opt.format, "format", formatTable, "`FORMAT`: table, json, or navigator for a layer of ATT&CK Navigator (4.5)")
 	f.BoolVar(&opt.asJSON, "json", false, "print one JSON object per technique, procedure, data source, channel and rule")
 	f.BoolVar(&opt.offline, "offline", false, "do not look at this host")
 	f.BoolVar(&opt.channels, "channels", false, "list the channels, too")
@@ -109,9 +111,9 @@ func completeTechniques(*cobra.Command, []string, string) ([]cobra.Completion, c
 
 func attackCoverage(ctx context.Context, env *terminal.Env, flags *pflag.FlagSet, opt coverageOptions, techniques []string) error {
 	if opt.asJSON && !flags.Changed("format") {
-		opt.format = coverageAsJSON
+		opt.format = formatJSON
 	}
-	if !slices.Contains(coverageFormats, opt.format) || opt.asJSON && opt.format != coverageAsJSON {
+	if !slices.Contains(coverageFormats, opt.format) || opt.asJSON && opt.format != formatJSON {
 		return exit.Fail(exit.Usage, "table, json or navigator, and --json without --format", "format %q", opt.format)
 	}
 	wanted, err := wantedTechniques(techniques)
@@ -228,7 +230,7 @@ func about(set *policy.Set, found map[string][]string) []attack.Rule {
 
 func printCoverage(env *terminal.Env, c attack.Coverage, opt coverageOptions, detailed bool) error {
 	switch {
-	case opt.format == coverageAsJSON:
+	case opt.format == formatJSON:
 		return coverageLines(env.Stdout, c)
 	case opt.format == formatNavigator:
 		return terminal.WriteDocument(env.Stdout, c.Layer(layerAbout(opt)))
