@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
+	"github.com/sallyport/sallyport/internal/cli/rules"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 )
 
@@ -50,7 +51,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		newCapture(env),
 		newReplay(env),
 		scan.New(env),
-		newRules(env),
+		rules.New(env),
 		doctor.New(env),
 		newVerify(env),
 		newNode(env),

@@ -1,4 +1,6 @@
-package cli
+// Package rules is sallyport rules: checking, testing and trying rules, and copying those of
+// the program.
+package rules
 
 import (
 	"fmt"
@@ -18,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
-func newRules(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Check, test and try rules",
