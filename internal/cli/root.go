@@ -6,6 +6,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/guard"
+	"github.com/sallyport/sallyport/internal/cli/kube"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/internal/cli/rules"
 	"github.com/sallyport/sallyport/internal/cli/scan"
@@ -55,7 +56,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		doctor.New(env),
 		newVerify(env),
 		newNode(env),
-		newKube(env),
+		kube.New(env),
 		coverage.NewChannels(env),
 		coverage.NewAttack(env),
 		newVersion(env),

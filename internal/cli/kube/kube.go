@@ -1,4 +1,5 @@
-package cli
+// Package kube prints what a cluster needs so that Sallyport sees its commands.
+package kube
 
 import (
 	"errors"
@@ -17,8 +18,8 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/api"
 )
 
-// newKube returns the commands that connect a Kubernetes cluster.
-func newKube(env *terminal.Env) *cobra.Command {
+// New returns the commands that connect a Kubernetes cluster.
+func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "kube",
 		Short: "Print what a cluster needs so that Sallyport sees its commands",
