@@ -10,6 +10,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/internal/cli/rules"
 	"github.com/sallyport/sallyport/internal/cli/scan"
+	"github.com/sallyport/sallyport/internal/cli/sessions"
 )
 
 const rootLong = `Sallyport watches how commands get into containers: who asked, by which
@@ -43,10 +44,10 @@ func newRoot(c *commandLine) *cobra.Command {
 		guard.NewApprovals(env),
 		guard.NewApprove(env),
 		guard.NewDeny(env),
-		newSessions(env),
-		newShow(env),
-		newTail(env),
-		newFindings(env),
+		sessions.New(env),
+		sessions.NewShow(env),
+		sessions.NewTail(env),
+		sessions.NewFindings(env),
 		recordings.NewPlay(env),
 		recordings.New(env),
 		newCapture(env),
@@ -54,7 +55,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		scan.New(env),
 		rules.New(env),
 		doctor.New(env),
-		newVerify(env),
+		sessions.NewVerify(env),
 		newNode(env),
 		kube.New(env),
 		coverage.NewChannels(env),

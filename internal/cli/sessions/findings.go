@@ -1,4 +1,4 @@
-package cli
+package sessions
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newFindings(env *terminal.Env) *cobra.Command {
+func NewFindings(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var since, severity, of string
 	var q store.FindingQuery

@@ -1,4 +1,4 @@
-package cli
+package sessions
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newVerify(env *terminal.Env) *cobra.Command {
+func NewVerify(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var key, save string
 	var earlier []string

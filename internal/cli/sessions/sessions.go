@@ -1,4 +1,6 @@
-package cli
+// Package sessions reads what is kept in a state directory: sessions, one by one or as they
+// come, and findings; and proves that nothing of it was changed.
+package sessions
 
 import (
 	"context"
@@ -25,7 +27,7 @@ type query struct {
 	store.Query
 }
 
-func newSessions(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	q := query{state: statedir.Default(env)}
 	cmd := &cobra.Command{
 		Use:   "sessions",

@@ -1,4 +1,4 @@
-package cli
+package sessions
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newShow(env *terminal.Env) *cobra.Command {
+func NewShow(env *terminal.Env) *cobra.Command {
 	var state = statedir.Default(env)
 	var evidence, asJSON bool
 	cmd := &cobra.Command{

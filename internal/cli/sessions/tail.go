@@ -1,4 +1,4 @@
-package cli
+package sessions
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
-func newTail(env *terminal.Env) *cobra.Command {
+func NewTail(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var last int
 	var asJSON bool
