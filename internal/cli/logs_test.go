@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/sallyport/sallyport/corpus/story"
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
@@ -19,7 +20,7 @@ import (
 // those write them, and compares the sessions and what is said of the files with
 // what the story says.
 func TestLogStories(t *testing.T) {
-	files, err := filepath.Glob("../../corpus/logs/*.txtar")
+	files, err := filepath.Glob("../../../corpus/logs/*.txtar")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d stories, %v", len(files), err)
 	}
@@ -37,7 +38,7 @@ func tellLogs(t *testing.T, file string) {
 		t.Error("a story begins with a comment for people")
 	}
 	dir := t.TempDir()
-	args := []string{"replay", "--json"}
+	args := []string{"--json"}
 	var want [][]byte
 	said := ""
 	for _, f := range ar.Files {
@@ -56,7 +57,7 @@ func tellLogs(t *testing.T, file string) {
 			args = append(args, name)
 		}
 	}
-	out, errs := commanded(t, args)
+	out, errs := tellReplay(t, args)
 	if got := strings.ReplaceAll(errs, dir+string(filepath.Separator), ""); got != said {
 		t.Errorf("standard error:\n%s\nwant:\n%s", got, said)
 	}
@@ -66,12 +67,15 @@ func tellLogs(t *testing.T, file string) {
 	}
 }
 
-// commanded runs the command line and returns both of its outputs.
-func commanded(t *testing.T, args []string) (out []byte, errs string) {
+// tellReplay runs "sallyport replay ARGS" and returns both of its outputs.
+func tellReplay(t *testing.T, args []string) (out []byte, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }}
-	(&commandLine{Env: env}).execute(t.Context(), args)
+	cmd := newReplay(env)
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(args)
+	exit.Report(&stderr, cmd.ExecuteContext(t.Context()), true)
 	return stdout.Bytes(), stderr.String()
 }
 

@@ -16,7 +16,7 @@ import (
 // TestReplayFindsSiloscape gives replay the logs of two Windows nodes and of an
 // API server, as a person would: each kind of log has it found.
 func TestReplayFindsSiloscape(t *testing.T) {
-	ar, err := txtar.ParseFile("../../rules/testdata/procedures/siloscape-windows.txtar")
+	ar, err := txtar.ParseFile("../../../rules/testdata/procedures/siloscape-windows.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func TestReplayFindsSiloscape(t *testing.T) {
 			if err := os.WriteFile(name, f.Data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			out, errs := commanded(t, []string{"replay", "--json", "--rules", "../../rules", name})
+			out, errs := tellReplay(t, []string{"--json", "--rules", "../../../rules", name})
 			var rules []string
 			for line := range strings.Lines(string(out)) {
 				var v struct{ Finding *finding.Finding }

@@ -16,9 +16,12 @@ import (
 	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/sallyport/sallyport/internal/cli/config"
+	"github.com/sallyport/sallyport/internal/cli/ruleset"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/recording"
 	"github.com/sallyport/sallyport/internal/replay"
@@ -101,17 +104,37 @@ func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
 		revisions = append(revisions, r)
 		return nil
 	}
-	var rules *ruling
-	if len(args) > 2 {
-		if rules, err = newRuling(ts.MkAbs(args[2]), slog.New(slog.DiscardHandler)); err != nil {
-			return err
-		}
-	}
 	if _, err := replay.Play(input, correlate.Options{}, keep); err != nil {
 		return err
 	}
-	_, err = keeper{store: st, rules: rules}.Append(context.Background(), observations, revisions)
+	var found []finding.Finding
+	if len(args) > 2 {
+		if found, err = findBy(ts.MkAbs(args[2]), observations, revisions); err != nil {
+			return err
+		}
+	}
+	_, err = st.Append(context.Background(), store.Batch{Observations: observations, Revisions: revisions, Findings: found})
 	return err
+}
+
+// findBy returns what rules find in a story.
+func findBy(rules string, observations []event.Observation, revisions []session.Revision) (found []finding.Finding, err error) {
+	set, err := ruleset.Load([]string{rules})
+	if err != nil {
+		return nil, err
+	}
+	engine := policy.NewEngine(set)
+	for _, r := range revisions {
+		found = append(found, engine.Observe(r.Session)...)
+	}
+	var now time.Time
+	for _, o := range observations {
+		found = append(found, engine.Hear(o)...)
+		if t := o.Head().Time; t.After(now) {
+			now = t
+		}
+	}
+	return append(found, engine.Advance(now)...), nil
 }
 
 // recordSessions is "record DIR [RECIPIENT]": recordings in a state directory,
