@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/kube"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
+	"github.com/sallyport/sallyport/internal/cli/replay"
 	"github.com/sallyport/sallyport/internal/cli/rules"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 	"github.com/sallyport/sallyport/internal/cli/sessions"
@@ -50,8 +51,8 @@ func newRoot(c *commandLine) *cobra.Command {
 		sessions.NewFindings(env),
 		recordings.NewPlay(env),
 		recordings.New(env),
-		newCapture(env),
-		newReplay(env),
+		replay.NewCapture(env),
+		replay.New(env),
 		scan.New(env),
 		rules.New(env),
 		doctor.New(env),

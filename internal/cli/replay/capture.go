@@ -1,4 +1,4 @@
-package cli
+package replay
 
 import (
 	"context"
@@ -20,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-func newCapture(env *terminal.Env) *cobra.Command {
+func NewCapture(env *terminal.Env) *cobra.Command {
 	var file, from string
 	var length time.Duration
 	cmd := &cobra.Command{

@@ -1,4 +1,4 @@
-package cli
+package replay
 
 import (
 	"bytes"
@@ -72,7 +72,7 @@ func tellReplay(t *testing.T, args []string) (out []byte, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
 	env := &terminal.Env{Stdin: strings.NewReader(""), Stdout: &stdout, Stderr: &stderr, Getenv: func(string) string { return "" }}
-	cmd := newReplay(env)
+	cmd := New(env)
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetArgs(args)
 	exit.Report(&stderr, cmd.ExecuteContext(t.Context()), true)

@@ -1,4 +1,6 @@
-package cli
+// Package replay keeps what witnesses report in a file, and runs the engine over that and
+// over other tools' logs.
+package replay
 
 import (
 	"context"
@@ -23,7 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/replay"
 )
 
-func newReplay(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	var asJSON, revisions bool
 	var show, rules string
 	v := evidence.Reader{Stderr: env.Stderr}
