@@ -7,6 +7,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/kube"
+	"github.com/sallyport/sallyport/internal/cli/node"
 	"github.com/sallyport/sallyport/internal/cli/recordings"
 	"github.com/sallyport/sallyport/internal/cli/replay"
 	"github.com/sallyport/sallyport/internal/cli/rules"
@@ -57,7 +58,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		rules.New(env),
 		doctor.New(env),
 		sessions.NewVerify(env),
-		newNode(env),
+		node.New(env),
 		kube.New(env),
 		coverage.NewChannels(env),
 		coverage.NewAttack(env),

@@ -1,4 +1,5 @@
-package cli
+// Package node sets up nodes that send to a collector.
+package node
 
 import (
 	"fmt"
@@ -11,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func newNode(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",
 		Short: "Set up nodes that send to a collector",
