@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/rules"
 	"github.com/sallyport/sallyport/internal/cli/scan"
 	"github.com/sallyport/sallyport/internal/cli/sessions"
+	"github.com/sallyport/sallyport/internal/cli/up"
 )
 
 const rootLong = `Sallyport watches how commands get into containers: who asked, by which
@@ -41,7 +42,7 @@ func newRoot(c *commandLine) *cobra.Command {
 		root.Annotations = map[string]string{cobra.CommandDisplayNameAnnotation: c.called}
 	}
 	root.AddCommand(
-		newUp(env),
+		up.New(env),
 		guard.New(env),
 		guard.NewApprovals(env),
 		guard.NewApprove(env),

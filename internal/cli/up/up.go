@@ -1,4 +1,6 @@
-package cli
+// Package up is sallyport up: it wires the witnesses of this host or of nodes, rules, store,
+// recordings and exports to the engine, and runs it.
+package up
 
 import (
 	"context"
@@ -30,7 +32,7 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
-func newUp(env *terminal.Env) *cobra.Command {
+func New(env *terminal.Env) *cobra.Command {
 	var file string
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -97,7 +99,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 			if err != nil {
 				return err
 			}
-			return runUp(cmd.Context(), env, conf, asJSON)
+			return run(cmd.Context(), env, conf, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -112,7 +114,7 @@ certificate. What the collector does not have yet waits on the node's disk.`,
 	return cmd
 }
 
-func runUp(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bool) error {
+func run(ctx context.Context, env *terminal.Env, conf config.Config, asJSON bool) error {
 	signal.Ignore(syscall.SIGPIPE) // whoever reads the output may go; watching goes on
 	if err := conf.CheckRole(); err != nil {
 		return err
