@@ -199,5 +199,5 @@ func cutting(env *terminal.Env, c *exposure.Cutting, of string) error {
 
 // removedAt says where a removal is to be made: a binding's file, a host and its file.
 func removedAt(m *exposure.Removal) string {
-	return strings.TrimSuffix(strings.TrimPrefix(m.Host+" "+placeOf(m.Origin), " "), " ")
+	return strings.TrimSuffix(strings.TrimPrefix(m.Host+" "+m.Origin.String(), " "), " ")
 }

@@ -106,32 +106,8 @@ func differences(env *terminal.Env, list []exposure.Change) error {
 			style = terminal.Bad
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(changedWhere(c))}, {Text: changedBy(c)}, {Text: c.Scope}, {Text: path(c.Via)},
+			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(c.Where())}, {Text: c.How()}, {Text: c.Scope}, {Text: printable.Text(exposure.PathText(c.Via))},
 		})
 	}
 	return t.Write(env.Stdout, r.Width, r.Palette)
-}
-
-// changedWhere says where something opened or closed.
-func changedWhere(c *exposure.Change) string {
-	in := c.Target.Namespace
-	switch {
-	case c.Target.Pod != "":
-		return in + "/" + c.Target.Pod
-	case c.Target.Workload != "":
-		return in + "/" + c.Target.Workload
-	case c.Target.Node != "":
-		return "node " + c.Target.Node
-	case in == "":
-		return "(all)"
-	}
-	return in
-}
-
-// changedBy names the channel, or says that it is by way of others.
-func changedBy(c *exposure.Change) string {
-	if !c.Direct {
-		return "indirect"
-	}
-	return string(c.Channel)
 }

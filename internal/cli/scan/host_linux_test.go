@@ -211,7 +211,7 @@ func changedConfig(t *testing.T, bin string, e *docker.Engine) {
 	said := map[string]bool{}
 	for _, d := range h.Docker.Disagree {
 		for _, v := range d.Values {
-			said[d.Name+" "+filepath.Base(placeOf(v.Origin))+" "+v.Value] = true
+			said[d.Name+" "+filepath.Base(v.Origin.String())+" "+v.Value] = true
 		}
 	}
 	for _, want := range []string{

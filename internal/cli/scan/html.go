@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
 // The report in HTML is one file: no script, no font, no picture, nothing that is asked
@@ -132,9 +133,9 @@ func htmlOf(r *result, n int, via []exposure.Step) htmlFinding {
 		out.Waived = waivedText(w)
 	}
 	for i := range via {
-		s := htmlStep{Text: fmt.Sprintf("%s: %s -> %s", stepName(&via[i]), via[i].From, via[i].To)}
+		s := htmlStep{Text: fmt.Sprintf("%s: %s -> %s", via[i].Name(), via[i].From, via[i].To)}
 		for _, g := range via[i].Grants {
-			s.By = append(s.By, grantText(&g))
+			s.By = append(s.By, g.Text())
 		}
 		if via[i].Setting != "" {
 			s.By = append(s.By, via[i].Setting)
@@ -156,10 +157,10 @@ func (p *htmlPage) ways(r *result) {
 	if r.analysis != nil {
 		for _, c := range exposure.Diff(exposure.New(&inventory.Cluster{}), r.analysis) {
 			e := exposure.Exposure{Via: c.Via}
-			if byDefault(&e) {
+			if e.ByDefault() {
 				continue
 			}
-			p.Ways = append(p.Ways, htmlWay{string(c.Actor), changedWhere(&c), changedBy(&c), c.Scope, path(c.Via)})
+			p.Ways = append(p.Ways, htmlWay{string(c.Actor), c.Where(), c.How(), c.Scope, printable.Text(exposure.PathText(c.Via))})
 		}
 	}
 	for n := range r.inventory.Hosts {
@@ -176,7 +177,7 @@ func hostWays(h *inventory.Host) (out []htmlWay) {
 	a, in := hostaccess.New(h), map[htmlWay][]string{}
 	for n := range h.Running {
 		for _, e := range a.WhoCanExec(&h.Running[n]) {
-			w := htmlWay{Actor: string(e.Actor), Channel: string(e.Channel), Scope: e.Scope, By: path(e.Via)}
+			w := htmlWay{Actor: string(e.Actor), Channel: string(e.Channel), Scope: e.Scope, By: printable.Text(exposure.PathText(e.Via))}
 			if in[w] == nil {
 				out = append(out, w)
 			}
@@ -185,7 +186,7 @@ func hostWays(h *inventory.Host) (out []htmlWay) {
 	}
 	for n := range out {
 		names := in[out[n]]
-		if out[n].Where = "container " + some(names); len(names) == len(h.Running) && len(names) > 1 {
+		if out[n].Where = "container " + wording.Some(names); len(names) == len(h.Running) && len(names) > 1 {
 			out[n].Where = fmt.Sprintf("all %d containers", len(names))
 		}
 		out[n].Where += " of " + h.Name
@@ -196,7 +197,7 @@ func hostWays(h *inventory.Host) (out []htmlWay) {
 // coverage says what was not looked at, what was not decided, and what has passed.
 func (p *htmlPage) coverage(r *result) {
 	for _, s := range r.inventory.Skipped {
-		p.Skipped = append(p.Skipped, htmlLine{placeOf(s.Origin), s.Why})
+		p.Skipped = append(p.Skipped, htmlLine{s.Origin.String(), s.Why})
 	}
 	for _, o := range r.outcomes() {
 		line := htmlLine{o.Rule.ID + " " + o.Rule.Title, cmp.Or(o.Why, o.Subject)}

@@ -159,7 +159,7 @@ func containersReached(env *terminal.Env, i *inventory.Inventory, actor exposure
 		containers[e.Target.Host+" "+e.Target.ID] = true
 		if k := (way{e.Target.Host, string(e.Channel)}); !ways[k] {
 			ways[k] = true
-			t.Rows = append(t.Rows, []terminal.Cell{{Text: printable.Text(e.Target.Host), Style: terminal.Bold}, {Text: string(e.Channel)}, {Text: path(e.Via)}})
+			t.Rows = append(t.Rows, []terminal.Cell{{Text: printable.Text(e.Target.Host), Style: terminal.Bold}, {Text: string(e.Channel)}, {Text: printable.Text(exposure.PathText(e.Via))}})
 		}
 	}
 	fmt.Fprintf(env.Stdout, "%s can get a command into %d of %s of Docker engines.\n", printable.Text(string(actor)), len(containers), wording.Plural(of, "container"))

@@ -103,7 +103,7 @@ func junitOf(r *result) *junitSuites {
 		})
 	}
 	for _, s := range r.inventory.Skipped {
-		add(junitCoverage, junitCase{Class: junitCoverage, Name: printable.Text(placeOf(s.Origin)), Skipped: &junitSkipped{printable.Text("not understood: " + s.Why)}})
+		add(junitCoverage, junitCase{Class: junitCoverage, Name: printable.Text(s.Origin.String()), Skipped: &junitSkipped{printable.Text("not understood: " + s.Why)}})
 	}
 	return out
 }

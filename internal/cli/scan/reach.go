@@ -146,7 +146,7 @@ func reached(env *terminal.Env, r *exposure.Reach, list []exposure.Exposure) err
 		e := way[0]
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: printable.Text(e.Target.Namespace), Style: terminal.Bold}, {Text: fmt.Sprintf("%d of %d", len(way), of[e.Target.Namespace])},
-			{Text: string(e.Channel)}, {Text: e.Scope}, {Text: path(e.Via)},
+			{Text: string(e.Channel)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
 		})
 	}
 	if len(t.Rows) > 0 {
@@ -168,7 +168,7 @@ func byWay(list []exposure.Exposure) (out [][]*exposure.Exposure) {
 		e := &list[n]
 		by, ok := words[&e.Via[0]]
 		if !ok {
-			by = path(e.Via)
+			by = printable.Text(exposure.PathText(e.Via))
 			words[&e.Via[0]] = by
 		}
 		k := key{e.Target.Namespace, string(e.Channel), e.Scope, by}
@@ -192,20 +192,9 @@ func beyondPods(w io.Writer, r *exposure.Reach) {
 		list []string
 	}{{"Root on", r.Nodes}, {"Can act as", actors}, {"Can start pods in", r.NewPods}} {
 		if len(l.list) > 0 {
-			fmt.Fprintf(w, "\n%-18s %s\n", l.what, printable.Text(some(l.list)))
+			fmt.Fprintf(w, "\n%-18s %s\n", l.what, printable.Text(wording.Some(l.list)))
 		}
 	}
-}
-
-// someMax is how many names a line has.
-const someMax = 8
-
-func some(list []string) string {
-	out := strings.Join(list[:min(len(list), someMax)], ", ")
-	if n := len(list) - someMax; n > 0 {
-		out += fmt.Sprintf(" and %d more", n)
-	}
-	return out
 }
 
 func newPath(env *terminal.Env) *cobra.Command {
@@ -297,9 +286,9 @@ func steps(env *terminal.Env, e *exposure.Exposure) {
 func stepLines(env *terminal.Env, via []exposure.Step) {
 	for n := range via {
 		s := &via[n]
-		fmt.Fprintf(env.Stdout, "  %d  %s: %s -> %s\n", n+1, stepName(s), printable.Text(s.From), printable.Text(s.To))
+		fmt.Fprintf(env.Stdout, "  %d  %s: %s -> %s\n", n+1, s.Name(), printable.Text(s.From), printable.Text(s.To))
 		for _, g := range s.Grants {
-			fmt.Fprintf(env.Stdout, "       %s\n", printable.Text(grantText(&g)))
+			fmt.Fprintf(env.Stdout, "       %s\n", printable.Text(g.Text()))
 		}
 		if s.Setting != "" {
 			fmt.Fprintf(env.Stdout, "       %s\n", printable.Text(s.Setting))
@@ -308,28 +297,4 @@ func stepLines(env *terminal.Env, via []exposure.Step) {
 			fmt.Fprintf(env.Stdout, "       unless %s\n", printable.Text(s.Unless))
 		}
 	}
-}
-
-func stepName(s *exposure.Step) string {
-	if s.Edge.Does() == "" || !strings.ContainsAny(string(s.Edge), "0123456789") {
-		return s.Edge.Does()
-	}
-	return string(s.Edge) + " " + s.Edge.Does()
-}
-
-// grantText says which rule allows a step, and where it stands.
-func grantText(g *exposure.Grant) string {
-	out := g.Binding
-	if g.Origin.Line > 0 {
-		out += " (" + placeOf(g.Origin) + ")"
-	}
-	out += fmt.Sprintf(", %s rule %d", g.Role, g.Rule)
-	if g.RuleAt.Line > 0 {
-		out += " (" + placeOf(g.RuleAt) + ")"
-	}
-	out += ": " + strings.Join(g.Verbs, ",") + " " + strings.Join(g.Resources, ",")
-	if len(g.Names) > 0 {
-		out += " named " + strings.Join(g.Names, ",")
-	}
-	return out
 }

@@ -277,7 +277,7 @@ func whereOf(f *checks.Found) string {
 	if f.At.Line == 0 {
 		return f.Subject
 	}
-	return placeOf(f.At)
+	return f.At.String()
 }
 
 // goneText says what the baseline had, and is not there any more.

@@ -225,7 +225,7 @@ func (r *result) outcomes() []ending {
 
 // waivedText says by whom a finding is waived, why and until when.
 func waivedText(w *waiver.Waiver) string {
-	return fmt.Sprintf("waived by %s until %s: %s (%s)", w.Owner, w.Expires, w.Reason, placeOf(w.At))
+	return fmt.Sprintf("waived by %s until %s: %s (%s)", w.Owner, w.Expires, w.Reason, w.At.String())
 }
 
 // evidenceText says a piece of evidence in one line.

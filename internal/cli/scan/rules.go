@@ -188,7 +188,7 @@ func explainFinding(env *terminal.Env, r *result, n int) {
 	}
 	line("Subject", f.Subject)
 	if f.At.Line > 0 {
-		line("Where", placeOf(f.At))
+		line("Where", f.At.String())
 	}
 	line("Score", f.Score.String())
 	line("Remedy", f.Remedy)

@@ -131,7 +131,7 @@ func sarifFlow(pod inventory.Origin, via []exposure.Step) *sarif.CodeFlow {
 	}
 	for n := range via {
 		s := &via[n]
-		says := fmt.Sprintf("%s: %s -> %s", stepName(s), s.From, s.To)
+		says := fmt.Sprintf("%s: %s -> %s", s.Name(), s.From, s.To)
 		if s.Unless != "" {
 			says += " (unless " + s.Unless + ")"
 		}
@@ -190,7 +190,7 @@ func sarifInvocation(r *result) *sarif.Invocation {
 		note("Undecided: %s of %s: %s", o.Rule, o.Subject, o.Why)
 	}
 	for _, s := range r.inventory.Skipped {
-		note("Skipped: %s: %s", placeOf(s.Origin), s.Why)
+		note("Skipped: %s: %s", s.Origin.String(), s.Why)
 	}
 	for _, k := range r.gone {
 		note("Gone since the baseline: %s %s", k.Rule, k.Subject)

@@ -284,13 +284,8 @@ func coverage(env *terminal.Env, i *inventory.Inventory) {
 			fmt.Fprintf(env.Stderr, "Skipped: %d more\n", len(i.Skipped)-n)
 			break
 		}
-		fmt.Fprintf(env.Stderr, "Skipped: %s: %s\n", printable.Text(placeOf(s.Origin)), printable.Text(s.Why))
+		fmt.Fprintf(env.Stderr, "Skipped: %s: %s\n", printable.Text(s.Origin.String()), printable.Text(s.Why))
 	}
-}
-
-// placeOf writes an origin as compilers do.
-func placeOf(o inventory.Origin) string {
-	return o.String()
 }
 
 // analysis reads what a scan of a cluster looks at, for a command, which is named in

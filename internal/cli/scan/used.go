@@ -351,7 +351,7 @@ func usedRow(rows []*usage.Row, rend view.Renderer) []terminal.Cell {
 	if g := r.Grant; g != nil {
 		what = g.Binding
 		if g.Origin.Line > 0 {
-			where = placeOf(g.Origin)
+			where = g.Origin.String()
 		}
 	}
 	return []terminal.Cell{

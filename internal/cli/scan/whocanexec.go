@@ -253,23 +253,11 @@ var exposureColumns = []terminal.Column{
 	{Title: "BY", Least: 20},
 }
 
-// byDefault reports whether an exposure rests on nothing but what every new cluster
-// has.
-func byDefault(e *exposure.Exposure) bool {
-	for i := range e.Via {
-		s := &e.Via[i]
-		if s.Setting != "" || slices.ContainsFunc(s.Grants, func(g exposure.Grant) bool { return !g.Default }) {
-			return false
-		}
-	}
-	return len(e.Via) > 0
-}
-
 // exposures prints who can, one to a line.
 func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 	shown := list
 	if !all {
-		shown = slices.DeleteFunc(slices.Clone(list), func(e exposure.Exposure) bool { return byDefault(&e) })
+		shown = slices.DeleteFunc(slices.Clone(list), func(e exposure.Exposure) bool { return e.ByDefault() })
 	}
 	if n := len(list) - len(shown); n > 0 {
 		defer fmt.Fprintf(env.Stderr, "%d more by what every new cluster has: --all lists them.\n", n)
@@ -287,38 +275,8 @@ func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 			style = terminal.Bold
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: string(e.Channel)}, {Text: e.Scope}, {Text: path(e.Via)},
+			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: string(e.Channel)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
 		})
 	}
 	return t.Write(env.Stdout, r.Width, r.Palette)
-}
-
-// path writes the steps of an exposure: what allows each, and whom it leads to.
-func path(via []exposure.Step) string {
-	var out []string
-	for i := range via {
-		s := &via[i]
-		by := []string{}
-		for _, g := range s.Grants {
-			what := g.Binding
-			if at := placeOf(g.Origin); g.Origin.Line > 0 {
-				what += " (" + at + ")"
-			}
-			if !slices.Contains(by, what) {
-				by = append(by, what)
-			}
-		}
-		if s.Setting != "" {
-			by = append(by, s.Setting)
-		}
-		step := strings.Join(by, " and ")
-		if i < len(via)-1 {
-			step += " -> " + s.To
-		}
-		if s.Unless != "" {
-			step += " (unless " + s.Unless + ")"
-		}
-		out = append(out, step)
-	}
-	return printable.Text(strings.Join(out, ", "))
 }

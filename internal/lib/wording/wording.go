@@ -2,7 +2,9 @@
 package wording
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,3 +26,15 @@ func Duration(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// Some names the first of a list, and how many more there are.
+func Some(list []string) string {
+	out := strings.Join(list[:min(len(list), someMax)], ", ")
+	if n := len(list) - someMax; n > 0 {
+		out += fmt.Sprintf(" and %d more", n)
+	}
+	return out
+}
+
+// someMax is how many names a line has.
+const someMax = 8
