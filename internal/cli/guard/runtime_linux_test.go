@@ -21,7 +21,7 @@ func TestGuardRuntime(t *testing.T) {
 	testbed.Require(t, testbed.Root, testbed.Docker)
 	bin, dir := program.New(t), t.TempDir()
 	runtime, asks := filepath.Join(dir, "sallyport-runtime"), filepath.Join(dir, "runtime.sock")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", runtime, "../../cmd/sallyport-runtime").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", runtime, "github.com/sallyport/sallyport/cmd/sallyport-runtime").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
 	config := func(plugins ...string) []byte {
