@@ -6,6 +6,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/scan/report"
 )
 
 // TestKubeletsOfNodes: a kubelet that was read goes to the node of its name, and to no
@@ -65,7 +66,7 @@ func TestContentsNamesAll(t *testing.T) {
 		"1 host": {Hosts: hosts}, "0 pods, 0 roles, 0 bindings": {Cluster: &inventory.Cluster{}},
 		"1 host, 0 pods, 0 roles, 0 bindings": {Hosts: hosts, Cluster: &inventory.Cluster{}},
 	} {
-		if got := contents(i); got != want {
+		if got := report.Contents(i); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

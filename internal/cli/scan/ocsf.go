@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/export/ocsf"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/scan/baseline"
+	"github.com/sallyport/sallyport/internal/scan/report"
 )
 
 // scanOrigin says where a scan was made, and by which version.
@@ -20,9 +21,9 @@ func scanOrigin() export.Origin {
 }
 
 // writeOCSF writes a report as Compliance Findings of OCSF, one check to a line.
-func writeOCSF(w io.Writer, o export.Origin, r *result) error {
-	for _, c := range r.outcomes() {
-		text, err := ocsf.Compliance(o, r.ocsfCheck(&c))
+func writeOCSF(w io.Writer, o export.Origin, r *report.Result) error {
+	for _, c := range r.Endings() {
+		text, err := ocsf.Compliance(o, ocsfCheck(r, &c))
 		if err != nil {
 			return err
 		}
@@ -33,9 +34,9 @@ func writeOCSF(w io.Writer, o export.Origin, r *result) error {
 	return nil
 }
 
-func (r *result) ocsfCheck(o *ending) *ocsf.Check {
+func ocsfCheck(r *report.Result, o *report.Ending) *ocsf.Check {
 	if o.Found == nil {
-		c := &ocsf.Check{Status: ocsf.Pass, Finding: finding.Finding{Subject: o.Subject, Time: r.inventory.Time, Message: "passed by " + o.Subject}}
+		c := &ocsf.Check{Status: ocsf.Pass, Finding: finding.Finding{Subject: o.Subject, Time: r.Inventory.Time, Message: "passed by " + o.Subject}}
 		if o.Result == checks.Unknown {
 			c.Status, c.Details, c.Finding.Message = ocsf.Warning, []string{o.Why}, "unknown of "+o.Subject+": "+o.Why
 		}
@@ -43,10 +44,10 @@ func (r *result) ocsfCheck(o *ending) *ocsf.Check {
 		return c
 	}
 	c := &ocsf.Check{Status: ocsf.Fail, Finding: o.Found.Finding, Details: []string{o.Found.Score.String()}}
-	if w := r.waived[o.n]; w != nil {
-		c.Suppressed, c.Comment = true, waivedText(w)
+	if w := r.Waived[o.N]; w != nil {
+		c.Suppressed, c.Comment = true, report.Waived(w)
 	}
-	if change := r.change(o.n); change == baseline.New || change == baseline.Worse {
+	if change := r.Change(o.N); change == baseline.New || change == baseline.Worse {
 		c.Details = append(c.Details, string(change)+" since the baseline")
 	}
 	return c

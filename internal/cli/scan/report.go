@@ -11,19 +11,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/finding"
-	"github.com/sallyport/sallyport/internal/core/posture"
-	"github.com/sallyport/sallyport/internal/core/posture/checks"
-	"github.com/sallyport/sallyport/internal/core/posture/exposure"
-	"github.com/sallyport/sallyport/internal/core/posture/gain"
-	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
-	"github.com/sallyport/sallyport/internal/scan/baseline"
-	"github.com/sallyport/sallyport/internal/scan/waiver"
+	"github.com/sallyport/sallyport/internal/scan/report"
 )
 
 // reporting is how a report is made.
@@ -46,14 +41,16 @@ const (
 // reportFormats are the formats of a report, each with what writes it.
 var reportFormats = []struct {
 	name  string
-	write func(*terminal.Env, *result) error
+	write func(*terminal.Env, *report.Result) error
 }{
 	{formatTable, reportTable},
-	{formatJSON, reportJSON},
-	{formatSARIF, func(env *terminal.Env, r *result) error { return writeSARIF(env.Stdout, r) }},
-	{formatJUnit, func(env *terminal.Env, r *result) error { return writeJUnit(env.Stdout, r) }},
+	{formatJSON, func(env *terminal.Env, r *report.Result) error { return report.WriteJSON(env.Stdout, r) }},
+	{formatSARIF, func(env *terminal.Env, r *report.Result) error {
+		return report.WriteSARIF(env.Stdout, r, build.This().Version)
+	}},
+	{formatJUnit, func(env *terminal.Env, r *report.Result) error { return report.WriteJUnit(env.Stdout, r) }},
 	{formatHTML, reportHTML},
-	{formatOCSF, func(env *terminal.Env, r *result) error { return writeOCSF(env.Stdout, scanOrigin(), r) }},
+	{formatOCSF, func(env *terminal.Env, r *report.Result) error { return writeOCSF(env.Stdout, scanOrigin(), r) }},
 }
 
 func formatNames() (out []string) {
@@ -117,17 +114,17 @@ func scanReport(ctx context.Context, env *terminal.Env, r *reporting) error {
 	if err := reportFormats[at].write(env, report); err != nil {
 		return exit.Fail(exit.Usage, "", "the report was not written: %w", err) // 1 would say that all was, with findings
 	}
-	if report.failed() {
+	if report.Failed() {
 		return exit.Status(exit.Findings)
 	}
 	if r.complete && len(report.Open) > 0 {
 		return exit.Status(exit.Incomplete)
 	}
-	return r.covered(report.inventory)
+	return r.covered(report.Inventory)
 }
 
 // evaluate reads all that a report is made of, what a person wrote first.
-func evaluate(ctx context.Context, env *terminal.Env, r *reporting, now time.Time) (*result, error) {
+func evaluate(ctx context.Context, env *terminal.Env, r *reporting, now time.Time) (*report.Result, error) {
 	limit, err := parseFailOn(r.failOn)
 	if err != nil {
 		return nil, err
@@ -148,9 +145,9 @@ func evaluate(ctx context.Context, env *terminal.Env, r *reporting, now time.Tim
 		return nil, exit.Fail(exit.Usage, "--from cluster", "scan: %w", errNoCluster)
 	}
 	p := env.Progress(thinking)
-	out := newResult(i, analyse(i), waivers, before, now)
+	out := report.New(i, analyse(i), waivers, before, now)
 	p.Done()
-	out.limit, out.since = limit, r.baseline
+	out.Limit, out.Since = limit, r.baseline
 	return out, nil
 }
 
@@ -166,88 +163,29 @@ func parseFailOn(name string) (finding.Severity, error) {
 	return s, nil
 }
 
-// coverageLine is the last line of a report in JSON.
-type coverageLine struct {
-	Folded  int                 `json:"folded"` // by what every new cluster has
-	NotRead []checks.Gap        `json:"not_read"`
-	Skipped []inventory.Skipped `json:"skipped"`
-	// Undecided are checks of settings that nobody could tell.
-	Undecided []posture.Open `json:"undecided"`
-}
-
-// findingLine is a finding as a line of a report in JSON.
-type findingLine struct {
-	finding.Finding
-	Score  float64         `json:"score"`
-	Path   []exposure.Step `json:"path,omitempty"` // of a pod that leads on
-	Waived *waiver.Waiver  `json:"waived,omitempty"`
-	Change baseline.Change `json:"change,omitempty"` // with a baseline: new, worse or same
-}
-
-// getsLine is a line of a report in JSON about a container.
-type getsLine struct {
-	Gets gain.Container `json:"gets"`
-}
-
-// lastLine is the last line of a report in JSON.
-type lastLine struct {
-	Coverage coverageLine  `json:"coverage"`
-	Baseline *baselineLine `json:"baseline,omitempty"`
-}
-
-// baselineLine says what a baseline had, and is not there any more.
-type baselineLine struct {
-	Gone []baseline.Known `json:"gone"`
-	// NotReadNow are parts that were read for the baseline, and not now: what they
-	// would tell of seems gone.
-	NotReadNow []inventory.Part `json:"not_read_now"`
-}
-
-func reportJSON(env *terminal.Env, r *result) error {
-	paths := r.paths()
-	for n := range r.Found {
-		f := &r.Found[n]
-		if err := terminal.WriteJSON(env.Stdout, findingLine{f.Finding, f.Score.Value, paths[n], r.waived[n], r.change(n)}); err != nil {
-			return err
-		}
-	}
-	for _, c := range gain.All(r.inventory) {
-		if err := terminal.WriteJSON(env.Stdout, getsLine{c}); err != nil {
-			return err
-		}
-	}
-	last := lastLine{Coverage: coverageLine{
-		r.Folded, append([]checks.Gap{}, r.Gaps...), append([]inventory.Skipped{}, r.inventory.Skipped...), append([]posture.Open{}, r.Open...),
-	}}
-	if r.before != nil {
-		last.Baseline = &baselineLine{append([]baseline.Known{}, r.gone...), append([]inventory.Part{}, r.readNow...)}
-	}
-	return terminal.WriteJSON(env.Stdout, last)
-}
-
 var reportColumns = []terminal.Column{
 	{Title: "SEVERITY"}, {Title: "SCORE"}, {Title: "RULE"}, {Title: "WHERE", Least: 12}, {Title: "WHAT", Least: 30}, {Title: "REMEDY", Least: 20, Drop: 1},
 }
 
-func reportTable(env *terminal.Env, r *result) error {
+func reportTable(env *terminal.Env, r *report.Result) error {
 	out := bufio.NewWriter(env.Stdout)
-	if err := r.table(out, view.Of(env)); err != nil {
+	if err := findingTable(out, r, view.Of(env)); err != nil {
 		return err
 	}
-	fmt.Fprint(out, r.summary())
+	fmt.Fprint(out, r.Summary())
 	if r.Folded > 0 {
 		fmt.Fprintf(out, " %d more by what every new cluster has.", r.Folded)
 	}
 	fmt.Fprintln(out)
-	r.goneText(out)
-	r.coverageText(out)
+	goneText(out, r)
+	coverageText(out, r)
 	return out.Flush()
 }
 
-// table prints the findings, with a column for what became of them where that is asked.
-func (r *result) table(w io.Writer, rend view.Renderer) error {
+// findingTable prints the findings, with a column for what became of them where that is asked.
+func findingTable(w io.Writer, r *report.Result, rend view.Renderer) error {
 	t := terminal.Table{Columns: reportColumns}
-	stated := r.number(func(n int) bool { return r.state(n) != "" }) > 0
+	stated := r.Number(func(n int) bool { return r.State(n) != "" }) > 0
 	if stated {
 		t.Columns = slices.Insert(slices.Clone(reportColumns), 2, terminal.Column{Title: "STATE"})
 	}
@@ -255,10 +193,10 @@ func (r *result) table(w io.Writer, rend view.Renderer) error {
 		f := &r.Found[n]
 		row := []terminal.Cell{
 			{Text: f.Severity.String(), Style: view.SeverityStyle(f.Severity)}, {Text: fmt.Sprintf("%.1f", f.Score.Value)}, {Text: f.Rule, Style: terminal.Bold},
-			{Text: printable.Text(whereOf(f))}, {Text: printable.Text(f.Message)}, {Text: printable.Text(f.Remedy)},
+			{Text: printable.Text(report.Where(f))}, {Text: printable.Text(f.Message)}, {Text: printable.Text(f.Remedy)},
 		}
 		if stated {
-			row = slices.Insert(row, 2, terminal.Cell{Text: r.state(n), Style: terminal.Dim})
+			row = slices.Insert(row, 2, terminal.Cell{Text: r.State(n), Style: terminal.Dim})
 		}
 		t.Rows = append(t.Rows, row)
 	}
@@ -272,41 +210,25 @@ func (r *result) table(w io.Writer, rend view.Renderer) error {
 	return nil
 }
 
-// whereOf says where what a finding is about stands; its subject, where that is no file.
-func whereOf(f *checks.Found) string {
-	if f.At.Line == 0 {
-		return f.Subject
-	}
-	return f.At.String()
-}
-
 // goneText says what the baseline had, and is not there any more.
-func (r *result) goneText(w io.Writer) {
-	for n, k := range r.gone {
+func goneText(w io.Writer, r *report.Result) {
+	for n, k := range r.Gone {
 		if n == 0 {
 			fmt.Fprintln(w, "\nGone since the baseline:")
 		}
 		if n == coverageMax {
-			fmt.Fprintf(w, "  %d more: --format json lists them\n", len(r.gone)-n)
+			fmt.Fprintf(w, "  %d more: --format json lists them\n", len(r.Gone)-n)
 			break
 		}
 		fmt.Fprintf(w, "  %s %s %s\n", k.Severity, printable.Text(k.Rule), printable.Text(k.Subject))
 	}
-	if len(r.gone) > 0 && len(r.readNow) > 0 {
-		fmt.Fprintf(w, "What was read for the baseline and not now may still be there: %s.\n", printable.Text(listParts(r.readNow)))
+	if len(r.Gone) > 0 && len(r.ReadNow) > 0 {
+		fmt.Fprintf(w, "What was read for the baseline and not now may still be there: %s.\n", printable.Text(report.ListParts(r.ReadNow)))
 	}
-}
-
-func listParts(parts []inventory.Part) string {
-	out := make([]string, len(parts))
-	for n, p := range parts {
-		out[n] = string(p)
-	}
-	return strings.Join(out, ", ")
 }
 
 // coverageText says what was not looked at.
-func (r *result) coverageText(w io.Writer) {
+func coverageText(w io.Writer, r *report.Result) {
 	if len(r.Gaps) > 0 {
 		fmt.Fprintln(w, "\nNot looked at, and therefore unknown:")
 	}
@@ -320,7 +242,14 @@ func (r *result) coverageText(w io.Writer) {
 	if n := len(r.Open); n > 0 {
 		fmt.Fprintf(w, "\n%s of settings could not be decided: --format json lists them.\n", wording.Plural(n, "check"))
 	}
-	if n := len(r.inventory.Skipped); n > 0 {
+	if n := len(r.Inventory.Skipped); n > 0 {
 		fmt.Fprintf(w, "\n%s skipped: standard error says why.\n", wording.Plural(n, "document"))
 	}
+}
+
+func reportHTML(env *terminal.Env, r *report.Result) error {
+	working := env.Progress("Laying out the page")
+	page := report.HTML(r, build.This().Version)
+	working.Done()
+	return page.Write(env.Stdout)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/lib/printable"
+	"github.com/sallyport/sallyport/internal/scan/report"
 )
 
 // ruleLine is a rule of a scan as a line of JSON.
@@ -62,9 +63,9 @@ rule's where two of them come together.`,
   sallyport scan rules --json | jq -r 'select(.cis[]? | startswith("docker")) | .id'`,
 		RunE: func(*cobra.Command, []string) error {
 			if !asJSON {
-				return ruleTable(env, scanRules())
+				return ruleTable(env, report.Rules())
 			}
-			for _, r := range scanRules() {
+			for _, r := range report.Rules() {
 				if err := terminal.WriteJSON(env.Stdout, lineOf(&r)); err != nil {
 					return err
 				}
@@ -118,14 +119,14 @@ a pod that leads on the steps.
 }
 
 func ruleIDs() (out []string) {
-	for _, r := range scanRules() {
+	for _, r := range report.Rules() {
 		out = append(out, r.ID)
 	}
 	return out
 }
 
 func scanExplain(ctx context.Context, env *terminal.Env, r *reporting, id string) error {
-	rules := scanRules()
+	rules := report.Rules()
 	if n := slices.IndexFunc(rules, func(r posture.Rule) bool { return r.ID == id }); n >= 0 {
 		explainRule(env, &rules[n])
 		return nil
@@ -145,7 +146,7 @@ func scanExplain(ctx context.Context, env *terminal.Env, r *reporting, id string
 	for n := range report.Found {
 		if string(report.Found[n].ID) == id {
 			explainFinding(env, report, n)
-			return r.covered(report.inventory)
+			return r.covered(report.Inventory)
 		}
 	}
 	return exit.Fail(exit.Usage, "sallyport scan --format json, for what there is", "explain: no finding %s in what was read", id)
@@ -178,7 +179,7 @@ func explainRule(env *terminal.Env, r *posture.Rule) {
 	}
 }
 
-func explainFinding(env *terminal.Env, r *result, n int) {
+func explainFinding(env *terminal.Env, r *report.Result, n int) {
 	f, p, out := &r.Found[n], env.Palette(), env.Stdout
 	fmt.Fprintf(out, "%s  %s  %s\n%s\n\n", p.Paint(view.SeverityStyle(f.Severity), f.Severity.String()), p.Paint(terminal.Bold, f.Rule), printable.Text(f.Title), printable.Text(f.Message))
 	line := func(what, text string) {
@@ -192,16 +193,16 @@ func explainFinding(env *terminal.Env, r *result, n int) {
 	}
 	line("Score", f.Score.String())
 	line("Remedy", f.Remedy)
-	if w := r.waived[n]; w != nil {
-		line("State", waivedText(w))
+	if w := r.Waived[n]; w != nil {
+		line("State", report.Waived(w))
 	}
 	for _, e := range f.Evidence {
 		if e.Source != "severity" {
-			line("Evidence", evidenceText(&e))
+			line("Evidence", report.Evidence(&e))
 		}
 	}
 	line("Unknown", strings.Join(f.Unknown, ", "))
 	line("CIS", strings.Join(f.CIS, ", "))
 	line("ATT&CK", strings.Join(lineOf(&posture.Rule{Attack: f.Attack}).Attack, ", "))
-	stepLines(env, r.paths()[n])
+	stepLines(env, r.Paths()[n])
 }

@@ -12,7 +12,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -26,8 +25,8 @@ import (
 	"github.com/sallyport/sallyport/internal/kube/api"
 	"github.com/sallyport/sallyport/internal/kube/objects"
 	"github.com/sallyport/sallyport/internal/lib/printable"
-	"github.com/sallyport/sallyport/internal/lib/wording"
 	"github.com/sallyport/sallyport/internal/scan"
+	"github.com/sallyport/sallyport/internal/scan/report"
 )
 
 // New returns the commands that tell who could run a command.
@@ -367,20 +366,8 @@ func collect(env *terminal.Env, i *inventory.Inventory, file string, redact bool
 	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
 		return exit.Fail(exit.Usage, "another name with -o", "collect: %w", err)
 	}
-	fmt.Fprintf(env.Stderr, "Wrote %s: %s. Look at it with: sallyport scan who-can-exec --from %[1]s POD\n", printable.Command([]string{file}), contents(i))
+	fmt.Fprintf(env.Stderr, "Wrote %s: %s. Look at it with: sallyport scan who-can-exec --from %[1]s POD\n", printable.Command([]string{file}), report.Contents(i))
 	return nil
-}
-
-// contents says in few words what an inventory holds.
-func contents(i *inventory.Inventory) string {
-	var out []string
-	if len(i.Hosts) > 0 || i.Cluster == nil {
-		out = append(out, wording.Plural(len(i.Hosts), "host"))
-	}
-	if c := i.Cluster; c != nil {
-		out = append(out, wording.Plural(len(c.Pods), "pod"), wording.Plural(len(c.Roles), "role"), wording.Plural(len(c.Bindings), "binding"))
-	}
-	return strings.Join(out, ", ")
 }
 
 func newScanRole(env *terminal.Env) *cobra.Command {

@@ -1,4 +1,4 @@
-package scan
+package report
 
 import (
 	"cmp"
@@ -7,11 +7,10 @@ import (
 	"encoding/base64"
 	"fmt"
 	"html/template"
+	"io"
 	"slices"
 	"strings"
 
-	"github.com/sallyport/sallyport/internal/cli/build"
-	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -33,8 +32,8 @@ var (
 // shown makes text from outside fit to be read; html/template does the escaping.
 var htmlReport = template.Must(template.New("report").Funcs(template.FuncMap{"shown": printable.Text}).Parse(htmlText))
 
-// htmlPage is what the template is about.
-type htmlPage struct {
+// Page is a report in HTML.
+type Page struct {
 	Policy  string
 	Style   template.CSS
 	Version string
@@ -78,18 +77,14 @@ type htmlStep struct {
 // htmlWay is who can get a command run where, of a cluster or of a host's engine.
 type htmlWay struct{ Actor, Where, Channel, Scope, By string }
 
-// reportHTML writes a report as one page of HTML.
-func reportHTML(env *terminal.Env, r *result) error {
-	working := env.Progress("Laying out the page")
-	p := pageOf(r)
-	working.Done()
-	return htmlReport.Execute(env.Stdout, p)
-}
+// Write writes the page.
+func (p *Page) Write(w io.Writer) error { return htmlReport.Execute(w, p) }
 
-func pageOf(r *result) *htmlPage {
-	p := &htmlPage{
-		Policy: stylePolicy(htmlStyle), Style: template.CSS(htmlStyle), Version: build.This().Version, Taken: r.inventory.Time.UTC().Format("2006-01-02 15:04 MST"),
-		Summary: r.summary(), Since: r.since, NotNow: listParts(r.readNow), Folded: r.Folded, Gaps: r.Gaps,
+// HTML returns a report as one page of HTML.
+func HTML(r *Result, version string) *Page {
+	p := &Page{
+		Policy: stylePolicy(htmlStyle), Style: template.CSS(htmlStyle), Version: version, Taken: r.Inventory.Time.UTC().Format("2006-01-02 15:04 MST"),
+		Summary: r.Summary(), Since: r.Since, NotNow: ListParts(r.ReadNow), Folded: r.Folded, Gaps: r.Gaps,
 	}
 	p.findings(r)
 	p.ways(r)
@@ -104,8 +99,8 @@ func stylePolicy(style string) string {
 }
 
 // findings groups findings by severity, the worst first, and counts them.
-func (p *htmlPage) findings(r *result) {
-	paths := r.paths()
+func (p *Page) findings(r *Result) {
+	paths := r.Paths()
 	for _, s := range slices.Backward(finding.Severities()) {
 		g := htmlGroup{Severity: s}
 		for n := range r.Found {
@@ -118,19 +113,19 @@ func (p *htmlPage) findings(r *result) {
 			p.Groups = append(p.Groups, g)
 		}
 	}
-	for _, k := range r.gone {
+	for _, k := range r.Gone {
 		p.Gone = append(p.Gone, fmt.Sprintf("%s %s %s", k.Severity, k.Rule, k.Subject))
 	}
 }
 
-func htmlOf(r *result, n int, via []exposure.Step) htmlFinding {
+func htmlOf(r *Result, n int, via []exposure.Step) htmlFinding {
 	f := &r.Found[n]
-	out := htmlFinding{Found: f, Where: whereOf(f), Score: f.Score.String(), State: r.state(n), Refs: slices.Clone(f.CIS)}
+	out := htmlFinding{Found: f, Where: Where(f), Score: f.Score.String(), State: r.State(n), Refs: slices.Clone(f.CIS)}
 	for _, t := range f.Attack {
 		out.Refs = append(out.Refs, strings.TrimSpace(string(t)+" "+t.Name()))
 	}
-	if w := r.waived[n]; w != nil {
-		out.Waived = waivedText(w)
+	if w := r.Waived[n]; w != nil {
+		out.Waived = Waived(w)
 	}
 	for i := range via {
 		s := htmlStep{Text: fmt.Sprintf("%s: %s -> %s", via[i].Name(), via[i].From, via[i].To)}
@@ -153,7 +148,7 @@ const waysMax = 2000
 
 // ways lists who can get a command run where: of a cluster by actor, namespace and
 // channel, of an engine by actor and channel; without what every new cluster has.
-func (p *htmlPage) ways(r *result) {
+func (p *Page) ways(r *Result) {
 	if r.analysis != nil {
 		for _, c := range exposure.Diff(exposure.New(&inventory.Cluster{}), r.analysis) {
 			e := exposure.Exposure{Via: c.Via}
@@ -163,8 +158,8 @@ func (p *htmlPage) ways(r *result) {
 			p.Ways = append(p.Ways, htmlWay{string(c.Actor), c.Where(), c.How(), c.Scope, printable.Text(exposure.PathText(c.Via))})
 		}
 	}
-	for n := range r.inventory.Hosts {
-		p.Ways = append(p.Ways, hostWays(&r.inventory.Hosts[n])...)
+	for n := range r.Inventory.Hosts {
+		p.Ways = append(p.Ways, hostWays(&r.Inventory.Hosts[n])...)
 	}
 	if len(p.Ways) > waysMax {
 		p.Ways, p.More = p.Ways[:waysMax], len(p.Ways)-waysMax
@@ -195,11 +190,11 @@ func hostWays(h *inventory.Host) (out []htmlWay) {
 }
 
 // coverage says what was not looked at, what was not decided, and what has passed.
-func (p *htmlPage) coverage(r *result) {
-	for _, s := range r.inventory.Skipped {
+func (p *Page) coverage(r *Result) {
+	for _, s := range r.Inventory.Skipped {
 		p.Skipped = append(p.Skipped, htmlLine{s.Origin.String(), s.Why})
 	}
-	for _, o := range r.outcomes() {
+	for _, o := range r.Endings() {
 		line := htmlLine{o.Rule.ID + " " + o.Rule.Title, cmp.Or(o.Why, o.Subject)}
 		switch o.Result {
 		case checks.Passed:

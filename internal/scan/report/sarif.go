@@ -1,4 +1,4 @@
-package scan
+package report
 
 import (
 	"encoding/json"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
-	"github.com/sallyport/sallyport/internal/cli/build"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
@@ -28,9 +27,9 @@ const toolURI = "https://github.com/sallyport/sallyport"
 // is the same in every run.
 const fingerprint = "sallyport/v1"
 
-// writeSARIF writes a report as a SARIF 2.1.0 log.
-func writeSARIF(w io.Writer, r *result) error {
-	log := sarifLog(r)
+// WriteSARIF writes a report as a SARIF 2.1.0 log.
+func WriteSARIF(w io.Writer, r *Result, version string) error {
+	log := SARIF(r, version)
 	body, err := json.MarshalIndent(log, "", "  ")
 	if err != nil {
 		return err
@@ -39,32 +38,33 @@ func writeSARIF(w io.Writer, r *result) error {
 	return err
 }
 
-func sarifLog(r *result) *sarif.Report {
+// SARIF returns a report as a SARIF 2.1.0 log, by the version of the program.
+func SARIF(r *Result, version string) *sarif.Report {
 	run := sarif.NewRunWithInformationURI("sallyport", toolURI)
-	run.Tool.Driver.WithVersion(build.This().Version)
+	run.Tool.Driver.WithVersion(version)
 	worst := map[string]float64{} // by rule: what a viewer sorts by is of rules
 	for n := range r.Found {
 		f := &r.Found[n]
 		worst[f.Rule] = max(worst[f.Rule], f.Score.Value)
 	}
 	index := map[string]int{}
-	for _, rule := range scanRules() {
+	for _, rule := range Rules() {
 		if score, ok := worst[rule.ID]; ok {
 			index[rule.ID] = len(index)
 			run.Tool.Driver.AddRule(sarifRule(&rule, score))
 		}
 	}
-	paths := r.paths()
+	paths := r.Paths()
 	for n := range r.Found {
 		f := &r.Found[n]
 		out := sarifResult(f).WithRuleIndex(index[f.Rule])
 		if via := paths[n]; len(via) > 0 {
 			out.AddCodeFlow(sarifFlow(f.At, via))
 		}
-		if w := r.waived[n]; w != nil {
+		if w := r.Waived[n]; w != nil {
 			out.AddSuppression(sarifSuppression(w))
 		}
-		if c := r.change(n); c != "" {
+		if c := r.Change(n); c != "" {
 			out.WithBaselineState(baselineStates[c])
 		}
 		run.AddResult(out)
@@ -178,7 +178,7 @@ func sarifLevel(s finding.Severity) string {
 }
 
 // sarifInvocation says what was not looked at.
-func sarifInvocation(r *result) *sarif.Invocation {
+func sarifInvocation(r *Result) *sarif.Invocation {
 	out := sarif.NewInvocation().WithExecutionSuccessful(true)
 	note := func(format string, args ...any) {
 		out.AddToolExecutionNotification(sarif.NewNotification().WithLevel("warning").WithMessage(sarif.NewTextMessage(fmt.Sprintf(format, args...))))
@@ -189,14 +189,14 @@ func sarifInvocation(r *result) *sarif.Invocation {
 	for _, o := range r.Open {
 		note("Undecided: %s of %s: %s", o.Rule, o.Subject, o.Why)
 	}
-	for _, s := range r.inventory.Skipped {
+	for _, s := range r.Inventory.Skipped {
 		note("Skipped: %s: %s", s.Origin.String(), s.Why)
 	}
-	for _, k := range r.gone {
+	for _, k := range r.Gone {
 		note("Gone since the baseline: %s %s", k.Rule, k.Subject)
 	}
-	if len(r.gone) > 0 && len(r.readNow) > 0 {
-		note("Read for the baseline and not now: %s", listParts(r.readNow))
+	if len(r.Gone) > 0 && len(r.ReadNow) > 0 {
+		note("Read for the baseline and not now: %s", ListParts(r.ReadNow))
 	}
 	return out
 }

@@ -1,4 +1,4 @@
-package scan
+package report_test
 
 import (
 	"slices"
@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/scan/report"
 	"github.com/sallyport/sallyport/testbed/clusters"
 )
 
@@ -24,11 +25,11 @@ func TestSARIFIsValid(t *testing.T) {
 	for n := range i.Cluster.Bindings {
 		i.Cluster.Bindings[n].Origin = inventory.Origin{Source: "deploy/a b.yaml", Line: n + 1}
 	}
-	r := newResult(i, exposure.New(i.Cluster), nil, nil, time.Time{})
+	r := report.New(i, exposure.New(i.Cluster), nil, nil, time.Time{})
 	if len(r.Found) < 10 {
 		t.Fatalf("%d findings are too few to tell", len(r.Found))
 	}
-	log := sarifLog(r)
+	log := report.SARIF(r, "1.2.3")
 	if err := log.Validate(); err != nil {
 		t.Error(err)
 	}

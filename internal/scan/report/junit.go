@@ -1,4 +1,4 @@
-package scan
+package report
 
 import (
 	"encoding/xml"
@@ -59,10 +59,10 @@ var families = []struct{ prefix, name string }{
 // junitCoverage is the suite of what was not looked at.
 const junitCoverage = "coverage"
 
-// writeJUnit writes a report as JUnit's XML: a test case for each check and object. A
+// WriteJUnit writes a report as JUnit's XML: a test case for each check and object. A
 // finding that counts is a failure, whatever its severity. What is unknown, waived or
 // in the baseline is skipped, and says so.
-func writeJUnit(w io.Writer, r *result) error {
+func WriteJUnit(w io.Writer, r *Result) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
@@ -75,13 +75,13 @@ func writeJUnit(w io.Writer, r *result) error {
 	return err
 }
 
-func junitOf(r *result) *junitSuites {
+func junitOf(r *Result) *junitSuites {
 	out := &junitSuites{Name: "sallyport scan"}
 	suites := map[string]*junitSuite{}
 	add := func(suite string, c junitCase) {
 		s := suites[suite]
 		if s == nil {
-			s = &junitSuite{Name: suite, Timestamp: r.inventory.Time.UTC().Format("2006-01-02T15:04:05")}
+			s = &junitSuite{Name: suite, Timestamp: r.Inventory.Time.UTC().Format("2006-01-02T15:04:05")}
 			suites[suite] = s
 			out.Suites = append(out.Suites, s)
 		}
@@ -94,15 +94,15 @@ func junitOf(r *result) *junitSuites {
 			s.Skipped++
 		}
 	}
-	for _, o := range r.outcomes() {
-		add(familyOf(o.Rule.ID), r.junitCase(&o))
+	for _, o := range r.Endings() {
+		add(familyOf(o.Rule.ID), junitCaseOf(r, &o))
 	}
 	for _, g := range r.Gaps {
 		add(junitCoverage, junitCase{
 			Class: junitCoverage, Name: printable.Text(fmt.Sprintf("%s of %s", g.What, g.From)), Skipped: &junitSkipped{printable.Text("not read: " + g.Why)},
 		})
 	}
-	for _, s := range r.inventory.Skipped {
+	for _, s := range r.Inventory.Skipped {
 		add(junitCoverage, junitCase{Class: junitCoverage, Name: printable.Text(s.Origin.String()), Skipped: &junitSkipped{printable.Text("not understood: " + s.Why)}})
 	}
 	return out
@@ -117,20 +117,20 @@ func familyOf(rule string) string {
 	return "others"
 }
 
-func (r *result) junitCase(o *ending) junitCase {
+func junitCaseOf(r *Result, o *Ending) junitCase {
 	c := junitCase{Class: o.Rule.ID, Name: printable.Text(o.Rule.Title + ": " + o.Subject)}
 	switch f := o.Found; {
 	case o.Result == checks.Unknown:
 		c.Skipped = &junitSkipped{printable.Text("unknown: " + o.Why)}
 	case o.Result == checks.Passed:
-	case r.waived[o.n] != nil:
-		c.Skipped = &junitSkipped{printable.Text(waivedText(r.waived[o.n]))}
-	case r.change(o.n) == baseline.Same:
+	case r.Waived[o.N] != nil:
+		c.Skipped = &junitSkipped{printable.Text(Waived(r.Waived[o.N]))}
+	case r.Change(o.N) == baseline.Same:
 		c.Skipped = &junitSkipped{printable.Text("in the baseline: " + f.Message)}
 	default:
-		text := fmt.Sprintf("%s\n%s", printable.Text(whereOf(f)), printable.Text(f.Remedy))
+		text := fmt.Sprintf("%s\n%s", printable.Text(Where(f)), printable.Text(f.Remedy))
 		for _, e := range f.Evidence {
-			text += "\n" + printable.Text(evidenceText(&e))
+			text += "\n" + printable.Text(Evidence(&e))
 		}
 		c.Failure = &junitFailure{Type: f.Severity.String(), Message: printable.Text(f.Message), Text: text + "\n"}
 	}
