@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
@@ -102,7 +103,7 @@ func (p *Printing) End(s syscall.Signal) error {
 
 // Ask asks the up that runs on a state directory; 0 when there is none.
 func Ask(state, path string) (code int, body string) {
-	address, err := os.ReadFile(filepath.Join(state, "address"))
+	address, err := os.ReadFile(filepath.Join(state, statedir.Address))
 	if err != nil {
 		return 0, ""
 	}

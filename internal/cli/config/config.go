@@ -159,6 +159,7 @@ const (
 	Version           = 1
 )
 
+// Default is the configuration where nothing is said.
 func Default(env *terminal.Env) Config {
 	return Config{
 		State: statedir.Default(env), Listen: DefaultListen, ClientRequests: defaultRequests, Gate: kernel.GateDir,

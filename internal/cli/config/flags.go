@@ -3,10 +3,11 @@ package config
 import (
 	"fmt"
 
+	"github.com/spf13/pflag"
+
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kernel"
-	"github.com/spf13/pflag"
 )
 
 // RoleFlags adds the flags that say what part this host plays among several.

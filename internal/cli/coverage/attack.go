@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
+// NewAttack returns sallyport attack.
 func NewAttack(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attack",

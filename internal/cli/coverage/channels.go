@@ -31,6 +31,7 @@ type channelFilter struct {
 	here     bool
 }
 
+// NewChannels returns sallyport channels.
 func NewChannels(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var filter channelFilter
@@ -165,6 +166,7 @@ func hereCell(r channelRow) terminal.Cell {
 	return terminal.Cell{Text: "yes", Style: terminal.Good}
 }
 
+// NeedWords names what a host needs.
 func NeedWords(needs []attack.Need) string {
 	var words []string
 	for _, n := range needs {

@@ -131,6 +131,7 @@ func (c checkup) verdict() string {
 	return "nothing: Sallyport would see nothing here"
 }
 
+// New returns sallyport doctor.
 func New(env *terminal.Env) *cobra.Command {
 	var asJSON bool
 	var file string

@@ -33,6 +33,7 @@ func (d *desk) flags(f *pflag.FlagSet) {
 	f.BoolVar(&d.asJSON, "json", false, "print one JSON object per request")
 }
 
+// NewApprovals returns sallyport approvals.
 func NewApprovals(env *terminal.Env) *cobra.Command {
 	var d desk
 	cmd := &cobra.Command{
@@ -54,6 +55,7 @@ come again) or approved (until UNTIL). Only approvers see the list: see
 	return cmd
 }
 
+// NewApprove returns sallyport approve.
 func NewApprove(env *terminal.Env) *cobra.Command {
 	var d desk
 	var a guard.Answer
@@ -88,6 +90,7 @@ ask about.`,
 	return cmd
 }
 
+// NewDeny returns sallyport deny.
 func NewDeny(env *terminal.Env) *cobra.Command {
 	var d desk
 	var reason string

@@ -29,6 +29,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/printable"
 )
 
+// New returns sallyport guard.
 func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "guard",

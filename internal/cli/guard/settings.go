@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/spf13/pflag"
+
 	"github.com/sallyport/sallyport/internal/bus/tell"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
@@ -20,7 +22,6 @@ import (
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/guard"
-	"github.com/spf13/pflag"
 )
 
 // settings is what the command line of `guard docker` says.

@@ -4,11 +4,12 @@ import (
 	"net"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/kube/audit"
-	"github.com/spf13/cobra"
 )
 
 func newAuditPolicy(env *terminal.Env) *cobra.Command {

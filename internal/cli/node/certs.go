@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sallyport/sallyport/internal/bus/link"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/lib/printable"
-	"github.com/spf13/cobra"
 )
 
+// New returns sallyport node.
 func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "node",

@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/internal/recording"
 )
 
+// NewPlay returns sallyport play.
 func NewPlay(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var p recording.Playing

@@ -28,6 +28,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
+// New returns sallyport recordings.
 func New(env *terminal.Env) *cobra.Command {
 	cmd := newRecordingsList(env, "recordings")
 	cmd.Short = "List and export what was recorded of sessions"

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
+// NewCapture returns sallyport capture.
 func NewCapture(env *terminal.Env) *cobra.Command {
 	var file, from string
 	var length time.Duration

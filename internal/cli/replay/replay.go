@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/replay"
 )
 
+// New returns sallyport replay.
 func New(env *terminal.Env) *cobra.Command {
 	var asJSON, revisions bool
 	var show, rules string

@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
 
+// New returns sallyport rules.
 func New(env *terminal.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rules",

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/testbed/images"
-	"github.com/spf13/cobra"
 )
 
 // execute runs "sallyport scan ARGS" and returns its exit status.

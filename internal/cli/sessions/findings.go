@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
+// NewFindings returns sallyport findings.
 func NewFindings(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var since, severity, of string

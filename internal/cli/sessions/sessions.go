@@ -27,6 +27,7 @@ type query struct {
 	store.Query
 }
 
+// New returns sallyport sessions.
 func New(env *terminal.Env) *cobra.Command {
 	q := query{state: statedir.Default(env)}
 	cmd := &cobra.Command{

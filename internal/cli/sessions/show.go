@@ -3,14 +3,16 @@ package sessions
 import (
 	"context"
 
+	"github.com/spf13/cobra"
+
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/store"
-	"github.com/spf13/cobra"
 )
 
+// NewShow returns sallyport show.
 func NewShow(env *terminal.Env) *cobra.Command {
 	var state = statedir.Default(env)
 	var evidence, asJSON bool

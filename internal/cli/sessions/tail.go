@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
+// NewTail returns sallyport tail.
 func NewTail(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var last int

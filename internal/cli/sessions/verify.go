@@ -17,6 +17,7 @@ import (
 	"github.com/sallyport/sallyport/internal/store"
 )
 
+// NewVerify returns sallyport verify.
 func NewVerify(env *terminal.Env) *cobra.Command {
 	state := statedir.Default(env)
 	var key, save string

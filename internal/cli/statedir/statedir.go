@@ -51,6 +51,7 @@ func Flag(env *terminal.Env, state string) string {
 	return " --state " + printable.Command([]string{state})
 }
 
+// Store opens a state directory for writing.
 func Store(dir string) (*store.Store, error) {
 	st, err := store.Open(dir, store.Options{})
 	if errors.Is(err, fs.ErrPermission) {

@@ -32,6 +32,7 @@ import (
 	"github.com/sallyport/sallyport/internal/watch"
 )
 
+// New returns sallyport up.
 func New(env *terminal.Env) *cobra.Command {
 	var file string
 	var asJSON bool

@@ -15,13 +15,14 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/html"
+	"pgregory.net/rapid"
+
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/scan/baseline"
 	"github.com/sallyport/sallyport/internal/scan/report"
 	"github.com/sallyport/sallyport/internal/scan/report/reporttest"
 	"github.com/sallyport/sallyport/internal/scan/waiver"
-	"golang.org/x/net/html"
-	"pgregory.net/rapid"
 )
 
 // inFormat writes a report in a format.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/posture/checks"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -14,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/internal/scan/baseline"
 	"github.com/sallyport/sallyport/internal/scan/report"
 	"github.com/sallyport/sallyport/internal/scan/waiver"
-	"pgregory.net/rapid"
 )
 
 // Time is when the scan was made.
