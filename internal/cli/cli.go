@@ -1,5 +1,12 @@
 // Package cli is the command line: commands, flags, rendering and all wiring.
 //
+// Each command, or what belongs together, has a package below: coverage, doctor, guard,
+// kube, node, recordings, replay, rules, scan, sessions, up. They share what they have
+// of their surroundings (terminal, exit, build, modest), the configuration and the state
+// directory (config, statedir), what can be watched (host, starts), what is read
+// (evidence, ruleset), and how it looks (view). No command imports another, but for
+// coverage, which asks doctor.
+//
 // Standard output carries the result and nothing else; everything said to a
 // person beside it goes to standard error. With --json the result is one JSON
 // object per line, and that form is stable. Exit statuses: see package exit.
@@ -30,8 +37,8 @@ type commandLine struct {
 }
 
 // Main runs the command line, whose first word is the program's path, and returns
-// the exit status. SIGINT and SIGTERM
-// end a command in order; a second one ends the program at once.
+// the exit status. SIGINT and SIGTERM end a command in order; a second one ends the
+// program at once.
 func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -52,5 +59,6 @@ func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	return exit.Report(c.Stderr, root.ExecuteContext(ctx), c.running)
+	err := root.ExecuteContext(ctx)
+	return exit.Report(c.Stderr, err, c.running)
 }

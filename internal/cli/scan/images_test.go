@@ -21,7 +21,8 @@ func execute(ctx context.Context, env *terminal.Env, args []string) int {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.PersistentPreRun = func(*cobra.Command, []string) { began = true }
 	cmd.SetArgs(args)
-	return exit.Report(env.Stderr, cmd.ExecuteContext(ctx), began)
+	err := cmd.ExecuteContext(ctx)
+	return exit.Report(env.Stderr, err, began)
 }
 
 // runScan runs "sallyport scan ARGS" and returns what it wrote.
