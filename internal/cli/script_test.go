@@ -87,7 +87,7 @@ func keepStory(corpus string, ts *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(ts.MkAbs(args[1]), store.Options{})
+	st, err := openStore(ts.MkAbs(args[1]))
 	if err != nil {
 		return err
 	}
@@ -137,12 +137,24 @@ func findBy(rules string, observations []event.Observation, revisions []session.
 	return append(found, engine.Advance(now)...), nil
 }
 
+// openStore opens a store, and waits for its lock: a script beside this one that is
+// just starting a program holds every open file of ours for a moment.
+func openStore(dir string) (*store.Store, error) {
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		st, err := store.Open(dir, store.Options{})
+		var locked *store.LockedError
+		if !errors.As(err, &locked) || time.Now().After(deadline) {
+			return st, err
+		}
+	}
+}
+
 // recordSessions is "record DIR [RECIPIENT]": recordings in a state directory,
 // their ids in the variables TTY, PIPE and OPEN. PIPE is of the exec in the
 // state directory, if there is one; OPEN has no end.
 func recordSessions(ts *testscript.TestScript, args []string) (err error) {
 	ctx, state := context.Background(), ts.MkAbs(args[0])
-	st, err := store.Open(state, store.Options{})
+	st, err := openStore(state)
 	if err != nil {
 		return err
 	}
