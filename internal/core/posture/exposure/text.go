@@ -39,8 +39,8 @@ func PathText(via []Step) string {
 		by := []string{}
 		for _, g := range s.Grants {
 			what := g.Binding
-			if at := g.Origin.String(); g.Origin.Line > 0 {
-				what += " (" + at + ")"
+			if g.Origin.Line > 0 {
+				what += " (" + g.Origin.String() + ")"
 			}
 			if !slices.Contains(by, what) {
 				by = append(by, what)
