@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -23,6 +24,7 @@ func probes() map[string]func() string {
 		Podman:     func() string { return probeRootAnd("podman", "conmon", "runc", "docker", "busybox") },
 		Kube:       probeKube,
 		BPF:        probeBPF,
+		Engine:     probeEngine,
 		VM:         probeVM,
 	}
 }
@@ -90,9 +92,27 @@ func probeKube() string {
 	return ""
 }
 
-// LookPath finds a program in PATH or, because a daemon's programs are often
-// not in a user's PATH, in the system directories.
+func probeEngine() string {
+	dir := os.Getenv(EnvEngine)
+	if dir == "" {
+		return "make test-engine builds a current Docker engine and runs the tests on it (" + EnvEngine + ")"
+	}
+	for _, p := range []string{"dockerd", "docker", "cli-plugins/docker-compose", "cli-plugins/docker-buildx", "containerd", "containerd-shim-runc-v2", "ctr", "runc"} {
+		if _, err := exec.LookPath(filepath.Join(dir, p)); err != nil {
+			return fmt.Sprintf("%s=%s has no program %s (make test-engine)", EnvEngine, dir, p)
+		}
+	}
+	return probeRootAnd("busybox")
+}
+
+// LookPath finds a program in the directory of EnvEngine, in PATH or, because a
+// daemon's programs are often not in a user's PATH, in the system directories.
 func LookPath(program string) (string, error) {
+	if dir := os.Getenv(EnvEngine); dir != "" {
+		if p, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return p, nil
+		}
+	}
 	if p, err := exec.LookPath(program); err == nil {
 		return p, nil
 	}
@@ -105,11 +125,14 @@ func LookPath(program string) (string, error) {
 }
 
 // Environ is the process's environment with the system directories in PATH, so
-// that a daemon finds its own helpers.
+// that a daemon finds its own helpers, and before them that of EnvEngine.
 func Environ() []string {
 	env := os.Environ()
 	for i, e := range env {
 		if v, ok := strings.CutPrefix(e, "PATH="); ok {
+			if dir := os.Getenv(EnvEngine); dir != "" {
+				v = dir + ":" + v
+			}
 			env[i] = "PATH=" + v + ":/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
 		}
 	}

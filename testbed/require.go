@@ -15,6 +15,12 @@ import (
 // to what it is meant to have, so that tests cannot rot away unseen.
 const EnvRequire = "SALLYPORT_REQUIRE"
 
+// EnvEngine names the environment variable with the directory of a current Docker
+// engine and its clients (testbed/docker/release). What is in it comes before the
+// machine's programs, for tests and for the daemons that they start; unset, all of
+// that is the machine's.
+const EnvEngine = "SALLYPORT_ENGINE"
+
 // The capabilities a test may require.
 const (
 	Root       = "root"       // uid 0 with CAP_SYS_ADMIN
@@ -23,6 +29,7 @@ const (
 	Podman     = "podman"     // root and the programs to run a Podman service of one's own
 	Kube       = "kube"       // root, the programs of a Kubernetes node, and Kubernetes in the cache (make testbed-kube)
 	BPF        = "bpf"        // root, kernel BTF and permission to load BTF tracepoint programs
+	Engine     = "engine"     // docker, of today: what make test-engine builds, named by SALLYPORT_ENGINE
 	VM         = "vm"         // amd64, QEMU and the programs to get kernels from Debian's archive
 )
 
@@ -62,7 +69,7 @@ func Required(capability string) bool {
 func Missing(capability string) string {
 	p, ok := probes()[capability]
 	if !ok {
-		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, vm"
+		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, engine, vm"
 	}
 	return p()
 }

@@ -1,8 +1,9 @@
 //go:build linux
 
-// Package docker starts a private Docker engine: Debian's dockerd with its own
-// containerd, data root, exec root and socket, that leaves the host's network
-// alone, with images that were built without a registry.
+// Package docker starts a private Docker engine: Debian's dockerd, or the one that
+// SALLYPORT_ENGINE names (make test-engine), with its own containerd, data root, exec
+// root and socket, that leaves the host's network alone, with images that were built
+// without a registry.
 //
 // The core (Start, Engine) returns errors and serves programs as well as
 // tests; Main, Shared and the methods that end in T are for tests.
@@ -29,7 +30,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/daemon"
+	"github.com/sallyport/sallyport/testbed/docker/release"
 )
 
 // ClientGID is the group of the engine's socket. A process of any uid with this
@@ -102,10 +105,14 @@ func newDir(config string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return dir, errors.Join(
+	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "daemon.json"), []byte(config), 0o644),
 		os.Mkdir(filepath.Join(dir, "cli"), 0o755),
 	)
+	if engine := os.Getenv(testbed.EnvEngine); engine != "" {
+		err = errors.Join(err, os.Symlink(filepath.Join(engine, release.Plugins), filepath.Join(dir, "cli", "cli-plugins")))
+	}
+	return dir, err
 }
 
 // daemon returns the running dockerd, nil before the first start.

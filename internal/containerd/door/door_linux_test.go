@@ -230,7 +230,7 @@ func TestBesideDocker(t *testing.T) {
 	refused(t, d.ctr(t, "tasks", "exec", "--exec-id", "e2", id, "/bin/touch", "never"), "sallyport: denied by rule never: somebody unknown may not run /bin/touch never")
 	for namespace, want := range map[string]event.Channel{"other": event.ChannelRuntimeRun, "moby": event.ChannelRuntimeRun, "k8s.io": event.ChannelRuntimeCRI} {
 		before = d.count()
-		refused(t, exec.CommandContext(t.Context(), "ctr", "-a", d.engine.ContainerdSocket, "-n", namespace, "run", "--runc-binary", d.script(t),
+		refused(t, d.engine.Ctr(t.Context(), "-n", namespace, "run", "--runc-binary", d.script(t),
 			"--runc-root", filepath.Join(d.dir, namespace), "--rootfs", d.dir, "c1", "/bin/sh"), "sallyport: denied here")
 		if got := d.since(before); len(got) != 1 || got[0].Request.Channel != want || got[0].Request.Target.HostAccess == nil {
 			t.Errorf("%s: %+v", namespace, got)
