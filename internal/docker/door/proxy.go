@@ -274,7 +274,11 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if d.Stopped {
 		p.stats.Denied.Add(1)
-		p.refuse(w, http.StatusForbidden, d.Message)
+		if a.byGRPC(r) {
+			p.refuseGRPC(w, id, d.Message)
+		} else {
+			p.refuse(w, http.StatusForbidden, d.Message)
+		}
 		return
 	}
 	if d.Record && a.op == event.OpExecCreate && p.opt.Recorder != nil {
