@@ -55,6 +55,7 @@ func guardDockerAuthz(ctx context.Context, env *terminal.Env, c settings) error 
 	plugin := dockerdoor.NewPlugin(dockerdoor.PluginOptions{
 		Network: g.network, Address: g.address, Judge: g.judge, Enforce: c.enforce, Real: realPath(g.network), Logger: g.log,
 	})
+	g.beside = append(g.beside, plugin.Beside)
 	g.besideRuntime(plugin.Known())
 	return g.serve(ctx, plugin.Serve, func() string {
 		s := plugin.Stats()

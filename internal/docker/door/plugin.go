@@ -50,6 +50,8 @@ type Plugin struct {
 	slots  chan struct{}
 	made   made
 	stats  PluginStats
+	first  sync.Once
+	asked  chan struct{} // closed by first, when the daemon asks about a request
 }
 
 // PluginStats counts what a plugin did.
@@ -75,7 +77,7 @@ func NewPlugin(opt PluginOptions) *Plugin {
 		opt.Limit = pluginLimit
 	}
 	p := &Plugin{
-		opt: opt, token: rand.Text(), slots: make(chan struct{}, pluginSlots), made: newMade(),
+		opt: opt, token: rand.Text(), slots: make(chan struct{}, pluginSlots), made: newMade(), asked: make(chan struct{}),
 		reader: New(Options{Network: opt.Network, Address: opt.Address, Judge: opt.Judge, Real: opt.Real, Logger: opt.Logger}),
 	}
 	p.reader.daemon.token = p.token
@@ -147,6 +149,7 @@ func (p *Plugin) before(r *http.Request) said {
 	if p.ours(q) {
 		return said{Allow: true}
 	}
+	p.first.Do(func() { close(p.asked) })
 	p.stats.Requests.Add(1)
 	late, cancel := context.WithTimeout(r.Context(), p.opt.Limit+pluginGrace)
 	defer cancel()
