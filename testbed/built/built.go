@@ -175,6 +175,7 @@ type Program struct {
 	Tags    string
 	Set     []string // of variables at linking: PACKAGE.NAME=VALUE
 	Cgo     bool
+	Lang    string // of a package whose module has no go.mod, and so says no version of Go's
 }
 
 // Go compiles a program. It yields to whoever else wants the processor: tests run
@@ -184,8 +185,12 @@ func (b *Build) Go(ctx context.Context, p Program) error {
 	for _, s := range p.Set {
 		flags = append(flags, "-X "+s)
 	}
-	cmd := exec.CommandContext(ctx, "nice", "-n", "10", "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", p.Tags,
-		"-gcflags=all=-dwarf=false", "-ldflags", strings.Join(flags, " "), "-o", filepath.Join(b.Dir, p.Name), p.Package)
+	args := []string{"-n", "10", "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", p.Tags,
+		"-gcflags=all=-dwarf=false", "-ldflags", strings.Join(flags, " "), "-o", filepath.Join(b.Dir, p.Name)}
+	if p.Lang != "" {
+		args = append(args, "-gcflags="+p.Package+"=-dwarf=false -lang="+p.Lang)
+	}
+	cmd := exec.CommandContext(ctx, "nice", append(args, p.Package)...)
 	cmd.Dir = b.module
 	cgo := "CGO_ENABLED=0"
 	if p.Cgo {

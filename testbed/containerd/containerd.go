@@ -10,6 +10,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -68,7 +69,7 @@ func Start(ctx context.Context, log *slog.Logger) (*Runtime, error) {
 }
 
 func (r *Runtime) boot(ctx context.Context) error {
-	if err := testbed.UnpackRootfs(ctx, r.Rootfs); err != nil {
+	if err := errors.Join(testbed.UnpackRootfs(ctx, r.Rootfs), testbed.Lend(r.Dir, "ctr")); err != nil {
 		return err
 	}
 	text := fmt.Sprintf(config, filepath.Join(r.Dir, "root"), filepath.Join(r.Dir, "state"), r.Socket, r.Socket+".ttrpc")
@@ -99,7 +100,7 @@ func (r *Runtime) Thaw() error { return r.d.Thaw() }
 
 // Ctr returns ctr with args, for this containerd and Namespace.
 func (r *Runtime) Ctr(ctx context.Context, args ...string) *exec.Cmd {
-	path, err := testbed.LookPath("ctr")
+	path, err := testbed.LookPathIn(r.Dir, "ctr")
 	if err != nil {
 		path = "ctr" // Start reports it
 	}

@@ -36,7 +36,7 @@ func (e *Engine) Runc(ctx context.Context, args ...string) *exec.Cmd {
 }
 
 func (e *Engine) command(ctx context.Context, program string, args []string) *exec.Cmd {
-	path, err := testbed.LookPath(program)
+	path, err := testbed.LookPathIn(filepath.Join(e.Dir, "cli"), program)
 	if err != nil {
 		path = program // Start reports it
 	}

@@ -105,12 +105,13 @@ func newDir(config string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	cli := filepath.Join(dir, "cli")
 	err = errors.Join(
 		os.WriteFile(filepath.Join(dir, "daemon.json"), []byte(config), 0o644),
-		os.Mkdir(filepath.Join(dir, "cli"), 0o755),
+		os.Mkdir(cli, 0o755), testbed.Lend(cli, "docker"),
 	)
 	if engine := os.Getenv(testbed.EnvEngine); engine != "" {
-		err = errors.Join(err, os.Symlink(filepath.Join(engine, release.Plugins), filepath.Join(dir, "cli", "cli-plugins")))
+		err = errors.Join(err, os.Symlink(filepath.Join(engine, release.Plugins), filepath.Join(cli, release.Plugins)))
 	}
 	return dir, err
 }

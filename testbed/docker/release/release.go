@@ -27,7 +27,7 @@ type program struct {
 var programs = []program{
 	{built.Program{Name: "dockerd", Package: "github.com/moby/moby/v2/cmd/dockerd", Tags: "exclude_graphdriver_btrfs netgo osusergo"},
 		"github.com/moby/moby/v2/dockerversion.Version"},
-	{built.Program{Name: "docker", Package: "github.com/docker/cli/cmd/docker"}, "github.com/docker/cli/cli/version.Version"},
+	{built.Program{Name: "docker", Package: "github.com/docker/cli/cmd/docker", Lang: "go1.26"}, "github.com/docker/cli/cli/version.Version"},
 	{built.Program{Name: Plugins + "/docker-compose", Package: "github.com/docker/compose/v5/cmd"}, "github.com/docker/compose/v5/internal.Version"},
 	{built.Program{Name: Plugins + "/docker-buildx", Package: "github.com/docker/buildx/cmd/buildx"}, "github.com/docker/buildx/version.Version"},
 	{built.Program{Name: "containerd", Package: "github.com/containerd/containerd/v2/cmd/containerd"}, "github.com/containerd/containerd/v2/version.Version"},
