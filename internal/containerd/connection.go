@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	eventsapi "github.com/containerd/containerd/api/services/events/v1"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	versionapi "github.com/containerd/containerd/api/services/version/v1"
@@ -180,7 +181,9 @@ func (c *conn) announce(reason string) {
 // beat lists what runs, and then keeps asking containerd for a sign of life.
 // What could not be listed is tried again at every beat.
 func (c *conn) beat(ctx context.Context) error {
-	l := lister{tasks: tasksapi.NewTasksClient(c.grpc), emit: c.task, seen: map[string]bool{}}
+	l := lister{
+		tasks: tasksapi.NewTasksClient(c.grpc), containers: containersapi.NewContainersClient(c.grpc), emit: c.task, seen: map[string]bool{},
+	}
 	tick := time.NewTicker(heartbeat)
 	defer tick.Stop()
 	for listed := false; ; {

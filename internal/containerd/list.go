@@ -5,14 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	namespacesapi "github.com/containerd/containerd/api/services/namespaces/v1"
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/api/types/task"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -20,9 +24,10 @@ import (
 
 // lister reports the tasks that run, each once however often it is asked.
 type lister struct {
-	tasks tasksapi.TasksClient
-	emit  func(event.RuntimeTask)
-	seen  map[string]bool // namespace/container listed in full
+	tasks      tasksapi.TasksClient
+	containers containersapi.ContainersClient
+	emit       func(event.RuntimeTask)
+	seen       map[string]bool // namespace/container listed in full
 }
 
 // list reports the tasks of the namespaces, or of all when none is given. The
@@ -65,19 +70,70 @@ func (l *lister) namespace(ctx context.Context, ns string) error {
 		return fmt.Errorf("list tasks of namespace %s: %w", ns, err)
 	}
 	var errs []error
-	for _, p := range res.GetTasks() {
-		id := cmp.Or(p.GetContainerID(), p.GetID()) // containerd 1.6 fills only ID
+	listed := map[string]bool{}
+	report := func(id string, p *task.Process) {
 		key := ns + "/" + id
 		if l.seen[key] || !plausible(ns, id) {
-			continue
+			return
 		}
 		if err := l.task(ctx, asked, ns, id, p); err != nil {
 			errs = append(errs, err)
-			continue
+			return
 		}
 		l.seen[key] = true
 	}
+	for _, p := range res.GetTasks() {
+		id := cmp.Or(p.GetContainerID(), p.GetID()) // containerd fills only ID
+		listed[id] = true
+		report(id, p)
+	}
+	// containerd 2 leaves out a task whose shim does not answer.
+	ids, err := l.ids(ctx)
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("list containers of namespace %s: %w", ns, err))...)
+	}
+	for _, id := range ids {
+		if listed[id] || l.seen[ns+"/"+id] {
+			continue
+		}
+		switch p, err := l.get(ctx, id); {
+		case status.Code(err) == codes.NotFound: // it has no task
+		case err != nil:
+			errs = append(errs, fmt.Errorf("ask for task %s of namespace %s: %w", id, ns, err))
+		default:
+			report(id, p)
+		}
+	}
 	return errors.Join(errs...)
+}
+
+// ids returns the containers of a namespace, one message each: what a list has of
+// them may be too long for one.
+func (l *lister) ids(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := l.containers.ListStream(ctx, &containersapi.ListContainersRequest{})
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for {
+		m, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return ids, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, m.GetContainer().GetID())
+	}
+}
+
+func (l *lister) get(ctx context.Context, id string) (*task.Process, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	res, err := l.tasks.Get(ctx, &tasksapi.GetRequest{ContainerID: id})
+	return res.GetProcess(), err
 }
 
 // task reports a container's first process and its running execs.
