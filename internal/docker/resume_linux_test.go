@@ -179,7 +179,7 @@ func TestWitnessResumes(t *testing.T) {
 // More events than the daemon remembers pass while nobody listens: a gap.
 func TestWitnessOverflow(t *testing.T) {
 	e := bed.Shared(t)
-	id := e.RunT(t, bed.Image)
+	id := e.RunT(t, "--network", "none", bed.Image)
 	w := newWiretap(t, e.Socket, nil)
 	r, wit := follow(t, "unix://"+w.path)
 	e.ExecT(t, 0, id, "/bin/busybox", "true")

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/testbed"
 	bed "github.com/sallyport/sallyport/testbed/docker"
 )
 
@@ -138,7 +139,7 @@ func isEvent(a event.DockerAction, container string) func(event.DockerEvent) boo
 func TestWitnessExec(t *testing.T) {
 	e := bed.Shared(t)
 	r, _ := follow(t, e.Address)
-	id := e.RunT(t, "--name", "wit-exec", "--label", "a=b", "-t", "--restart", "always", bed.Image, "/bin/sleep", "1000")
+	id := e.RunT(t, "--network", "none", "--name", "wit-exec", "--label", "a=b", "-t", "--restart", "always", bed.Image, "/bin/sleep", "1000")
 	if _, err := bed.Output(e.CLI(t.Context(), "exec", "-u", "7", id, "/bin/sh", "-c", "echo 'a  b'\nsleep 0.3; exit 3")); err == nil {
 		t.Error("exec: want exit 3")
 	}
@@ -377,7 +378,7 @@ func TestWitnessOddStrings(t *testing.T) {
 }
 
 func TestListeners(t *testing.T) {
-	e := bed.New(t, bed.Options{Flags: []string{"-H", "tcp://127.0.0.1:0"}})
+	e := bed.New(t, bed.Options{Flags: []string{"-H", "tcp://" + testbed.FreeAddress(t)}})
 	pid, tcp, err := Listeners(e.Socket)
 	if err != nil || int(pid) != e.PID() || len(tcp) != 1 || !strings.HasPrefix(tcp[0], "127.0.0.1:") {
 		t.Errorf("pid %d (want %d), tcp %q, %v", pid, e.PID(), tcp, err)

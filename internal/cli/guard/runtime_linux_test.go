@@ -24,9 +24,13 @@ func TestGuardRuntime(t *testing.T) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", runtime, "github.com/sallyport/sallyport/cmd/sallyport-runtime").CombinedOutput(); err != nil {
 		t.Fatalf("%v %s", err, out)
 	}
+	runc, err := testbed.LookPath("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
 	config := func(plugins ...string) []byte {
 		text, err := json.Marshal(map[string]any{"default-runtime": "guarded", "authorization-plugins": append([]string{}, plugins...), "runtimes": map[string]any{
-			"guarded": map[string]any{"path": runtime, "runtimeArgs": []string{"--sallyport-socket=" + asks}},
+			"guarded": map[string]any{"path": runtime, "runtimeArgs": []string{"--sallyport-runtime=" + runc, "--sallyport-socket=" + asks}},
 		}})
 		if err != nil {
 			t.Fatal(err)

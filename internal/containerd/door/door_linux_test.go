@@ -52,7 +52,7 @@ func open(t *testing.T, rules string) *doors {
 	d := &doors{dir: t.TempDir()}
 	d.build(t)
 	runtime := func(args ...string) map[string]any {
-		return map[string]any{"path": d.program, "runtimeArgs": append([]string{"--sallyport-socket=" + d.at()}, args...)}
+		return map[string]any{"path": d.program, "runtimeArgs": append(d.flags(t), args...)}
 	}
 	config, err := json.Marshal(map[string]any{
 		"default-runtime": "door", "runtimes": map[string]any{"door": runtime(), "open": runtime("--sallyport-unguarded")},
@@ -137,10 +137,20 @@ func (d *doors) guarded(t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// flags are those of the program: which runtime it becomes, and whom it asks.
+func (d *doors) flags(t *testing.T) []string {
+	t.Helper()
+	runc, err := testbed.LookPath("runc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--sallyport-runtime=" + runc, "--sallyport-socket=" + d.at()}
+}
+
 // script returns a program that is the runtime, for who can give it no arguments.
 func (d *doors) script(t *testing.T) string {
 	path := filepath.Join(d.dir, "runtime")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+d.program+" --sallyport-socket="+d.at()+" \"$@\"\n"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nexec "+d.program+" "+strings.Join(d.flags(t), " ")+" \"$@\"\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	return path

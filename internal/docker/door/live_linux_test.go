@@ -205,7 +205,7 @@ func (d *doorway) must(t testing.TB, args ...string) string {
 
 // everyday has nothing stopped that everything allows.
 func everyday(t *testing.T, e *docker.Engine, d *doorway) {
-	id := strings.TrimSpace(d.must(t, "run", "-d", "--name", "door-flow", docker.Image))
+	id := strings.TrimSpace(d.must(t, "run", "-d", "--name", "door-flow", "--network", "none", docker.Image))
 	t.Cleanup(func() { _ = e.Remove(context.Background(), id) })
 
 	t.Run("run", func(t *testing.T) {

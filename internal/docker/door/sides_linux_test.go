@@ -26,7 +26,8 @@ import (
 type side struct {
 	t    testing.TB
 	e    *docker.Engine
-	cli  string // the program
+	cli  string   // the program
+	sub  []string // what its arguments begin with
 	env  []string
 	name string // of whatever is made, other than on the other side
 	dir  string // an empty directory
@@ -71,7 +72,7 @@ const patience = 2 * time.Minute
 
 // command returns the docker command line, to be run this way.
 func (s *side) command(args ...string) *exec.Cmd {
-	return s.program(s.cli, args...)
+	return s.program(s.cli, append(s.sub[:len(s.sub):len(s.sub)], args...)...)
 }
 
 func (s *side) program(path string, args ...string) *exec.Cmd {
@@ -129,7 +130,7 @@ func (s *side) keep(cmd *exec.Cmd, err error, stdout, stderr string) step {
 
 var (
 	hexes  = regexp.MustCompile(`\b[0-9a-f]{64}\b|\b[0-9a-f]{12}\b`)
-	asked  = regexp.MustCompile(`([cC])ontainer (NAME\w*|[0-9a-f]{64})`)
+	asked  = regexp.MustCompile(`([cC])ontainer "?(NAME\w*|[0-9a-f]{64})\b"?`)
 	stamps = regexp.MustCompile(`\d{4}-\d\d-\d\d[T ][0-9:.]+(Z|[ +0-9UTC]+)?`)
 )
 

@@ -49,9 +49,30 @@ func (d *doorway) passed(t *testing.T, exe string) {
 	}
 }
 
+// today reports whether tests run on a current engine and its clients, not on
+// Debian's (make test-engine).
+func today() bool { return testbed.Missing(testbed.Engine) == "" }
+
 // debianCLI is a docker command line that has BuildKit's client in it, beside
 // another that may stand before it.
 const debianCLI = "/usr/bin/docker"
+
+// builder returns a docker command line that has BuildKit's client: today's has it
+// as a plugin, buildx.
+func builder(t *testing.T) string {
+	t.Helper()
+	if today() {
+		cli, err := testbed.LookPath("docker")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cli
+	}
+	if _, err := os.Stat(debianCLI); err != nil {
+		testbed.Lack(t, testbed.Docker, debianCLI+", which has BuildKit's client in it, is not installed (apt-get install docker.io)")
+	}
+	return debianCLI
+}
 
 const (
 	untilTold = `trap "echo caught; exit 5" INT; echo ready; while :; do sleep 0.1; done`
@@ -222,7 +243,7 @@ var workflows = map[string]func(*side){
 		s.docker("stats", "--no-stream", "no-such-container")
 	},
 	"a container's life": func(s *side) {
-		s.box("-l", "a=b", docker.Image)
+		s.box("--network", "none", "-l", "a=b", docker.Image)
 		s.docker("ps", "--no-trunc", "--filter", "name="+s.name, "--format", "{{.ID}} {{.Image}} {{.Command}} {{.Names}} {{.Labels}}")
 		s.docker("top", s.name, "-eo", "comm,args")
 		s.ok("rename", s.name, s.name+"b")
@@ -363,7 +384,7 @@ func (s *side) builds(args ...string) step {
 	return got
 }
 
-var spent = regexp.MustCompile(`\b\d+\.\d+s`)
+var spent = regexp.MustCompile(`^#\d+ |\b\d+\.\d+s`)
 
 // lastLine leaves of what a step printed the last line.
 func (s *side) lastLine() {
@@ -378,11 +399,8 @@ func (s *side) lastLine() {
 // client: its files, its secrets, and where what was built is to go.
 func TestBuildKit(t *testing.T) {
 	e := docker.Shared(t)
-	if _, err := os.Stat(debianCLI); err != nil {
-		testbed.Lack(t, testbed.Docker, debianCLI+", which has BuildKit's client in it, is not installed (apt-get install docker.io)")
-	}
 	d := open(t, e, everything)
-	sides(t, d, debianCLI, func(s *side) {
+	sides(t, d, builder(t), func(s *side) {
 		build(s, "1")
 		s.file("secret", "not for the image")
 		s.file("more/Dockerfile", "FROM "+docker.Image+` AS made
@@ -396,12 +414,16 @@ COPY --from=made /size /`+s.name+"\n")
 		s.builds("build", "--network", "none", "--secret", "id=word,src=secret", "--output", "type=tar,dest=out.tar", "more")
 		s.run(nil, s.program("/bin/tar", "-tf", "out.tar"))
 	})
-	d.passed(t, debianCLI)
+	client, paths := debianCLI, []string{"/build", "/session"}
+	if today() {
+		client, paths = "", []string{"/grpc", "/session"} // of the command line and of buildx
+	}
+	d.passed(t, client)
 	seen := map[string]bool{}
 	for _, r := range d.decided() {
 		seen[r.Request.Path] = true
 	}
-	for _, path := range []string{"/build", "/session"} {
+	for _, path := range paths {
 		if !seen[path] {
 			t.Errorf("%s was not asked for", path)
 		}
