@@ -161,8 +161,9 @@ func TestGuardDockerAuthz(t *testing.T) {
 	a.plugin("--enforce")
 	refused("authorization denied by plugin "+a.name+": denied by rule prod-shell: somebody unknown may not run sh -c id in web", "exec", "web", "sh", "-c", "id")
 	must("exec", "web", "/bin/true")
-	pad := strings.Repeat("x", 1<<20)
-	if out := a.post("/containers/web/exec", `{"Env":["X=`+pad+`"],"Cmd":["/bin/true"]}`); !strings.Contains(out, "403") || !strings.Contains(out, "did not hand on the body") {
+	pad := strings.Repeat("x", 5<<20) // since Docker 29 the daemon itself refuses what it does not hand on
+	if out := a.post("/containers/web/exec", `{"Env":["X=`+pad+`"],"Cmd":["/bin/true"]}`); strings.HasPrefix(out, "201") ||
+		!strings.Contains(out, "did not hand on the body") && !strings.Contains(out, "request body too large for authorization plugin") {
 		t.Errorf("%.300s", out)
 	}
 	a.byCertificate()
