@@ -84,10 +84,10 @@ test-vm: ## prove the kernel sensor on other kernels, in QEMU (Debian archive)
 	SALLYPORT_REQUIRE=vm $(GO) test -count=1 -timeout=10m -v ./testbed/vm
 
 .PHONY: test-engine
-test-engine: install-deps build ## the tests of Docker on today's engine, compose and buildx (built once, some 15 minutes)
+test-engine: install-deps build ## the tests of Docker on today's engine, compose and buildx (built once, some 10 minutes)
 	@tools/install-deps engine
 	@engine=$$($(GO) run ./testbed/docker/make) && export SALLYPORT_ENGINE="$$engine" SALLYPORT_REQUIRE=root,docker,containerd,bpf,engine && \
-		$(GO) test $(TESTFLAGS) -p 1 ./testbed/docker ./internal/docker/... ./internal/containerd/... ./internal/cli
+		$(GO) test $(TESTFLAGS) -p 1 ./testbed/docker ./internal/docker/... ./internal/containerd/... ./internal/kernel ./internal/cli/... ./testbed/truth ./testbed/procedures
 
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json

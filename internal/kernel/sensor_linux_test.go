@@ -298,7 +298,7 @@ func intoCgroup(t *testing.T, pid string) []string {
 }
 
 func TestFromContainerToContainer(t *testing.T) {
-	outer := newBox(t, "--pid=host", "--cap-add=ALL", "--cap-drop=SYS_RESOURCE", "--security-opt=seccomp=unconfined")
+	outer := newBox(t, "--pid=host", "--cap-add=SYS_ADMIN", "--cap-add=SYS_PTRACE", "--security-opt=seccomp=unconfined")
 	inner, m := newBox(t), mark()
 	w := watch(t, Options{})
 	outer.ExecT(t, 0, outer.id, "/bin/busybox", "nsenter", "-t", inner.pid, "-m", "-p", "/bin/busybox", "true", m)
