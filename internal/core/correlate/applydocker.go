@@ -66,11 +66,13 @@ func knows(o event.DockerExec) int {
 func (e *Engine) applyRequest(o event.DockerRequest) {
 	r := e.doors.request(o.ID)
 	r.DockerRequest, r.asked = o, true
-	c := e.doors.conn(o.ID.Conn)
-	e.doors.introduce(c, c.service, o.Peer)
-	c.lives(o.Time)
-	if !o.Certain {
-		c.blurred = true
+	if !o.Plugin { // which knows of no connections
+		c := e.doors.conn(o.ID.Conn)
+		e.doors.introduce(c, c.service, o.Peer)
+		c.lives(o.Time)
+		if !o.Certain {
+			c.blurred = true
+		}
 	}
 	if o.Op == event.OpExecStart && o.ExecID != "" {
 		e.doors.claim(o.ExecID, r)
@@ -107,6 +109,9 @@ func (e *Engine) relate(r *request) {
 	if r.refused != nil {
 		e.touch(r.refused, true)
 	}
+	if r.answer != nil && r.answer.Status == forbidden {
+		e.touchRefused(r)
+	}
 }
 
 var streamOps = map[event.DockerAction]event.DockerOp{
@@ -129,7 +134,7 @@ func (e *Engine) applyStreamEvent(o event.DockerEvent) {
 }
 
 func (e *Engine) applyStreamRequest(r *request) {
-	if r.Op != event.OpAttach && r.Op != event.OpCopyIn && r.Op != event.OpCopyOut || !r.asked || !r.Certain {
+	if r.Op != event.OpAttach && r.Op != event.OpCopyIn && r.Op != event.OpCopyOut || !r.asked || !r.Certain || r.nameless() {
 		return
 	}
 	s := e.streams.byID[r.ID]

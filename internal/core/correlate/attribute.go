@@ -47,12 +47,13 @@ func oneOf(s *session.Session, candidates []session.Actor, complete bool) {
 
 // attributeExec finds who asked Docker for x.
 func (e *Engine) attributeExec(x *exec, s *session.Session) {
-	if !x.seenStarting() && len(e.doors.claims(x.key.id)) == 0 {
+	starters, creators := e.doors.claimants(x)
+	s.Decision = decisionOf(slices.Concat(creators, starters)...)
+	if !x.seenStarting() && !slices.ContainsFunc(e.doors.claims(x.key.id), func(r *request) bool { return !r.nameless() }) {
 		none(s) // found running: who asked, asked before we looked
 		return
 	}
-	starters, creators := e.doors.claimants(x)
-	s.Decision = decisionOf(slices.Concat(creators, starters)...)
+	told := len(starters) > 0 // also by who does not know whose it is
 	starters, hidden := e.coverage.ownWord(starters)
 	creators, unborn := e.coverage.ownWord(creators)
 	switch {
@@ -66,7 +67,7 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		oneOf(s, e.actors.ofAll(starters), false)
 	case !x.begun() && len(creators) == 1:
 		known(s, session.LevelExact, e.actors.of(creators[0]), viaCreate)
-	case e.inside.isHealthcheck(x):
+	case !told && e.inside.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
 	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
 		known(s, session.LevelStrong, e.actors.of(creators[0]), viaCreate)
@@ -228,6 +229,9 @@ func (e *Engine) attributeRestart(s *session.Session, t time.Time) {
 func (e *Engine) attributeStream(s *stream, out *session.Session) {
 	if s.req != nil {
 		out.Decision = decisionOf(s.req)
+		if q := e.doors.twin(s.req); q != nil {
+			out.Decision = decisionOf(q)
+		}
 		if e.coverage.passedOn(s.req) {
 			none(out)
 			out.Gaps = append(out.Gaps, gapGuard)

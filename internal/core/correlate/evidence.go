@@ -73,7 +73,11 @@ func (a *account) request(r *request) {
 		if !r.Certain {
 			doubt = "; not certain to be a request"
 		}
-		a.add(r.DockerRequest, string(r.Op), "connection %d, request %d, by %s%s", r.ID.Conn, r.ID.N, describe(r.Peer), doubt)
+		where := fmt.Sprintf("connection %d, request %d, by ", r.ID.Conn, r.ID.N)
+		if r.Plugin {
+			where = "the daemon asked its plugin about it, sent by "
+		}
+		a.add(r.DockerRequest, string(r.Op), "%s%s%s", where, describe(r.Peer), doubt)
 	}
 	if r.answer != nil {
 		a.add(*r.answer, string(r.answer.Op), "status %d", r.answer.Status)
@@ -81,7 +85,12 @@ func (a *account) request(r *request) {
 }
 
 func describe(p event.Peer) string {
-	if !p.HasCred() {
+	switch {
+	case p.Certificate != nil && p.Address == "":
+		return "certificate of " + quote(p.Certificate.CommonName)
+	case !p.HasCred() && p.Address == "":
+		return "somebody unknown"
+	case !p.HasCred():
 		return p.Address
 	}
 	from := ""

@@ -53,6 +53,9 @@ func (e *Engine) setOff(r *request) session.ID {
 			return u.sessionID()
 		}
 	case event.OpAttach, event.OpCopyIn, event.OpCopyOut:
+		if t := e.doors.twin(r); t != nil {
+			r = t
+		}
 		if s := e.streams.byID[r.ID]; s != nil && s.st.published != nil {
 			return s.st.published.ID
 		}
@@ -63,6 +66,9 @@ func (e *Engine) setOff(r *request) session.ID {
 
 func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	q := r.req
+	if t := e.doors.twin(q); t != nil && e.streams.byID[t.ID] != nil {
+		return session.Session{}, false // it is that stream's session
+	}
 	// What a second person approved is another session, as soon as anything of it shows.
 	if !q.asked || !q.stopped() && (e.setOff(q) != "" || e.settled(q.decision.Time)) {
 		return session.Session{}, false
@@ -89,9 +95,12 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 		s.Direction = "out"
 	default:
 	}
-	if a := e.actors.of(q); a.Kind != session.ActorNone || a.Address != "" {
+	switch a := e.actors.of(q); {
+	case q.nameless():
+		e.attributeRefused(q, &s)
+	case a.Kind != session.ActorNone || a.Address != "":
 		known(&s, session.LevelExact, a, viaRequest)
-	} else {
+	default:
 		none(&s)
 	}
 	s.Decision = decisionOf(q)
@@ -104,6 +113,11 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	e.coverage.stamp(&s)
 	var a account
 	a.request(q)
+	if q.nameless() {
+		for _, r := range e.doors.fitting(q) {
+			a.request(r)
+		}
+	}
 	s.Evidence = a.sorted()
 	return s, true
 }

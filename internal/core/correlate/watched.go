@@ -130,6 +130,6 @@ func (c *coverage) guardHeard(t time.Time) bool {
 // ownWord returns the requests that have somebody behind them. hidden says that
 // there are none, though a guard passed one on.
 func (c *coverage) ownWord(all []*request) (own []*request, hidden bool) {
-	own = slices.DeleteFunc(slices.Clone(all), c.passedOn)
-	return own, len(own) == 0 && len(all) > 0
+	own = slices.DeleteFunc(slices.Clone(all), func(r *request) bool { return r.nameless() || c.passedOn(r) })
+	return own, len(own) == 0 && slices.ContainsFunc(all, c.passedOn)
 }

@@ -131,6 +131,10 @@ type DockerRequest struct {
 	// Certain says that this is a request and not bytes that look like one:
 	// every byte before it on the connection is accounted for.
 	Certain bool `json:"certain,omitempty"`
+	// Plugin says that the daemon's authorization plugin tells of it, which it asked:
+	// whoever saw the request come may tell of it, too. Of Peer there is no more than a
+	// certificate, then.
+	Plugin bool `json:"plugin,omitempty"`
 }
 
 // DockerOp is what a DockerRequest asks for.

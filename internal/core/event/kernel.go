@@ -139,7 +139,7 @@ type Certificate struct {
 }
 
 // HasCred reports whether Cred says anything.
-func (p Peer) HasCred() bool { return p.Address == "" || !p.ID.IsZero() }
+func (p Peer) HasCred() bool { return !p.Cred.NoUID && (p.Address == "" || !p.ID.IsZero()) }
 
 // ClientConnect says that a process connected to a service socket.
 type ClientConnect struct {
