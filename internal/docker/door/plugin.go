@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/bounded"
@@ -34,8 +36,11 @@ type PluginOptions struct {
 	Real func(path string) string
 	// Limit bounds how long a decision takes (4 s). The answer is there a second
 	// later at most, whatever keeps the judge.
-	Limit  time.Duration
-	Logger *slog.Logger
+	Limit time.Duration
+	// Observe is told of requests, decisions and answers; nil when nobody asks. It is
+	// called from many goroutines, and must not wait.
+	Observe func(event.Observation)
+	Logger  *slog.Logger
 }
 
 // Plugin is an authorization plugin: the daemon asks it about each request before
@@ -49,6 +54,7 @@ type Plugin struct {
 	token  string // by which the daemon's questions about our own are known
 	slots  chan struct{}
 	made   made
+	all    client // numbers what is told of
 	stats  PluginStats
 	first  sync.Once
 	asked  chan struct{} // closed by first, when the daemon asks about a request
@@ -78,8 +84,10 @@ func NewPlugin(opt PluginOptions) *Plugin {
 	}
 	p := &Plugin{
 		opt: opt, token: rand.Text(), slots: make(chan struct{}, pluginSlots), made: newMade(), asked: make(chan struct{}),
-		reader: New(Options{Network: opt.Network, Address: opt.Address, Judge: opt.Judge, Real: opt.Real, Logger: opt.Logger}),
+		reader: New(Options{Network: opt.Network, Address: opt.Address, Judge: opt.Judge, Real: opt.Real, Observe: opt.Observe, Logger: opt.Logger}),
 	}
+	p.all.id, p.all.plugin = aConnection(), true
+	p.all.peer.Cred = event.Cred{NoUID: true, NoGID: true}
 	p.reader.daemon.token = p.token
 	return p
 }
@@ -151,32 +159,64 @@ func (p *Plugin) before(r *http.Request) said {
 	}
 	p.first.Do(func() { close(p.asked) })
 	p.stats.Requests.Add(1)
+	began := now()
 	late, cancel := context.WithTimeout(r.Context(), p.opt.Limit+pluginGrace)
 	defer cancel()
 	select {
 	case p.slots <- struct{}{}:
 	case <-late.Done():
-		return p.late(q)
+		return p.late(q, began)
 	}
 	ctx, cancel := context.WithTimeout(late, p.opt.Limit)
 	defer cancel()
-	done := make(chan said, 1)
+	done := make(chan judged, 1)
 	go func() {
 		defer func() { <-p.slots }()
 		done <- p.decide(ctx, q)
 	}()
 	select {
-	case v := <-done:
-		return v
+	case j := <-done:
+		return p.answer(q, j)
 	case <-late.Done():
-		return p.late(q)
+		return p.late(q, began)
 	}
 }
 
-func (p *Plugin) late(q *question) said {
+// late answers for a judge that took too long. What he says then is told to nobody.
+func (p *Plugin) late(q *question, began event.Header) said {
 	p.stats.Late.Add(1)
 	p.opt.Logger.Error("no decision in time", slog.String("method", q.Verb), slog.String("path", clip(q.URI)))
+	p.reader.observe(event.Loss{Header: now(), From: began.Time, Count: 1, What: "requests"})
 	return p.undecided("no decision in time; try again")
+}
+
+// judged is a request and what was decided about it.
+type judged struct {
+	said
+	r        *http.Request
+	asked    *asked // nil when nobody came to decide
+	certain  bool   // it has one reading
+	decision event.Decision
+}
+
+// answer says what was decided: to whoever observes, and to the daemon.
+func (p *Plugin) answer(q *question, j judged) said {
+	if j.asked == nil {
+		return j.said
+	}
+	id := event.RequestID{Conn: p.all.id, N: p.all.n.Add(1) - 1}
+	p.reader.tell(j.r, id, &p.all, j.asked, &j.decision, j.certain)
+	if j.Allow && (j.asked.creates() || j.asked.op == event.OpContainerStart) {
+		p.made.expect(q, &passing{asked: j.asked, id: id})
+	}
+	return j.said
+}
+
+// aConnection returns a number that no connection has: the kernel counts from 1.
+func aConnection() event.ConnID {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return event.ConnID(1<<52 | binary.BigEndian.Uint64(b[:])>>12)
 }
 
 // undecided answers where there is no decision.
@@ -203,27 +243,32 @@ func (p *Plugin) ours(q *question) bool {
 }
 
 // decide says whether a request may be carried out.
-func (p *Plugin) decide(ctx context.Context, q *question) (v said) {
+func (p *Plugin) decide(ctx context.Context, q *question) (j judged) {
 	defer func() {
 		if trouble := recover(); trouble != nil {
 			p.opt.Logger.Error("no decision", slog.Any("panic", trouble), slog.String("stack", string(debug.Stack())))
-			v = p.undecided("sallyport failed to decide")
+			j = judged{said: p.undecided("sallyport failed to decide")}
 		}
 	}()
-	a, err := p.ask(ctx, q)
+	r, a, err := p.ask(ctx, q)
+	j = judged{r: r, asked: a, certain: err == nil}
 	if err != nil {
 		p.stats.Misread.Add(1)
-		if p.opt.Judge.Misread(&a.session, err) {
-			return said{Msg: reasonOf(err)}
-		}
-	} else if d := p.opt.Judge.Decide(ctx, &a.session, nil); d.Stopped {
+		why := reasonOf(err)
+		j.decision = event.Decision{Effect: effect.Deny, Message: why, Stopped: p.opt.Judge.Misread(&a.session, err)}
+		j.Msg = why
+	} else {
+		d := p.opt.Judge.Decide(ctx, &a.session, nil)
+		j.decision = event.Decision{Effect: d.Effect, Rule: d.Rule, Message: d.Message, Approver: d.Approver, Stopped: d.Stopped}
+		j.Msg = strings.TrimPrefix(d.Message, "sallyport: ")
+	}
+	switch {
+	case !j.decision.Stopped:
+		j.said = said{Allow: true}
+	case err == nil:
 		p.stats.Denied.Add(1)
-		return said{Msg: strings.TrimPrefix(d.Message, "sallyport: ")}
 	}
-	if a.creates() {
-		p.made.expect(q, &a.session)
-	}
-	return said{Allow: true}
+	return j
 }
 
 // reasonOf says to a client why nobody could tell what the request is.
@@ -241,21 +286,21 @@ func reasonOf(err error) string {
 
 // ask reads a request as the daemon did. What is known of it is returned with the
 // error, too.
-func (p *Plugin) ask(ctx context.Context, q *question) (*asked, error) {
+func (p *Plugin) ask(ctx context.Context, q *question) (*http.Request, *asked, error) {
 	r, bad := q.request()
-	a, err := p.reader.ask(r.WithContext(ctx), &client{})
+	a, err := p.reader.ask(r.WithContext(ctx), &p.all)
 	if a.session.Actor.Kind == session.ActorNone {
 		a.session.Attribution = session.Attribution{Level: session.LevelNone}
 	}
 	if bad != nil {
-		return a, misread(http.StatusBadRequest, bad)
+		return r, a, misread(http.StatusBadRequest, bad)
 	}
 	// Of a body that was not handed on the reader says that it is empty: why is the
 	// better reason.
 	if bad := a.sameAsCame(q, r); bad != nil {
-		return a, misread(http.StatusBadRequest, bad)
+		return r, a, misread(http.StatusBadRequest, bad)
 	}
-	return a, err
+	return r, a, err
 }
 
 // sameAsCame says why the daemon may read something else than was read here, which
@@ -297,25 +342,29 @@ func (a *asked) unread() bool {
 // creates reports whether the daemon's answer has the id of an exec or a container.
 func (a *asked) creates() bool { return a.op == event.OpExecCreate || a.op == event.OpContainerCreate }
 
-// after is told what became of a request. All that counts is the id of what was
-// created: it is known here before the client has it.
+// after is told what became of a request. Of the id of what was created it is told
+// before the client is.
 func (p *Plugin) after(r *http.Request) {
 	q, err := questionOf(r)
 	if err != nil || q.Verb != http.MethodPost {
 		return // what was created counts as another's, then
 	}
-	s := p.made.came(q)
-	var v struct{ ID string }
-	if s == nil || q.Status != http.StatusCreated || json.Unmarshal(q.Response, &v) != nil || v.ID == "" {
+	g := p.made.came(q)
+	if g == nil {
 		return
 	}
-	p.opt.Judge.Created(s, v.ID)
+	var v struct{ ID string }
+	if g.creates() && q.Status == http.StatusCreated && json.Unmarshal(q.Response, &v) == nil && v.ID != "" {
+		p.opt.Judge.Created(&g.session, v.ID)
+	}
+	p.reader.tellAnswer(g, q.Status, v.ID)
 }
 
-// made has the requests whose answer will have the id of what they created.
+// made has the requests whose answer will have the id of what they created, or say
+// whether something began.
 type made struct {
 	mu    sync.Mutex
-	waits *bounded.Table[[sha256.Size]byte, []*session.Session] // guarded by mu
+	waits *bounded.Table[[sha256.Size]byte, []*passing] // guarded by mu
 }
 
 // Bounds of what is waited for. What is forgotten counts as another's.
@@ -325,7 +374,7 @@ const (
 )
 
 func newMade() made {
-	return made{waits: bounded.NewTable[[sha256.Size]byte](waitsMax, func([]*session.Session) {})}
+	return made{waits: bounded.NewTable[[sha256.Size]byte](waitsMax, func([]*passing) {})}
 }
 
 // key is what the daemon says of a request both times.
@@ -338,20 +387,20 @@ func (q *question) key() [sha256.Size]byte {
 	return [sha256.Size]byte(h.Sum(nil))
 }
 
-func (m *made) expect(q *question, s *session.Session) {
+func (m *made) expect(q *question, g *passing) {
 	k := q.key()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	alike, _ := m.waits.Get(k)
 	m.waits.Forget(k)
-	alike = append(alike, s)
+	alike = append(alike, g)
 	m.waits.Add(k, alike[max(0, len(alike)-sameMax):])
 }
 
 // came returns the request that an answer is of: of several alike, which ask for
 // the same, the last. It is nil when there is none.
-func (m *made) came(q *question) *session.Session {
-	if !strings.Contains(q.URI, "exec") && !strings.Contains(q.URI, "create") && !strings.Contains(q.URI, "%") {
+func (m *made) came(q *question) *passing {
+	if !strings.Contains(q.URI, "exec") && !strings.Contains(q.URI, "create") && !strings.Contains(q.URI, "start") && !strings.Contains(q.URI, "%") {
 		return nil // no need to hash it
 	}
 	k := q.key()

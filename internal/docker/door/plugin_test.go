@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -290,6 +291,64 @@ func TestPluginCreated(t *testing.T) {
 	call(t, p, "AuthZRes", "x")
 	if len(j.created) != 1 || j.created[0] != string(j.asked[1].ID)+" x3" {
 		t.Errorf("%v", j.created)
+	}
+}
+
+// TestPluginTells: what was decided is told, with what is known of who asked and the
+// id of what was made; what was too late is told as lost.
+func TestPluginTells(t *testing.T) {
+	var mu sync.Mutex
+	var told []event.Observation
+	j := &judge{}
+	p := NewPlugin(PluginOptions{Network: "unix", Address: fakeDaemon(t, answers), Judge: j, Enforce: true, Observe: func(o event.Observation) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, o)
+	}})
+	q := of("POST", "/containers/web/exec", `{"Cmd":["true"]}`)
+	if v := call(t, p, "AuthZReq", q); !v.Allow {
+		t.Fatal(v)
+	}
+	q["ResponseStatusCode"], q["ResponseBody"] = 201, []byte(`{"Id":"x1"}`)
+	call(t, p, "AuthZRes", q)
+	call(t, p, "AuthZReq", of("GET", "/containers/json", "")) // of which there is nothing to tell
+	if len(told) != 3 {
+		t.Fatalf("%+v", told)
+	}
+	r, isRequest := told[0].(event.DockerRequest)
+	d, isDecision := told[1].(event.Decision)
+	a, isAnswer := told[2].(event.DockerAnswer)
+	if !isRequest || !isDecision || !isAnswer {
+		t.Fatalf("%+v", told)
+	}
+	if !r.Plugin || !r.Certain || r.Op != event.OpExecCreate || !slices.Equal(r.Argv, []string{"true"}) || r.Peer.HasCred() || r.Peer.Certificate != nil || r.ID.Conn < 1<<52 {
+		t.Errorf("%+v", r)
+	}
+	if d.Request != r.ID || d.Effect != effect.Allow || d.Stopped || a.ID != r.ID || a.Created != "x1" || a.Status != 201 {
+		t.Errorf("%+v %+v", d, a)
+	}
+
+	told = nil
+	byTLS := of("POST", "/containers/web/exec", `{"Cmd":["true"]}`)
+	byTLS["User"], byTLS["UserAuthNMethod"] = "ann", "TLS"
+	call(t, p, "AuthZReq", byTLS)
+	if r := told[0].(event.DockerRequest); r.Peer.Certificate == nil || r.Peer.Certificate.CommonName != "ann" {
+		t.Errorf("%+v", r)
+	}
+
+	told = nil
+	call(t, p, "AuthZReq", of("POST", "/containers/web/exec", `{"cmd":["true"]}`))
+	if len(told) != 2 || told[0].(event.DockerRequest).Certain || !told[1].(event.Decision).Stopped {
+		t.Errorf("%+v", told)
+	}
+
+	told = nil
+	hold := &judge{hold: make(chan struct{})}
+	defer close(hold.hold)
+	p = NewPlugin(PluginOptions{Network: "unix", Address: fakeDaemon(t, answers), Judge: hold, Limit: time.Millisecond, Observe: p.opt.Observe})
+	call(t, p, "AuthZReq", of("POST", "/containers/web/exec", `{"Cmd":["true"]}`))
+	if loss, ok := told[0].(event.Loss); len(told) != 1 || !ok || loss.Count != 1 || loss.Witness != event.WitnessGuard {
+		t.Errorf("%+v", told)
 	}
 }
 

@@ -140,6 +140,8 @@ type client struct {
 	id   event.ConnID
 	peer event.Peer
 	n    atomic.Uint32 // requests so far
+	// plugin says that it is the daemon that asks, for whoever.
+	plugin bool
 }
 
 type clientKey struct{}
@@ -482,7 +484,7 @@ func (p *Proxy) tell(r *http.Request, id event.RequestID, who *client, a *asked,
 	o := event.DockerRequest{
 		Header: now(), ID: id, Peer: peer, Op: a.op, Ref: string(s.Target.ContainerID), ExecID: s.ExecID, TTY: s.TTY,
 		User: s.User, Privileged: s.Privileged, UserAgent: clip(r.UserAgent()), Certain: certain,
-		Stdin: s.Stdin != nil && *s.Stdin, Path: event.Text(s.Path),
+		Stdin: s.Stdin != nil && *s.Stdin, Path: event.Text(s.Path), Plugin: who.plugin,
 	}
 	switch a.op {
 	case event.OpExecCreate:
