@@ -39,6 +39,7 @@ docs/guide/guard-docker.md has systemd units, and says how to get in all the sam
 	f := cmd.Flags()
 	f.StringVar(&c.listen, "listen", "unix:///run/docker/plugins/sallyport.sock", "answer the daemon at `ADDR`: unix:///run/docker/plugins/NAME.sock, or systemd for the socket that it hands on")
 	f.StringVar(&c.to, "to", "unix:///var/run/docker.sock", "ask the Docker daemon at `ADDR` what a name stands for: unix:///path or tcp://host:port")
+	c.tellFlag(f, env)
 	c.flags(f)
 	c.runtimeFlag(f)
 	// No waitFlag, since nothing waits for an answer: the daemon waits for as long as it is kept waiting,
@@ -52,9 +53,13 @@ func guardDockerAuthz(ctx context.Context, env *terminal.Env, c settings) error 
 	if err != nil {
 		return err
 	}
-	plugin := dockerdoor.NewPlugin(dockerdoor.PluginOptions{
+	opt := dockerdoor.PluginOptions{
 		Network: g.network, Address: g.address, Judge: g.judge, Enforce: c.enforce, Real: realPath(g.network), Logger: g.log,
-	})
+	}
+	if g.telling != nil {
+		opt.Observe = g.telling.Tell
+	}
+	plugin := dockerdoor.NewPlugin(opt)
 	g.beside = append(g.beside, plugin.Beside)
 	g.besideRuntime(plugin.Known())
 	return g.serve(ctx, plugin.Serve, func() string {

@@ -31,6 +31,20 @@ type authzStage struct {
 	p         *guardProcess
 }
 
+// newAuthzStage starts an engine that serves its socket and TLS; its plugin's name
+// has as in it.
+func newAuthzStage(t *testing.T, as string) *authzStage {
+	t.Helper()
+	a := &authzStage{t: t, bin: program.New(t), name: fmt.Sprintf("sallyport-%s-%d", as, os.Getpid()), rules: filepath.Join(t.TempDir(), "r.yaml")}
+	t.Cleanup(func() { _ = os.Remove(a.socket()) })
+	dir := t.TempDir()
+	testbed.Certificates(t, dir)
+	a.tls = []string{"--tlsverify", "--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem", "-H", "tcp://" + testbed.FreeAddress(t)}
+	a.e = docker.New(t, docker.Options{Flags: a.tls})
+	t.Cleanup(func() { a.configure(); _ = a.e.Halt(context.Background()); _ = a.e.Boot(context.Background()) }) // to be stopped in order
+	return a
+}
+
 func (a *authzStage) socket() string { return filepath.Join("/run/docker/plugins", a.name+".sock") }
 
 // plugin starts the program.
@@ -116,13 +130,7 @@ rules:
 func TestGuardDockerAuthz(t *testing.T) {
 	t.Parallel()
 	testbed.Require(t, testbed.Root, testbed.Docker)
-	a := &authzStage{t: t, bin: program.New(t), name: fmt.Sprintf("sallyport-authz-%d", os.Getpid()), rules: filepath.Join(t.TempDir(), "r.yaml")}
-	t.Cleanup(func() { _ = os.Remove(a.socket()) })
-	dir := t.TempDir()
-	testbed.Certificates(t, dir)
-	a.tls = []string{"--tlsverify", "--tlscacert", dir + "/ca.pem", "--tlscert", dir + "/cert.pem", "--tlskey", dir + "/key.pem", "-H", "tcp://" + testbed.FreeAddress(t)}
-	a.e = docker.New(t, docker.Options{Flags: a.tls})
-	t.Cleanup(func() { a.configure(); _ = a.e.Halt(context.Background()); _ = a.e.Boot(context.Background()) }) // to be stopped in order
+	a := newAuthzStage(t, "authz")
 	write := func(text string) {
 		t.Helper()
 		if err := os.WriteFile(a.rules, []byte(text), 0o600); err != nil {

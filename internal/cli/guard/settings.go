@@ -70,7 +70,7 @@ func (c *settings) tellFlag(f *pflag.FlagSet, env *terminal.Env) {
 
 // telling returns what tells the sallyport up of this host; nil for none.
 func (c *settings) telling(log *slog.Logger) *tell.Teller {
-	if c.tell == "off" || c.kind == atPlugin {
+	if c.tell == "off" {
 		return nil
 	}
 	return tell.NewTeller(filepath.Join(c.tell, statedir.Guards), log)
