@@ -148,7 +148,11 @@ func (e *Engine) applyStreamRequest(r *request) {
 }
 
 func (e *Engine) applyDecision(o event.Decision) {
-	if o.ExecID != "" {
+	switch {
+	case o.ExecID == "" && o.Container != "":
+		e.applyVerdict(o)
+		return
+	case o.ExecID != "":
 		x := e.exec(o.ExecID, o.Container)
 		x.decision = &o
 		e.touch(x, true)

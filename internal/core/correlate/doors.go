@@ -19,9 +19,10 @@ type doors struct {
 	conns
 	requests
 	asks
-	pace    pace
-	rebuffs rebuffs   // whom the socket gate kept out
-	swept   time.Time // when what is old was last forgotten
+	pace     pace
+	verdicts verdicts  // what was decided at the runtime
+	rebuffs  rebuffs   // whom the socket gate kept out
+	swept    time.Time // when what is old was last forgotten
 	// epoch counts the facts about long ago: what was settled before one has to be
 	// looked for anew.
 	epoch uint64
@@ -30,7 +31,8 @@ type doors struct {
 func newDoors(now *clock, c *coverage, in *inside, p *past) doors {
 	return doors{
 		clock: now, coverage: c, inside: in, past: p,
-		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{}, rebuffs: rebuffs{},
+		conns: newConns(), requests: newRequests(), asks: newAsks(), pace: pace{},
+		verdicts: newVerdicts(), rebuffs: rebuffs{},
 	}
 }
 
@@ -87,6 +89,7 @@ func (d *doors) sweep() {
 	}
 	d.sweepAsks(node)
 	d.pace.forget(node)
+	d.verdicts.sweep(old)
 	for _, r := range d.requests.byID {
 		if r.Time.Before(old) {
 			d.requests.drop(r)

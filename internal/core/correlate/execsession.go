@@ -76,6 +76,9 @@ func (x *exec) command(e *Engine, s *session.Session) {
 	if s.Argv == nil {
 		argvOfRoot(s)
 	}
+	if s.Argv == nil && x.decision != nil && x.decision.Argv != nil {
+		s.Argv, s.ArgvSource = x.decision.Argv, "request"
+	}
 	if c := x.event(event.DockerExecCreate); c != nil {
 		s.Created = &c.Time
 		if s.Argv == nil && c.Command != "" {

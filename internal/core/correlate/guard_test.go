@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"github.com/sallyport/sallyport/internal/core/correlate"
@@ -346,4 +347,68 @@ func TestRuntimeDoor(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestRuntimeDoorOfContainers: what a guard at the runtime decided about a container
+// stands in the session of what it began; one that it stopped is a session, too.
+func TestRuntimeDoorOfContainers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		d := newDoor(newWorld(rapid.Bool().Draw(t, "tapped")))
+		type begin struct {
+			rule    string
+			stopped bool
+		}
+		var all []begin
+		for i := range rapid.IntRange(1, 4).Draw(t, "begins") {
+			b := begin{string(rune('a' + i)), rapid.Bool().Draw(t, "stopped")}
+			all = append(all, b)
+			told := rapid.Bool().Draw(t, "told") || b.stopped
+			if told {
+				d.add(event.Decision{
+					Header: d.head(event.WitnessGuard), Container: web, Channel: event.ChannelRuntimeRun, Kind: "runtime", Argv: []string{"/bin/x"},
+					Effect: effect.Deny, Rule: b.rule, Stopped: b.stopped,
+				})
+			} else {
+				all[i].rule = ""
+			}
+			d.later(100 * time.Millisecond)
+			if !b.stopped {
+				pid := uint32(500 + i)
+				d.runtime(event.RuntimeStart, "", pid)
+				d.later(time.Second)
+				d.runtime(event.RuntimeExit, "", pid)
+			}
+			d.later(2 * time.Second)
+		}
+		d.later(4 * time.Second)
+		d.add(event.Tick{Header: d.head(event.WitnessEngine)})
+		want := finally(d.obs)
+		if len(want) != len(all) {
+			t.Fatalf("%d sessions, want %d: %+v", len(want), len(all), want)
+		}
+		for _, b := range all {
+			found := 0
+			for _, s := range want {
+				if rule := ruleOf(s); rule != b.rule || (s.State == session.StateFailed) != b.stopped {
+					continue
+				}
+				if found++; b.stopped && (s.Attribution.Level != session.LevelNone || !slices.Equal(s.Argv, []string{"/bin/x"}) || s.Target.ContainerName != "web" || !s.Decision.Stopped) {
+					t.Fatalf("%+v", s)
+				}
+			}
+			if found == 0 {
+				t.Fatalf("%+v is in none of %+v", b, want)
+			}
+		}
+		if diff := cmp.Diff(want, finally(shuffle(d.obs, rapid.Int64().Draw(t, "order")))); diff != "" {
+			t.Fatalf("another order, another truth (-in order +shuffled):\n%s", diff)
+		}
+	})
+}
+
+func ruleOf(s session.Session) string {
+	if s.Decision == nil {
+		return ""
+	}
+	return s.Decision.Rule
 }

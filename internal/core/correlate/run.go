@@ -112,6 +112,9 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 	r.outcome(e, &s, n)
 	e.coverage.unsure(&s, n, nil)
 	e.attributeRun(r, n, &s)
+	if d := e.doors.verdictOn(r, s.Started); d != nil {
+		s.Decision = asDecided(d)
+	}
 	e.coverage.stamp(&s)
 	s.Evidence = r.evidence(e, n, creates)
 	return s, true

@@ -49,6 +49,8 @@ func targetOf(c subject) event.ContainerID {
 		return c.container
 	case *refusal:
 		return c.container
+	case *verdict:
+		return c.Container
 	case *call, *orphan, *rebuff:
 	}
 	return ""
@@ -71,6 +73,13 @@ func (e *Engine) open() []subject {
 	}
 	for _, r := range e.doors.rebuffs {
 		out = append(out, r)
+	}
+	for _, list := range e.doors.verdicts.byContainer {
+		for _, v := range list {
+			if v.Stopped {
+				out = append(out, v)
+			}
+		}
 	}
 	for _, c := range e.kube.byKey {
 		out = append(out, c)
@@ -103,6 +112,8 @@ func sortKey(c subject) string {
 		return "stream " + c.key()
 	case *refusal:
 		return "refusal " + c.key()
+	case *verdict:
+		return "verdict " + c.key()
 	case *rebuff:
 		return "rebuff " + c.key.process.String() + " " + string(c.key.socket)
 	case *call:

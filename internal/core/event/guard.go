@@ -4,12 +4,14 @@ import "github.com/sallyport/sallyport/internal/core/effect"
 
 // Decision is what a guard decided about a request, before the service got it.
 // The request itself is a DockerRequest of the same ID, from the same guard. Of a guard
-// at a container runtime there is none: ExecID says what was to begin.
+// at a container runtime there is none: ExecID says what was to begin or, where there
+// is none, that it was Container itself; and Argv is its command.
 type Decision struct {
 	Header
 	Request   RequestID   `json:"request,omitzero"`
 	Container ContainerID `json:"container,omitempty"`
 	ExecID    ExecID      `json:"exec_id,omitempty"`
+	Argv      []string    `json:"argv,omitempty"`
 	Channel   Channel     `json:"channel,omitempty"`
 	// Kind is what kind of session it is, or would have been (session.Kind).
 	Kind string `json:"kind,omitempty"`
