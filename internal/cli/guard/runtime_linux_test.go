@@ -6,14 +6,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/effect"
+	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/docker"
 	"github.com/sallyport/sallyport/testbed/program"
+	"github.com/sallyport/sallyport/testbed/up"
 )
 
 // TestGuardRuntime: the door at the runtime, beside that of Docker and by itself.
@@ -38,7 +42,12 @@ func TestGuardRuntime(t *testing.T) {
 		return text
 	}
 	rules := filepath.Join(dir, "r.yaml")
-	if err := os.WriteFile(rules, []byte("version: 1\ndefault: allow\nrules: [{id: by-ctr, when: 'session.channel == \"RT-CTR\" && \"ok\" in session.argv', effect: allow}]\n"), 0o600); err != nil {
+	if err := os.WriteFile(rules, []byte(`version: 1
+default: allow
+rules:
+  - {id: by-ctr, when: 'session.channel == "RT-CTR" && "ok" in session.argv', effect: allow}
+  - {id: by-run, when: 'session.channel == "RT-RUN" && "1000" in session.argv', effect: allow}
+`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e := docker.New(t, docker.Options{Config: string(config())})
@@ -76,11 +85,24 @@ func TestGuardRuntime(t *testing.T) {
 	}
 
 	says(ctr("e3", "/bin/echo", "ok"), "sallyport guard does not answer", false)
-	p = begin("guard", "runtime", "--listen", "unix://"+asks, "--tell", "off")
+	state := filepath.Join(dir, "state")
+	watch := up.Print(t, bin, state, e)
+	up.Await(t, state, "kernel", "docker", "containerd")
+	p = begin("guard", "runtime", "--listen", "unix://"+asks, "--tell", state)
+	up.Await(t, state, "guard")
 	says(ctr("e4", "/bin/echo", "ok"), "ok", true)
 	says(ctr("e5", "/bin/echo", "beside"), "sallyport: denied here", false)
-	if err := p.end(syscall.SIGTERM); err != nil {
-		t.Errorf("%v %s", err, p.said())
+	wrapper := filepath.Join(dir, "wrapper")
+	if err := os.WriteFile(wrapper, []byte("#!/bin/sh\nexec "+runtime+" --sallyport-runtime="+runc+" --sallyport-socket="+asks+" \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	says(e.Ctr(t.Context(), "run", "--runc-binary", wrapper, "--runc-root", filepath.Join(dir, "roots"), "--rootfs", dir, "c1", "/bin/never"), "sallyport: denied here", false)
+	says(e.CLI(t.Context(), "run", "-d", "--name", "more", "--network", "none", docker.Image, "/bin/sleep", "1000"), "", true)
+	toldAtRuntime(t, watch)
+	for _, err := range []error{p.end(syscall.SIGTERM), watch.End(syscall.SIGTERM)} {
+		if err != nil {
+			t.Errorf("%v %s %s", err, p.said(), &watch.Stderr)
+		}
 	}
 
 	// Beside the authorization plugin, which the daemon asks about our own questions, too,
@@ -107,5 +129,33 @@ func TestGuardRuntime(t *testing.T) {
 	asksPlugin()
 	if err := a.p.end(syscall.SIGTERM); err != nil || !strings.Contains(a.p.said(), "; 3 calls of the runtime, 1 denied, 0 misread") {
 		t.Errorf("%v %s", err, a.p.said())
+	}
+}
+
+// toldAtRuntime: what was decided at the runtime stands in the sessions, of execs and of
+// containers; what was stopped is a session.
+func toldAtRuntime(t *testing.T, p *up.Printing) {
+	t.Helper()
+	for arg, want := range map[string]struct {
+		effect  effect.Effect
+		rule    string
+		stopped bool
+	}{
+		"ok":         {effect.Allow, "by-ctr", false},
+		"beside":     {effect.Deny, "", true},
+		"/bin/never": {effect.Deny, "", true},
+		"1000":       {effect.Allow, "by-run", false},
+	} {
+		testbed.Eventually(t, 30*time.Second, arg, func() bool {
+			for _, s := range latest(p.Sessions()) {
+				if d := s.Decision; slices.Contains(s.Argv, arg) && d != nil {
+					if d.Effect != want.effect || d.Rule != want.rule || d.Stopped != want.stopped || (s.State == session.StateFailed) != want.stopped {
+						t.Errorf("%s: %+v", arg, s)
+					}
+					return true
+				}
+			}
+			return false
+		})
 	}
 }

@@ -52,8 +52,9 @@ type Options struct {
 	// none of that id. It must not ask what the daemon does not say while it waits
 	// for a runtime. It is nil when there is no daemon.
 	Docker func(ctx context.Context, id event.ContainerID) (*Docker, error)
-	// Observe is told what was decided about an exec of which the runtime's client
-	// told the id; nil when nobody asks. It is called from many goroutines.
+	// Observe is told what was decided about a container, and about an exec of which
+	// the runtime's client told the id; nil when nobody asks. It is called from many
+	// goroutines.
 	Observe func(event.Observation)
 	Logger  *slog.Logger
 }
@@ -152,7 +153,9 @@ func (d *Door) answer(ctx context.Context, q *call.Question, peer *event.Peer) (
 		return d.misread(s, err)
 	}
 	v := d.opt.Judge.Begins(ctx, s)
-	d.tell(s, &v)
+	if s.ExecID != "" || q.Line.Verb != call.Exec {
+		d.tell(s, &v)
+	}
 	if v.Stopped {
 		d.stats.Denied.Add(1)
 		return call.Answer{Message: v.Message}
@@ -163,11 +166,11 @@ func (d *Door) answer(ctx context.Context, q *call.Question, peer *event.Peer) (
 // tell tells what was decided here. What was decided in front of the daemon has been
 // told from there.
 func (d *Door) tell(s *session.Session, v *policy.Verdict) {
-	if d.opt.Observe == nil || s.ExecID == "" || v.Elsewhere {
+	if d.opt.Observe == nil || v.Elsewhere {
 		return
 	}
 	d.opt.Observe(event.Decision{
-		Header: event.Header{Time: time.Now().UTC(), Witness: event.WitnessGuard}, Container: s.Target.ContainerID, ExecID: s.ExecID,
+		Header: event.Header{Time: time.Now().UTC(), Witness: event.WitnessGuard}, Container: s.Target.ContainerID, ExecID: s.ExecID, Argv: s.Argv,
 		Channel: s.Channel, Kind: string(s.Kind), Effect: v.Effect, Rule: v.Rule, Message: v.Message, Approver: v.Approver, Stopped: v.Stopped,
 	})
 }

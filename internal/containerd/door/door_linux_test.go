@@ -251,11 +251,20 @@ func TestBesideDocker(t *testing.T) {
 
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	told := map[event.ExecID]event.Decision{}
-	for _, o := range d.told {
+	told, stopped := map[event.ExecID]event.Decision{}, 0
+	execs := slices.DeleteFunc(slices.Clone(d.told), func(o event.Decision) bool { return o.ExecID == "" })
+	for _, o := range execs {
 		told[o.ExecID] = o
 	}
-	if e2, e3 := told["e2"], told["e3"]; len(d.told) != 6 || !e2.Stopped || e2.Rule != "never" || string(e2.Container) != id || e3.Stopped || e3.Rule != "by-ctr" {
+	for _, o := range d.told {
+		if o.ExecID == "" && o.Container == "c1" && o.Stopped && slices.Equal(o.Argv, []string{"/bin/sh"}) {
+			stopped++
+		}
+	}
+	if stopped != 3 {
+		t.Errorf("%d containers that were stopped are told: %+v", stopped, d.told)
+	}
+	if e2, e3 := told["e2"], told["e3"]; len(execs) != 6 || !e2.Stopped || e2.Rule != "never" || string(e2.Container) != id || e3.Stopped || e3.Rule != "by-ctr" {
 		t.Errorf("told %+v", d.told) // of what was let through in front, from there
 	}
 }
