@@ -89,6 +89,12 @@ test-engine: install-deps build ## the tests of Docker on today's engine, compos
 	@engine=$$($(GO) run ./testbed/docker/make) && export SALLYPORT_ENGINE="$$engine" SALLYPORT_REQUIRE=root,docker,containerd,bpf,engine && \
 		$(GO) test $(TESTFLAGS) -p 1 ./testbed/docker ./internal/docker/... ./internal/containerd/... ./internal/kernel ./internal/cli/... ./testbed/truth ./testbed/procedures
 
+.PHONY: test-receivers
+test-receivers: ## send exports to an OpenTelemetry Collector and rsyslog (built and installed once)
+	@tools/install-deps receivers
+	@$(GO) run ./testbed/receivers/make >/dev/null
+	SALLYPORT_REQUIRE=receivers $(GO) test $(TESTFLAGS) -run '^TestReal' ./internal/export
+
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
 	@$(GO) run ./testbed/kube/make

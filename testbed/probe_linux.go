@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sallyport/sallyport/testbed/kube/release"
+	receivers "github.com/sallyport/sallyport/testbed/receivers/release"
 )
 
 func probes() map[string]func() string {
@@ -25,6 +26,7 @@ func probes() map[string]func() string {
 		Kube:       probeKube,
 		BPF:        probeBPF,
 		Engine:     probeEngine,
+		Receivers:  probeReceivers,
 		VM:         probeVM,
 	}
 }
@@ -51,7 +53,7 @@ var debianPackages = map[string]string{
 	"podman": "podman", "conmon": "conmon", "dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
 	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils",
 	"nsenter": "util-linux", "/usr/lib/cni/ptp": "containernetworking-plugins", "/usr/lib/cni/host-local": "containernetworking-plugins",
-	"/usr/lib/cni/loopback": "containernetworking-plugins", "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
+	"/usr/lib/cni/loopback": "containernetworking-plugins", "rsyslogd": "rsyslog", "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
 }
 
 func probeRootAnd(programs ...string) string {
@@ -103,6 +105,19 @@ func probeEngine() string {
 		}
 	}
 	return probeRootAnd("busybox")
+}
+
+func probeReceivers() string {
+	if why := probePrograms("rsyslogd"); why != "" {
+		return why
+	}
+	if tls, err := filepath.Glob("/usr/lib/*/rsyslog/lmnsd_gtls.so"); err != nil || len(tls) == 0 {
+		return "rsyslog has no TLS (apt-get install rsyslog-gnutls)"
+	}
+	if _, err := receivers.Find(context.Background()); err != nil {
+		return "make test-receivers builds real receivers and runs the tests of exports on them: " + err.Error()
+	}
+	return ""
 }
 
 // LookPath finds a program in the directory of EnvEngine, in PATH or, because a
