@@ -68,7 +68,7 @@ var probes = map[string]func() error{
 	FeatureConnectUnix:  probeConnectUnix,
 	FeatureSockLength:   probeSockLength,
 	FeatureTCPState:     probeTCPState,
-	FeatureFentry:       func() error { return probeTracing(ebpf.AttachTraceFEntry, "unix_stream_sendmsg") },
+	FeatureFentry:       probeFentry,
 	FeatureLSM:          probeLSM,
 	FeatureReadKernel:   probeReadKernel,
 }
@@ -88,6 +88,23 @@ func probeCapabilities() error {
 
 func probeTracing(at ebpf.AttachType, to string) error {
 	return tryProgram(&ebpf.ProgramSpec{Type: ebpf.Tracing, AttachType: at, AttachTo: to})
+}
+
+// probeFentry attaches the program, too: Linux on arm64 before 6.4 loads such programs
+// and cannot attach them.
+func probeFentry() error {
+	p, err := ebpf.NewProgram(&ebpf.ProgramSpec{
+		Type: ebpf.Tracing, AttachType: ebpf.AttachTraceFEntry, AttachTo: "unix_stream_sendmsg", License: license, Instructions: returning(0),
+	})
+	if err != nil {
+		return err
+	}
+	defer p.Close()
+	l, err := link.AttachTracing(link.TracingOptions{Program: p})
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 func probeSockLength() error {
