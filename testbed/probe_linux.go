@@ -51,7 +51,7 @@ func probeRoot() string {
 // debianPackages says which package of Debian has a program.
 var debianPackages = map[string]string{
 	"podman": "podman", "conmon": "conmon", "dockerd": "docker.io", "docker": "docker.io", "containerd": "containerd", "ctr": "containerd",
-	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "xz": "xz-utils",
+	"runc": "runc", "busybox": "busybox-static", "qemu-system-x86_64": "qemu-system-x86", "qemu-system-aarch64": "qemu-system-arm", "xz": "xz-utils",
 	"nsenter": "util-linux", "/usr/lib/cni/ptp": "containernetworking-plugins", "/usr/lib/cni/host-local": "containernetworking-plugins",
 	"/usr/lib/cni/loopback": "containernetworking-plugins", "rsyslogd": "rsyslog", "apt-get": "apt", "apt-cache": "apt", "dpkg-deb": "dpkg", "ldd": "libc-bin",
 }
@@ -78,7 +78,7 @@ func probeVM() string {
 	if runtime.GOARCH != "amd64" {
 		return "virtual machines are built on amd64 only"
 	}
-	return probePrograms("qemu-system-x86_64", "apt-get", "apt-cache", "dpkg-deb", "xz", "ldd", "runc", "busybox")
+	return probePrograms("qemu-system-x86_64", "qemu-system-aarch64", "apt-get", "apt-cache", "dpkg-deb", "xz", "ldd", "runc", "busybox")
 }
 
 // probeKube does not build what is missing: that takes ten minutes.

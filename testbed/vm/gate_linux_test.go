@@ -12,26 +12,29 @@ import (
 
 // TestGate stands the gate wherever the kernels have a place for it.
 func TestGate(t *testing.T) {
-	g := guest(t)
+	guests := bothGuests(t)
 	const withoutBPF = "lsm=lockdown,capability,landlock,yama"
 	for _, c := range []struct {
+		arch                   Arch
 		series, follow, params string
 		at, stands             kernel.GateHook
 		says                   string // how the error begins
 	}{
-		{"6.1", "linux-image-cloud-amd64", withBPF, "", kernel.GateAtLSM, ""},
-		{"6.1", "linux-image-cloud-amd64", withoutBPF, "", kernel.GateAtSocket, ""},
-		{"6.12", "linux-image-6.12-cloud-amd64", withBPF, kernel.GateAtSocket, kernel.GateAtSocket, ""},
-		{"6.12", "linux-image-6.12-cloud-amd64", withBPF, "", kernel.GateAtLSM, ""},
-		{"6.12", "linux-image-6.12-cloud-amd64", withoutBPF, kernel.GateAtAddress, kernel.GateAtAddress, ""},
-		{"6.12", "linux-image-6.12-cloud-amd64", withoutBPF, kernel.GateAtLSM, "", "the kernel has no place for the gate: lsm/unix_stream_connect"},
-		{"6.1", "linux-image-cloud-amd64", withBPF, kernel.GateAtAddress, "", "the kernel has no place for the gate: cgroup/connect_unix"},
+		{AMD64, "6.1", "linux-image-cloud-amd64", withBPF, "", kernel.GateAtLSM, ""},
+		{AMD64, "6.1", "linux-image-cloud-amd64", withoutBPF, "", kernel.GateAtSocket, ""},
+		{AMD64, "6.12", "linux-image-6.12-cloud-amd64", withBPF, kernel.GateAtSocket, kernel.GateAtSocket, ""},
+		{AMD64, "6.12", "linux-image-6.12-cloud-amd64", withBPF, "", kernel.GateAtLSM, ""},
+		{AMD64, "6.12", "linux-image-6.12-cloud-amd64", withoutBPF, kernel.GateAtAddress, kernel.GateAtAddress, ""},
+		{AMD64, "6.12", "linux-image-6.12-cloud-amd64", withoutBPF, kernel.GateAtLSM, "", "the kernel has no place for the gate: lsm/unix_stream_connect"},
+		{ARM64, "6.12", "linux-image-6.12-cloud-arm64", withoutBPF, kernel.GateAtAddress, kernel.GateAtAddress, ""},
+		{ARM64, "6.12", "linux-image-6.12-cloud-arm64", withBPF, "", kernel.GateAtLSM, ""},
+		{AMD64, "6.1", "linux-image-cloud-amd64", withBPF, kernel.GateAtAddress, "", "the kernel has no place for the gate: cgroup/connect_unix"},
 	} {
-		t.Run(c.series+" "+string(c.at)+" "+string(c.stands), func(t *testing.T) {
+		t.Run(c.series+" "+c.arch.Name+" "+string(c.at)+" "+string(c.stands), func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), bootWait)
 			defer cancel()
-			r, err := g.Boot(ctx, fetch(ctx, t, c.series, c.follow), c.params+" -- "+GateAt+string(c.at))
+			r, err := guests[c.arch.Name].Boot(ctx, fetch(ctx, t, c.arch, c.series, c.follow), c.params+" -- "+GateAt+string(c.at))
 			if err != nil {
 				t.Fatal(err)
 			}

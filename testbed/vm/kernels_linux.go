@@ -21,34 +21,34 @@ type Kernel struct {
 }
 
 // Fetch returns the newest kernel of a series ("6.1") that the package named by
-// follow depends on. It downloads and unpacks the kernel unless it is in the
+// follow depends on, for a processor. It downloads and unpacks the kernel unless it is in the
 // cache; without the archive's package lists the newest one in the cache has to
 // do.
-func Fetch(ctx context.Context, series, follow string) (Kernel, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", series, err)
+func Fetch(ctx context.Context, arch Arch, series, follow string) (Kernel, error) {
+	failed := func(what string, err error) (Kernel, error) {
+		return Kernel{}, fmt.Errorf("fetch kernel %s for %s: %w", what, arch.Name, err)
 	}
-	cache = filepath.Join(cache, "sallyport", "vm")
-	name, err := newest(ctx, series, follow)
+	d, err := archiveOf(ctx, arch)
 	if err != nil {
-		name, err = cached(cache, series, err)
+		return failed(series, err)
+	}
+	name, err := d.newest(ctx, series, follow)
+	if err != nil {
+		name, err = cached(d.cache, series, err)
 	}
 	if err != nil {
-		return Kernel{}, fmt.Errorf("fetch kernel %s: %w", series, err)
+		return failed(series, err)
 	}
-	dir := filepath.Join(cache, name)
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		if err := download(ctx, name, dir); err != nil {
-			return Kernel{}, fmt.Errorf("fetch kernel %s: %w", name, err)
-		}
+	dir, err := d.fetch(ctx, name, keepKernel)
+	if err != nil {
+		return failed(name, err)
 	}
 	return Kernel{Name: name, Image: filepath.Join(dir, "vmlinuz"), Overlay: filepath.Join(dir, "overlay.ko")}, nil
 }
 
 // newest asks the package lists which kernel is meant.
-func newest(ctx context.Context, series, follow string) (string, error) {
-	out, err := testbed.Output(command(ctx, "apt-cache", "depends", follow))
+func (d *debian) newest(ctx context.Context, series, follow string) (string, error) {
+	out, err := testbed.Output(d.command(ctx, "apt-cache", "depends", follow))
 	if err != nil {
 		return "", err
 	}
@@ -71,42 +71,8 @@ func cached(cache, series string, cause error) (string, error) {
 	return filepath.Base(dirs[len(dirs)-1]), nil
 }
 
-// download makes dir, with the two files of the kernel that are wanted. It
-// appears whole or not at all.
-func download(ctx context.Context, name, dir string) (err error) {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".new-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-	get := command(ctx, "apt-get", "-q", "-o", "Acquire::Retries=2", "download", name)
-	get.Dir = tmp
-	if _, err := testbed.Output(get); err != nil {
-		return err
-	}
-	deb, err := one(tmp, "*.deb")
-	if err != nil {
-		return err
-	}
-	root := filepath.Join(tmp, "root")
-	if _, err := testbed.Output(command(ctx, "dpkg-deb", "-x", deb, root)); err != nil {
-		return err
-	}
-	done := filepath.Join(tmp, "done")
-	if err := keep(ctx, root, done); err != nil {
-		return err
-	}
-	if err := os.Rename(done, dir); err != nil && !errors.Is(err, os.ErrExist) {
-		return err // another test program may have been faster
-	}
-	return nil
-}
-
-// keep moves what is wanted of an unpacked package to dir.
-func keep(ctx context.Context, root, dir string) error {
+// keepKernel moves what is wanted of an unpacked kernel to dir.
+func keepKernel(ctx context.Context, root, dir string) error {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -17,32 +18,70 @@ import (
 
 // Guest is the initial RAM disk's content but for the kernel's module.
 type Guest struct {
-	dir string
+	arch Arch
+	dir  string
 	// files are paths on this machine by path in the guest.
 	files map[string]string
 }
 
-// BuildGuest builds the guest's programs into dir and finds the others.
-func BuildGuest(ctx context.Context, dir string) (*Guest, error) {
-	g := &Guest{dir: dir, files: map[string]string{}}
+// BuildGuest builds the guest's programs for a processor into dir and finds the others.
+func BuildGuest(ctx context.Context, arch Arch, dir string) (*Guest, error) {
+	g := &Guest{arch: arch, dir: dir, files: map[string]string{}}
 	for name, pkg := range map[string]string{"init": "vm/guest", "images/bin/actor": "actor"} {
 		file := filepath.Join(dir, filepath.Base(pkg))
 		build := command(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file,
 			"github.com/sallyport/sallyport/testbed/"+pkg)
-		build.Env = append(build.Env, "CGO_ENABLED=0", "GOARCH=amd64")
+		build.Env = append(build.Env, "CGO_ENABLED=0", "GOARCH="+arch.Name)
 		if _, err := testbed.Output(build); err != nil {
 			return nil, fmt.Errorf("build guest: %w", err)
 		}
 		g.files[name] = file
 	}
+	find := g.addOwn
+	if arch.Name != runtime.GOARCH {
+		find = g.addForeign
+	}
+	if err := find(ctx); err != nil {
+		return nil, fmt.Errorf("build guest: %w", err)
+	}
+	return g, nil
+}
+
+// addOwn adds programs of this machine.
+func (g *Guest) addOwn(ctx context.Context) error {
 	for name, program := range map[string]string{"images/bin/busybox": "busybox", "bin/busybox": "busybox", "usr/sbin/runc": "runc"} {
 		file, err := testbed.LookPath(program)
 		if err != nil {
-			return nil, fmt.Errorf("build guest: %w", err)
+			return err
 		}
 		g.files[name] = file
 	}
-	return g, g.addLibraries(ctx, g.files["usr/sbin/runc"])
+	return g.addLibraries(ctx, g.files["usr/sbin/runc"])
+}
+
+// addForeign adds the same programs, of another processor, from Debian's archive.
+func (g *Guest) addForeign(ctx context.Context) error {
+	d, err := archiveOf(ctx, g.arch)
+	if err != nil {
+		return err
+	}
+	for name, files := range map[string]map[string]string{
+		"busybox-static": {"images/bin/busybox": "bin/busybox", "bin/busybox": "bin/busybox"},
+		"runc":           {"usr/sbin/runc": "usr/sbin/runc"},
+		"libseccomp2":    {"lib/libseccomp.so.2": "usr/lib/*/libseccomp.so.2"},
+		"libc6":          {"lib/libc.so.6": "lib/*/libc.so.6", "lib/ld-linux-aarch64.so.1": "lib/*/ld-linux-aarch64.so.1"},
+	} {
+		dir, err := d.fetch(ctx, name, keepAll)
+		if err != nil {
+			return err
+		}
+		for in, pattern := range files {
+			if g.files[in], err = one(dir, pattern); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // command is a program of this machine, in PATH or where only root looks.
@@ -103,10 +142,10 @@ func (g *Guest) Boot(ctx context.Context, k Kernel, params string) (*Report, err
 	defer os.Remove(initrd)
 	var console bytes.Buffer
 	// One processor: with more the emulation of patched kernel text is broken.
-	cmd := command(ctx, "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "768",
+	cmd := command(ctx, g.arch.QEMU[0], append(g.arch.QEMU[1:len(g.arch.QEMU):len(g.arch.QEMU)], "-accel", "tcg", "-smp", "1", "-m", "768",
 		"-nographic", "-no-reboot", "-nic", "none", "-monitor", "none", "-serial", "stdio",
 		"-kernel", k.Image, "-initrd", initrd,
-		"-append", "console=ttyS0 panic=-1 quiet loglevel=2 rdinit=/init "+params)
+		"-append", "console="+g.arch.Console+" panic=-1 quiet loglevel=2 rdinit=/init "+params)...)
 	cmd.Stdout, cmd.Stderr = &console, &console
 	cmd.WaitDelay = time.Second
 	if err := cmd.Run(); err != nil {

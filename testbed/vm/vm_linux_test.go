@@ -23,22 +23,27 @@ const withBPF = "lsm=lockdown,capability,landlock,yama,bpf"
 const bootWait = 4 * time.Minute
 
 // guest builds the guest once for all tests.
-func guest(t *testing.T) *Guest {
+func guest(t *testing.T, arch Arch) *Guest {
 	t.Helper()
 	if !testbed.Required(testbed.VM) {
 		t.Skip("boots other kernels in QEMU; make test-vm runs it (" + testbed.EnvRequire + "=vm)")
 	}
 	testbed.Require(t, testbed.VM)
-	g, err := BuildGuest(t.Context(), t.TempDir())
+	g, err := BuildGuest(t.Context(), arch, t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return g
 }
 
-func fetch(ctx context.Context, t *testing.T, series, follow string) Kernel {
+func bothGuests(t *testing.T) map[string]*Guest {
 	t.Helper()
-	k, err := Fetch(ctx, series, follow)
+	return map[string]*Guest{AMD64.Name: guest(t, AMD64), ARM64.Name: guest(t, ARM64)}
+}
+
+func fetch(ctx context.Context, t *testing.T, arch Arch, series, follow string) Kernel {
+	t.Helper()
+	k, err := Fetch(ctx, arch, series, follow)
 	if err != nil {
 		testbed.Lack(t, testbed.VM, err.Error())
 	}
@@ -48,24 +53,30 @@ func fetch(ctx context.Context, t *testing.T, series, follow string) Kernel {
 // TestKernels plays the scenario on kernels that differ in what they let the
 // sensor see. All take the same BPF objects.
 func TestKernels(t *testing.T) {
-	g := guest(t)
+	guests := bothGuests(t)
 	for _, c := range []struct {
+		arch           Arch
 		series, follow string
 		// missing are the features that the kernel does not have.
 		missing []string
+		level   kernel.Level
 		sees    sight
 	}{
 		// Debian 12's own: no cgroup/connect_unix (6.7), no sock_*_length (6.3).
-		{"6.1", "linux-image-cloud-amd64", []string{kernel.FeatureConnectUnix, kernel.FeatureSockLength}, sight{}},
-		{"6.12", "linux-image-6.12-cloud-amd64", nil, sight{peers: true, requests: true}},
+		{AMD64, "6.1", "linux-image-cloud-amd64", []string{kernel.FeatureConnectUnix, kernel.FeatureSockLength}, kernel.LevelTrampolines, sight{}},
+		{AMD64, "6.12", "linux-image-6.12-cloud-amd64", nil, kernel.LevelTrampolines, sight{peers: true, requests: true}},
+		// On arm64 trampolines are attached since 6.4.
+		{ARM64, "6.1", "linux-image-cloud-arm64", []string{kernel.FeatureConnectUnix, kernel.FeatureFentry, kernel.FeatureLSM, kernel.FeatureSockLength},
+			kernel.LevelTracepoints, sight{}},
+		{ARM64, "6.12", "linux-image-6.12-cloud-arm64", nil, kernel.LevelTrampolines, sight{peers: true, requests: true}},
 	} {
-		t.Run(c.series, func(t *testing.T) {
+		t.Run(c.series+" "+c.arch.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), bootWait)
 			defer cancel()
-			k := fetch(ctx, t, c.series, c.follow)
+			k := fetch(ctx, t, c.arch, c.series, c.follow)
 			start := time.Now()
-			r, err := g.Boot(ctx, k, withBPF)
+			r, err := guests[c.arch.Name].Boot(ctx, k, withBPF)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -73,8 +84,8 @@ func TestKernels(t *testing.T) {
 			if r.Error != "" {
 				t.Fatalf("scenario: %s", r.Error)
 			}
-			if r.Level != kernel.LevelTrampolines {
-				t.Errorf("level %s, want %s", r.Level, kernel.LevelTrampolines)
+			if r.Level != c.level {
+				t.Errorf("level %s, want %s", r.Level, c.level)
 			}
 			if diff := cmp.Diff(c.missing, slices.Sorted(maps.Keys(r.Missing))); diff != "" {
 				t.Errorf("features that are missing: %s\n%v", diff, r.Missing)
@@ -395,7 +406,7 @@ func join(all []event.Segment, pid uint32) (map[bool]string, error) {
 // TestLess boots kernels that allow less than they were built for. What is told
 // must be what can be used.
 func TestLess(t *testing.T) {
-	g := guest(t)
+	g := guest(t, AMD64)
 	for _, c := range []struct {
 		name, params string
 		level        kernel.Level
@@ -410,7 +421,7 @@ func TestLess(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), bootWait)
 			defer cancel()
-			r, err := g.Boot(ctx, fetch(ctx, t, "6.12", "linux-image-6.12-cloud-amd64"), c.params+" -- "+StartOnly)
+			r, err := g.Boot(ctx, fetch(ctx, t, AMD64, "6.12", "linux-image-6.12-cloud-amd64"), c.params+" -- "+StartOnly)
 			if err != nil {
 				t.Fatal(err)
 			}
