@@ -101,23 +101,23 @@ type orphan struct {
 
 func (o *orphan) state() *state { return &o.st }
 
-func (o *orphan) derive(*Engine) (session.Session, bool) {
+func (o *orphan) derive(_ *Engine, s *session.Session) bool {
 	if o.found || !o.old.State.Open() {
-		return session.Session{}, false
+		return false
 	}
-	s := o.old
+	*s = o.old
 	if o.exit != nil {
-		endOf(&s, o.exit)
+		endOf(s, o.exit)
 		s.Gaps = union(s.Gaps, []string{gapInterrupted})
-		return s, true
+		return true
 	}
 	if s.State == session.StateWaiting {
 		s.State, s.Gaps = session.StateUnknown, union(s.Gaps, []string{gapHeld})
-		return s, true
+		return true
 	}
 	s.State = session.StateEnded
 	s.Gaps = union(s.Gaps, []string{"ended while nobody watched"})
-	return s, true
+	return true
 }
 
 func (o *orphan) forget(e *Engine) {
@@ -126,11 +126,11 @@ func (o *orphan) forget(e *Engine) {
 	}
 }
 
-// complete returns s with what an earlier engine knew of it.
-func (a *adopted) complete(s session.Session) session.Session {
+// complete adds to s what an earlier engine knew of it.
+func (a *adopted) complete(s *session.Session) {
 	o := a.byID[s.ID]
 	if o == nil {
-		return s
+		return
 	}
 	o.found = true
 	old := o.old
@@ -155,9 +155,8 @@ func (a *adopted) complete(s session.Session) session.Session {
 	if old.Ended != nil && s.Ended == nil {
 		s.State, s.Ended, s.ExitCode = old.State, old.Ended, old.ExitCode
 	}
-	inheritTree(&s, old)
+	inheritTree(s, old)
 	s.Evidence = account(merge(old.Evidence, s.Evidence)).sorted()
-	return s
 }
 
 const gapInterrupted = "the watch was interrupted while it ran"

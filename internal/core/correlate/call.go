@@ -255,7 +255,10 @@ func (cs *calls) surplus(settled time.Time) []*call {
 		}
 	}
 	slices.SortFunc(old, func(a, b *call) int {
-		return cmp.Or(a.st.lastSeen.Compare(b.st.lastSeen), cmp.Compare(a.sessionID(), b.sessionID()))
+		if d := a.st.lastSeen.Compare(b.st.lastSeen); d != 0 {
+			return d
+		}
+		return cmp.Compare(a.sessionID(), b.sessionID())
 	})
 	return old[:min(len(old), len(cs.byKey)-callsMax*3/4)]
 }

@@ -11,23 +11,23 @@ import (
 
 // derive makes a session of a request that starts no process, or whose process
 // nobody saw.
-func (c *call) derive(e *Engine) (session.Session, bool) {
+func (c *call) derive(e *Engine, s *session.Session) bool {
 	a := c.ask()
 	if !e.site.responsible(e.kube.nodeOf(c)) || e.kube.twin(c) || e.kube.madeUp(c) {
-		return session.Session{}, false
+		return false
 	}
 	if f := c.fact(); f != nil && f.Op == event.KubeOther && !foreignNode(f) {
-		return session.Session{}, false
+		return false
 	}
 	if commands(a.op) && !c.refused() {
 		if !e.settled(e.kube.earliest(c)) || len(e.choices.arrivalsOf(c)) > 0 {
-			return session.Session{}, false
+			return false
 		}
 	}
 	if c.refused() && e.kube.retried(c) || a.op == event.KubeNodeProxy || e.kube.startOf(c) != nil {
-		return session.Session{}, false
+		return false
 	}
-	s := session.Session{
+	*s = session.Session{
 		ID: c.sessionID(), State: session.StateRunning, Started: e.kube.earliest(c), Argv: a.argv, TTY: a.tty, Stdin: a.input(),
 		Target: e.targetOfCall(c), Path: a.path,
 	}
@@ -38,21 +38,21 @@ func (c *call) derive(e *Engine) (session.Session, bool) {
 		s.AuditID, s.Verb = f.ID, f.Verb
 		s.Started, _ = e.kube.local(f.Received)
 	}
-	c.classify(e, &s)
-	c.outcome(e, &s)
+	c.classify(e, s)
+	c.outcome(e, s)
 	switch {
 	case !c.identified():
-		none(&s)
+		none(s)
 		s.Gaps = append(s.Gaps, gapReceived)
 	case c.vouched():
-		known(&s, session.LevelExact, e.kube.actor(c), via(c)...)
+		known(s, session.LevelExact, e.kube.actor(c), via(c)...)
 	default:
-		oneOf(&s, []session.Actor{e.kube.actor(c)}, false)
+		oneOf(s, []session.Actor{e.kube.actor(c)}, false)
 	}
-	c.explain(e, &s)
-	e.coverage.stamp(&s)
+	c.explain(e, s)
+	e.coverage.stamp(s)
 	s.Evidence = c.evidence()
-	return s, true
+	return true
 }
 
 var callKinds = map[event.KubeOp]struct {

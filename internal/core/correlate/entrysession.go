@@ -10,31 +10,31 @@ import (
 
 // derive makes a session of an entry that no service request accounts for: it
 // went in beside every service door, or through a runtime by hand.
-func (n *entry) derive(e *Engine) (session.Session, bool) {
+func (n *entry) derive(e *Engine, s *session.Session) bool {
 	if n.fact == nil || e.inside.execOf(n) != nil || e.inside.runOf(n) != nil {
-		return session.Session{}, false
+		return false
 	}
 	where := n.where
 	if where == "" && n.fact.Cause == event.EntryStart && n.runtimeParent() >= 0 {
 		where = event.ContainerID(n.fact.Cgroup) // a runtime by hand, with a name of its own
 	}
 	if where == "" && !n.reported() {
-		return session.Session{}, false // namespaces of its own, but no container: unshare, a systemd unit
+		return false // namespaces of its own, but no container: unshare, a systemd unit
 	}
-	s := session.Session{
+	*s = session.Session{
 		ID: e.actors.entryID(n), Kind: session.KindEnter, Channel: event.ChannelHostNsenter,
 		State: session.StateRunning, Started: n.born(), Target: e.target(where),
 	}
-	n.showTree(&s, &e.coverage)
-	argvOfRoot(&s)
+	n.showTree(s, &e.coverage)
+	argvOfRoot(s)
 	if x := n.ended(); x != nil {
-		endOf(&s, x)
+		endOf(s, x)
 	}
-	e.coverage.unsure(&s, n, nil)
-	n.classify(e, &s)
-	e.coverage.stamp(&s)
+	e.coverage.unsure(s, n, nil)
+	n.classify(e, s)
+	e.coverage.stamp(s)
 	s.Evidence = n.evidence(e)
-	return s, true
+	return true
 }
 
 // classify says by which way the entry came, from what the kernel saw: cause,

@@ -10,44 +10,44 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-func (x *exec) derive(e *Engine) (session.Session, bool) {
+func (x *exec) derive(e *Engine, s *session.Session) bool {
 	if !x.begun() && (x.created().IsZero() || !e.settled(x.created())) {
-		return session.Session{}, false // its start is still to come
+		return false // its start is still to come
 	}
-	s := session.Session{
+	*s = session.Session{
 		ID: x.sessionID(), ExecID: x.key.id,
 		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateRunning,
 		Target: e.target(x.container), Started: x.asked(),
 	}
 	n := e.inside.entryOf(x)
 	if n != nil {
-		n.showTree(&s, &e.coverage)
+		n.showTree(s, &e.coverage)
 	}
-	x.command(e, &s)
-	x.outcome(e, &s, n)
-	e.coverage.unsure(&s, n, x.docker)
+	x.command(e, s)
+	x.outcome(e, s, n)
+	e.coverage.unsure(s, n, x.docker)
 	if a := (arrival{x, n}); e.arrivals.ofPod(a) {
 		if e.choices.partOfCopy(a) != nil {
-			return session.Session{}, false
+			return false
 		}
-		e.attributeArrival(a, &s)
+		e.attributeArrival(a, s)
 	} else if e.doors.beside(x) {
 		s.Kind, s.Channel = session.KindRuntime, event.ChannelRuntimeCtr
 		if x.seenStarting() {
-			e.attributeBesideExec(x, &s)
+			e.attributeBesideExec(x, s)
 		} else {
-			none(&s)
+			none(s)
 		}
 	} else {
-		e.attributeExec(x, &s)
+		e.attributeExec(x, s)
 	}
 	if x.decision != nil {
 		s.Decision = asDecided(x.decision)
 	}
-	x.explain(e, &s, n)
-	e.coverage.stamp(&s)
+	x.explain(e, s, n)
+	e.coverage.stamp(s)
 	s.Evidence = x.evidence(e, n)
-	return s, true
+	return true
 }
 
 // command fills in what was asked for, and when Docker was asked to create the

@@ -49,9 +49,9 @@ func (r *rebuff) state() *state { return &r.st }
 
 func (r *rebuff) forget(e *Engine) { delete(e.doors.rebuffs, r.key) }
 
-func (r *rebuff) derive(e *Engine) (session.Session, bool) {
+func (r *rebuff) derive(e *Engine, s *session.Session) bool {
 	ended := r.last.Time
-	s := session.Session{
+	*s = session.Session{
 		ID:   sessionID("gate", string(e.site.boot), r.key.process.String(), string(r.key.socket)),
 		Kind: session.KindRequest, Channel: event.ChannelUnknown, State: session.StateFailed, Started: r.first.Time, Ended: &ended,
 		Path: string(r.key.socket),
@@ -60,15 +60,15 @@ func (r *rebuff) derive(e *Engine) (session.Session, bool) {
 			Message: fmt.Sprintf("the socket gate lets nobody connect to %s but whom it names", r.key.socket),
 		},
 	}
-	known(&s, session.LevelExact, e.actors.peer(r.first.Peer), viaGate)
-	e.coverage.stamp(&s)
+	known(s, session.LevelExact, e.actors.peer(r.first.Peer), viaGate)
+	e.coverage.stamp(s)
 	var a account
 	a.gate(&r.first)
 	if r.tries > 1 {
 		a.gate(&r.last)
 	}
 	s.Evidence = a.sorted()
-	return s, true
+	return true
 }
 
 func (a *account) gate(o *event.GateSighting) {

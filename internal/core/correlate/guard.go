@@ -64,17 +64,17 @@ func (e *Engine) setOff(r *request) session.ID {
 	return ""
 }
 
-func (r *refusal) derive(e *Engine) (session.Session, bool) {
+func (r *refusal) derive(e *Engine, s *session.Session) bool {
 	q := r.req
 	if t := e.doors.twin(q); t != nil && e.streams.byID[t.ID] != nil {
-		return session.Session{}, false // it is that stream's session
+		return false // it is that stream's session
 	}
 	// What a second person approved is another session, as soon as anything of it shows.
 	if !q.asked || !q.stopped() && (e.setOff(q) != "" || e.settled(q.decision.Time)) {
-		return session.Session{}, false
+		return false
 	}
 	r.container = e.inside.resolve(q)
-	s := session.Session{
+	*s = session.Session{
 		ID:   sessionID("refused", r.key(), strconv.FormatInt(q.Time.UnixNano(), 10)),
 		Kind: session.Kind(q.decision.Kind), Channel: q.decision.Channel, State: session.StateFailed, Started: q.Time, Ended: &q.decision.Time,
 		Target: e.target(r.container), ExecID: q.ExecID, Path: string(q.Path), User: q.User, Privileged: q.Privileged, TTY: q.TTY,
@@ -97,11 +97,11 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 	}
 	switch a := e.actors.of(q); {
 	case q.nameless():
-		e.attributeRefused(q, &s)
+		e.attributeRefused(q, s)
 	case a.Kind != session.ActorNone || a.Address != "":
-		known(&s, session.LevelExact, a, viaRequest)
+		known(s, session.LevelExact, a, viaRequest)
 	default:
-		none(&s)
+		none(s)
 	}
 	s.Decision = decisionOf(q)
 	if !q.decision.Stopped {
@@ -110,7 +110,7 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 			s.State, s.Gaps = session.StateUnknown, []string{gapHeld}
 		}
 	}
-	e.coverage.stamp(&s)
+	e.coverage.stamp(s)
 	var a account
 	a.request(q)
 	if q.nameless() {
@@ -119,7 +119,7 @@ func (r *refusal) derive(e *Engine) (session.Session, bool) {
 		}
 	}
 	s.Evidence = a.sorted()
-	return s, true
+	return true
 }
 
 // decisionOf returns what a guard decided about the last of these requests that it

@@ -110,12 +110,12 @@ func (e *Engine) keep(c subject) time.Duration {
 func (e *Engine) publish(c subject, out []session.Revision) []session.Revision {
 	s := c.state()
 	s.derivedAt = e.now
-	var ok bool
 	was, now := s.published, &e.derived
-	if *now, ok = c.derive(e); !ok {
+	*now = session.Session{}
+	if !c.derive(e, now) {
 		return e.withdraw(c, out)
 	}
-	*now = e.adopted.complete(*now)
+	e.adopted.complete(now)
 	if was != nil && was.ID == now.ID && e.frozen(c) {
 		if was.SupersededBy != "" {
 			return out

@@ -88,14 +88,14 @@ func (r *run) reported() time.Time {
 	return time.Time{}
 }
 
-func (r *run) derive(e *Engine) (session.Session, bool) {
+func (r *run) derive(e *Engine, s *session.Session) bool {
 	if r.key.pid == 0 && slices.ContainsFunc(e.inside.runsIn(r.key.container), func(o *run) bool {
 		return o.key.pid != 0 && e.inside.covers(o, r.reported())
 	}) {
-		return session.Session{}, false
+		return false
 	}
 	n := e.inside.rootOf(r)
-	s := session.Session{
+	*s = session.Session{
 		ID:   r.sessionID(),
 		Kind: session.KindStart, Channel: event.ChannelDockerStart, State: session.StateRunning,
 		Target: e.target(r.key.container), Started: e.inside.begins(r),
@@ -105,19 +105,19 @@ func (r *run) derive(e *Engine) (session.Session, bool) {
 		s.Target.HostAccess = askedAccess(creates)
 	}
 	if n != nil {
-		n.showTree(&s, &e.coverage)
+		n.showTree(s, &e.coverage)
 	}
 	s.Carried = e.inside.seen(r.key.container).carried()
-	r.command(e, &s)
-	r.outcome(e, &s, n)
-	e.coverage.unsure(&s, n, nil)
-	e.attributeRun(r, n, &s)
+	r.command(e, s)
+	r.outcome(e, s, n)
+	e.coverage.unsure(s, n, nil)
+	e.attributeRun(r, n, s)
 	if d := e.doors.verdictOn(r, s.Started); d != nil {
 		s.Decision = asDecided(d)
 	}
-	e.coverage.stamp(&s)
+	e.coverage.stamp(s)
 	s.Evidence = r.evidence(e, n, creates)
-	return s, true
+	return true
 }
 
 func (r *run) command(e *Engine, s *session.Session) {

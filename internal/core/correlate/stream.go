@@ -106,18 +106,18 @@ func (ss *streams) toldByGuard(s *stream) bool {
 	return s.req != nil && ss.coverage.passedOn(s.req) && ss.coverage.guardTells(s.req.Time)
 }
 
-func (s *stream) derive(e *Engine) (session.Session, bool) {
+func (s *stream) derive(e *Engine, out *session.Session) bool {
 	if s.req != nil {
 		s.container = e.inside.resolve(s.req)
 	}
 	if s.req != nil && (s.req.stopped() || e.streams.toldByGuard(s)) {
-		return session.Session{}, false
+		return false
 	}
 	pair := e.streams.eventOf(s)
 	if s.req == nil && pair != nil || s.op == event.OpAttach && e.inside.partOfRun(s) {
-		return session.Session{}, false
+		return false
 	}
-	out := session.Session{
+	*out = session.Session{
 		ID:   sessionID("stream", string(s.container), string(s.op), s.key(), strconv.FormatInt(s.time().UnixNano(), 10)),
 		Kind: session.KindAttach, Channel: event.ChannelDockerAttach, State: session.StateRunning,
 		Target: e.target(s.container), Started: s.time(),
@@ -133,11 +133,11 @@ func (s *stream) derive(e *Engine) (session.Session, bool) {
 			out.Path = string(s.req.Path)
 		}
 	}
-	s.outcome(e, &out)
-	e.attributeStream(s, &out)
-	e.coverage.stamp(&out)
+	s.outcome(e, out)
+	e.attributeStream(s, out)
+	e.coverage.stamp(out)
 	out.Evidence = s.evidence(e, pair)
-	return out, true
+	return true
 }
 
 func (s *stream) outcome(e *Engine, out *session.Session) {

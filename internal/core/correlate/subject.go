@@ -14,10 +14,10 @@ import (
 // a container, an entry, a stream.
 type subject interface {
 	state() *state
-	// derive computes the session from the facts. It returns false when the
-	// subject is not a session of its own: nothing ran yet, or another
-	// subject accounts for it.
-	derive(e *Engine) (session.Session, bool)
+	// derive makes of s, which is empty, the session that the facts come to. It
+	// returns false when the subject is not a session of its own: nothing ran
+	// yet, or another subject accounts for it.
+	derive(e *Engine, s *session.Session) bool
 	// forget takes the subject out of the engine's indexes.
 	forget(e *Engine)
 }

@@ -98,18 +98,18 @@ func (v *verdict) key() string {
 
 func (v *verdict) forget(e *Engine) { e.doors.verdicts.drop(v) }
 
-func (v *verdict) derive(e *Engine) (session.Session, bool) {
-	s := session.Session{
+func (v *verdict) derive(e *Engine, s *session.Session) bool {
+	*s = session.Session{
 		ID:   sessionID("stopped", string(e.site.boot), v.key()),
 		Kind: session.Kind(v.Kind), Channel: v.Channel, State: session.StateFailed, Started: v.Time, Ended: &v.Time,
 		Target: e.target(v.Container), Argv: v.Argv, ArgvSource: "request", Decision: asDecided(&v.Decision),
 	}
-	none(&s) // a runtime is not told who asked
-	e.coverage.stamp(&s)
+	none(s) // a runtime is not told who asked
+	e.coverage.stamp(s)
 	var a account
 	a.decision(&v.Decision)
 	s.Evidence = a.sorted()
-	return s, true
+	return true
 }
 
 func (a *account) decision(d *event.Decision) {
