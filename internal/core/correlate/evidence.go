@@ -143,7 +143,20 @@ func appendQuoted(b []byte, s string) []byte {
 	if len(s) > most {
 		return append(strconv.AppendQuote(b, s[:most]), "…"...)
 	}
+	if plain(s) {
+		return append(append(append(b, '"'), s...), '"')
+	}
 	return strconv.AppendQuote(b, s)
+}
+
+// plain reports whether nothing in s has to be escaped: mostly.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {

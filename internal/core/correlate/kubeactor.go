@@ -83,11 +83,7 @@ func namespaceOf(user string) (string, bool) {
 	return namespace, ok && found
 }
 
-func (c *call) evidence() []session.Evidence {
-	var a account
-	a.call(c)
-	return a.sorted()
-}
+func (c *call) evidence() []session.Evidence { return c.lines() }
 
 func (a *account) call(c *call) { *a = append(*a, c.lines()...) }
 
@@ -96,8 +92,8 @@ var (
 	admissionName = event.Name(event.KubeAdmission{})
 )
 
-// lines returns what c itself adds to the evidence. They are put together once
-// for what is known of c.
+// lines returns what c itself adds to the evidence, sorted. They are put together
+// once for what is known of c, and not the caller's to change.
 func (c *call) lines() []session.Evidence {
 	if c.told != nil {
 		return c.told
@@ -116,12 +112,13 @@ func (c *call) lines() []session.Evidence {
 		}
 		c.told = append(c.told, session.Evidence{Time: f.Time, Witness: f.Witness, What: admissionName + " " + string(f.Op), Detail: detail})
 	}
+	c.told = slices.Clip(account(c.told).sorted())
 	return c.told
 }
 
 func requestDetail(f *event.KubeRequest) string {
-	b := make([]byte, 0, 512)
-	b = append(append(b, "audit id "...), f.ID...)
+	var room [512]byte
+	b := append(append(room[:0], "audit id "...), f.ID...)
 	b = append(append(b, ", "...), f.Verb...)
 	b = appendQuoted(append(b, ' '), f.URI)
 	b = append(append(b, ", by "...), f.User.Name...)
