@@ -32,6 +32,8 @@ type call struct {
 	id       session.ID // see sessionID
 	idNonce  string
 	told     []session.Evidence // see lines; nil after every change of the facts
+	carrier  *event.KubeObject  // see carried
+	carries  []session.Carried
 }
 
 func (c *call) state() *state { return &c.st }

@@ -107,13 +107,21 @@ func (c *call) classify(e *Engine, s *session.Session) {
 	if o == nil {
 		return
 	}
-	s.Carried = carriedBy(o.Containers)
+	s.Carried = c.carried(o)
 	if s.Argv == nil {
 		s.Argv = firstCommand(o.Containers)
 		if s.Argv != nil {
 			s.ArgvSource = "request"
 		}
 	}
+}
+
+// carried returns what is carried by o, of c. It is worked out once for one object.
+func (c *call) carried(o *event.KubeObject) []session.Carried {
+	if c.carrier != o {
+		c.carrier, c.carries = o, carriedBy(o.Containers)
+	}
+	return c.carries
 }
 
 func firstCommand(list []event.KubeContainer) []string {

@@ -230,7 +230,7 @@ func difference(a, b *session.Session) []string {
 	va, vb := reflect.ValueOf(a).Elem(), reflect.ValueOf(b).Elem()
 	for i, f := range sessionFields {
 		fa, fb := va.Field(i), vb.Field(i)
-		if f.plain && fa.Equal(fb) || f.name == "revision" || reflect.DeepEqual(fa.Addr().Interface(), fb.Addr().Interface()) {
+		if f.plain && fa.Equal(fb) || f.list && same(fa, fb) || f.name == "revision" || reflect.DeepEqual(fa.Addr().Interface(), fb.Addr().Interface()) {
 			continue
 		}
 		out = append(out, f.name)
@@ -238,21 +238,25 @@ func difference(a, b *session.Session) []string {
 	return out
 }
 
-// sessionFields are the fields of a session by their names in JSON; plain ones can
-// be compared with less effort than reflect.DeepEqual's.
-var sessionFields = func() (out []struct {
-	name  string
-	plain bool
-}) {
+// same reports whether two lists are one and the same.
+func same(a, b reflect.Value) bool {
+	return a.Len() == b.Len() && a.UnsafePointer() == b.UnsafePointer()
+}
+
+// sessionFields are the fields of a session by their names in JSON; plain ones and
+// lists can be compared with less effort than reflect.DeepEqual's.
+var sessionFields = func() (out []sessionField) {
 	for f := range reflect.TypeFor[session.Session]().Fields() {
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if name == "-" { // argument lists are written by hand
 			name = "argv"
 		}
-		out = append(out, struct {
-			name  string
-			plain bool
-		}{name, f.Type.Comparable()})
+		out = append(out, sessionField{name, f.Type.Comparable(), f.Type.Kind() == reflect.Slice})
 	}
 	return out
 }()
+
+type sessionField struct {
+	name        string
+	plain, list bool
+}
