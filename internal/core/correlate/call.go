@@ -111,7 +111,8 @@ func (a ask) input() *bool {
 	switch a.op {
 	case event.KubeExec, event.KubeAttach, event.KubeNodeExec, event.KubeNodeAttach, event.KubeNodeRun:
 		if !a.unsaid || a.op == event.KubeNodeRun { // which takes none
-			return &a.stdin
+			stdin := a.stdin // alone: a pointer into a keeps all of it
+			return &stdin
 		}
 	case event.KubeEphemeral:
 		if a.object != nil && len(a.object.Containers) > 0 {
