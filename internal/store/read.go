@@ -271,8 +271,8 @@ func (r *Reader) Session(ctx context.Context, prefix string) (session.Session, [
 		return session.Session{}, nil, explain(r.file, err)
 	}
 	defer tx.Rollback()
-	rows, err := tx.QueryContext(ctx, `SELECT id, seq FROM session WHERE id >= ?1 AND substr(id, 1, length(?1)) = ?1
-		ORDER BY id LIMIT ?2`, prefix, matchesMax)
+	rows, err := tx.QueryContext(ctx, `SELECT id, seq FROM session WHERE id >= ?1 AND id < ?1 || CAST(x'FF' AS TEXT)
+		AND substr(id, 1, length(?1)) = ?1 ORDER BY id LIMIT ?2`, prefix, matchesMax) // no text has a byte FF
 	if err != nil {
 		return session.Session{}, nil, explain(r.file, err)
 	}
