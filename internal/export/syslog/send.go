@@ -60,9 +60,9 @@ func New(opt Options) (*Destination, error) {
 		c.ServerName = host
 	}
 	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	if c.ClientSessionCache == nil {
-		c.ClientSessionCache = tls.NewLRUClientSessionCache(1) // a connection for each batch
-	}
+	// Servers on OpenSSL that ask for a certificate, such as rsyslog, refuse a session
+	// that is resumed unless they have set a context for it.
+	c.ClientSessionCache = nil
 	return &Destination{opt, Format(opt.Origin, opt.Enterprise), c}, nil
 }
 
