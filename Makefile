@@ -93,7 +93,7 @@ test-engine: install-deps build ## the tests of Docker on today's engine, compos
 test-receivers: ## send exports to an OpenTelemetry Collector and rsyslog (built and installed once)
 	@tools/install-deps receivers
 	@$(GO) run ./testbed/receivers/make >/dev/null
-	SALLYPORT_REQUIRE=receivers $(GO) test $(TESTFLAGS) -run '^TestReal' ./internal/export
+	SALLYPORT_REQUIRE=root,docker,bpf,receivers $(GO) test $(TESTFLAGS) -run '^TestReal' ./internal/export ./internal/cli/up
 
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json

@@ -27,6 +27,7 @@ func probes() map[string]func() string {
 		BPF:        probeBPF,
 		Engine:     probeEngine,
 		Receivers:  probeReceivers,
+		Sidekick:   probeSidekick,
 		VM:         probeVM,
 	}
 }
@@ -116,6 +117,13 @@ func probeReceivers() string {
 	}
 	if _, err := receivers.Find(context.Background()); err != nil {
 		return "make test-receivers builds real receivers and runs the tests of exports on them: " + err.Error()
+	}
+	return ""
+}
+
+func probeSidekick() string {
+	if _, err := LookPath("falcosidekick"); err != nil {
+		return "no program falcosidekick is in PATH"
 	}
 	return ""
 }

@@ -31,6 +31,7 @@ const (
 	BPF        = "bpf"        // root, kernel BTF and permission to load BTF tracepoint programs
 	Engine     = "engine"     // docker, of today: what make test-engine builds, named by SALLYPORT_ENGINE
 	Receivers  = "receivers"  // rsyslog with TLS, and an OpenTelemetry Collector in the cache (make test-receivers)
+	Sidekick   = "sidekick"   // the program falcosidekick in PATH; nothing here builds or installs it
 	VM         = "vm"         // amd64, QEMU and the programs to get kernels from Debian's archive
 )
 
@@ -70,7 +71,7 @@ func Required(capability string) bool {
 func Missing(capability string) string {
 	p, ok := probes()[capability]
 	if !ok {
-		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, engine, receivers, vm"
+		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, engine, receivers, sidekick, vm"
 	}
 	return p()
 }

@@ -46,7 +46,6 @@ var origin = export.Origin{Host: "edge1", Version: "1.2.3"}
 
 // pki is an authority with a server's and a client's certificate.
 type pki struct {
-	ca             *x509.Certificate
 	pool           *x509.CertPool
 	server, client tls.Certificate
 }
@@ -77,7 +76,7 @@ func newPKI(t *testing.T) pki {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := pki{ca: root, pool: x509.NewCertPool()}
+	p := pki{pool: x509.NewCertPool()}
 	p.pool.AddCert(root)
 	p.server = issue(2, &x509.Certificate{
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, NotAfter: time.Now().Add(time.Hour),
