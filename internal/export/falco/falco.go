@@ -23,7 +23,6 @@ import (
 const SessionRule = "Container administration command"
 
 type alert struct {
-	UUID     string         `json:"uuid,omitempty"`
 	Output   string         `json:"output"`
 	Priority string         `json:"priority"`
 	Rule     string         `json:"rule"`
