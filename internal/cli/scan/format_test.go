@@ -127,6 +127,7 @@ func TestScanExitStatuses(t *testing.T) {
 	}
 	bad := file("bad.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {name: web}\nspec: {containers: [{name: app, image: x}]}\n---\napiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: ops}\nroleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}\nsubjects: [{kind: User, name: root, apiGroup: rbac.authorization.k8s.io}]\n")
 	fine := file("fine.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
+	empty := file("empty.yaml", "# Source: shop/templates/notes.txt\n---\n")
 	broken := file("broken.yaml", "kind: {{ .Values.x }}\n")
 	kubelet := file("kubelet.yaml", "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\nauthentication: {x509: {clientCAFile: /ca}, anonymous: {enabled: false}}\nauthorization: {mode: Webhook}\nreadOnlyPort: 0\n")
 	soon := time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly)
@@ -153,6 +154,9 @@ func TestScanExitStatuses(t *testing.T) {
 		{exit.Findings, []string{"--from", bad, "--from", broken, "--require-coverage"}},
 		{exit.Incomplete, []string{"--from", fine, "--from", broken, "--require-coverage"}},
 		{exit.Fine, []string{"--from", fine, "--from", broken}},
+		{exit.Incomplete, []string{"--from", fine, "--from", empty, "--require-coverage"}},
+		{exit.Incomplete, []string{"--from", "-", "--require-coverage"}}, // of nothing
+		{exit.Fine, []string{"--from", empty}},
 		{exit.Incomplete, []string{"--from", fine, "--from", kubelet, "--require-coverage"}},
 		{exit.Fine, []string{"--from", fine, "--from", kubelet}},
 		{exit.Fine, []string{"--from", bad, "--waivers", waivers}},

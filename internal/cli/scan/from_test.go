@@ -2,12 +2,15 @@ package scan
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 )
 
@@ -45,5 +48,18 @@ func TestSourcesOf(t *testing.T) {
 				t.Errorf("%v, said %q", got, out.String())
 			}
 		})
+	}
+}
+
+// TestInterrupted: an input that says nothing is left when somebody has waited enough.
+func TestInterrupted(t *testing.T) {
+	silent, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs bytes.Buffer
+	env := &terminal.Env{Stdin: silent, Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }}
+	if code := execute(ctx, env, []string{"--from", "-"}); code != exit.Usage || !strings.Contains(errs.String(), "--from -: interrupted") {
+		t.Errorf("status %d, said %q", code, errs.String())
 	}
 }

@@ -3,7 +3,6 @@
 package scan
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -130,70 +129,6 @@ type gatherer struct {
 	loader  *objects.Loader
 	out     inventory.Inventory
 	docker  string // the address of the daemon that was asked, if any was
-}
-
-func (g *gatherer) read(ctx context.Context, from string) error {
-	switch from {
-	case fromCluster:
-		return g.cluster(ctx)
-	case fromHost:
-		g.host(ctx)
-		return nil
-	case fromStdin:
-		return g.file("standard input", g.env.Stdin)
-	}
-	info, err := os.Stat(from)
-	if err != nil {
-		return exit.Fail(exit.Usage, "", "--from: %w", err)
-	}
-	if info.IsDir() {
-		if err := g.loader.ReadPath(from); err != nil {
-			return exit.Fail(exit.Usage, "", "--from: %w", err)
-		}
-		return nil
-	}
-	f, err := os.Open(from)
-	if err != nil {
-		return exit.Fail(exit.Usage, "", "--from: %w", err)
-	}
-	defer f.Close()
-	return g.file(from, f)
-}
-
-func (g *gatherer) cluster(ctx context.Context) error {
-	client, name, err := api.ConnectAs(g.sources.kubeconfig, g.sources.context)
-	if err != nil {
-		return exit.Fail(exit.Usage, "--kubeconfig FILE, or --from FILE for manifests or a snapshot", "%w", err)
-	}
-	if err := g.loader.ReadServer(ctx, name, client); err != nil {
-		return exit.Fail(exit.Usage, "", "read cluster %s: %w", printable.Text(name), err)
-	}
-	return nil
-}
-
-// file reads a snapshot or manifests, whichever it begins like.
-func (g *gatherer) file(name string, f io.Reader) error {
-	in := bufio.NewReader(f)
-	if beginning, _ := in.Peek(4); !scan.Is(beginning) {
-		if err := g.loader.Read(name, in); err != nil {
-			return exit.Fail(exit.Usage, "", "--from: %w", err)
-		}
-		return nil
-	}
-	i, _, err := scan.Read(in)
-	if err == nil && i.Cluster != nil {
-		err = g.loader.Include(i.Cluster)
-	}
-	if err != nil {
-		return exit.Fail(exit.Usage, "", "--from %s: %w", printable.Text(name), err)
-	}
-	g.out.Hosts = append(g.out.Hosts, i.Hosts...)
-	g.out.Unread = append(g.out.Unread, i.Unread...)
-	g.out.Skipped = append(g.out.Skipped, i.Skipped...)
-	if i.Time.After(g.out.Time) {
-		g.out.Time = i.Time
-	}
-	return nil
 }
 
 func (g *gatherer) finish() *inventory.Inventory {

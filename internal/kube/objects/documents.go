@@ -63,6 +63,7 @@ func (l *Loader) readYAML(source string, in *bufio.Reader) error {
 	for {
 		line, err := in.ReadSlice('\n')
 		if bytes.IndexByte(line, 0) >= 0 {
+			l.documents++
 			l.skip(inventory.Origin{Source: source, Line: number + 1}, "not text; the rest of the file is not read")
 			return nil
 		}
@@ -113,6 +114,7 @@ func (l *Loader) document(source string, doc []byte, first int, over bool) {
 	if text := bytes.TrimSpace(doc); len(text) == 0 || text[0] == '#' && bytes.IndexByte(text, '\n') < 0 {
 		return
 	}
+	l.documents++
 	origin := inventory.Origin{Source: source, Line: first}
 	switch {
 	case over:
@@ -226,7 +228,7 @@ func (l *Loader) value(d *json.Decoder, m *meter) error {
 	m.mark(d.InputOffset())
 	if t, err := d.Token(); err != nil {
 		return err
-	} else if t != json.Delim('{') {
+	} else if l.documents++; t != json.Delim('{') {
 		return errors.New("want an object")
 	}
 	first := m.at(d.InputOffset())

@@ -50,6 +50,7 @@ type Loader struct {
 	// manifests were read.
 	whole, files bool
 	objects      int // of manifests, of any kind
+	documents    int // of manifests, in which something is said, be it broken
 
 	plan           map[string]*inventory.PodSecurity // by workloadKey: those of manifests, and what their pods are against
 	aggregates     []aggregate
@@ -69,6 +70,10 @@ func New(o Options) *Loader {
 	}
 	return &Loader{opts: o, plan: map[string]*inventory.PodSecurity{}, shared: map[string]string{}, controls: map[string][]string{}}
 }
+
+// Documents returns how many documents of manifests were read so far, broken ones
+// too, but none in which nothing is said.
+func (l *Loader) Documents() int { return l.documents }
 
 // share returns a string equal to s, the same one for all: a cluster has few names
 // and repeats them much.
