@@ -50,6 +50,8 @@ type File struct {
 
 const chunk = 256 << 10
 
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // Open opens a log file and looks through its compression, if any.
 func Open(name string) (*File, error) {
 	f, err := os.Open(name)
@@ -99,13 +101,17 @@ func (f *File) unpack(r io.Reader) error {
 }
 
 // Head returns the beginning of the file, for a look at what it is. It must be
-// called before Records.
+// called before Records. What ends a file in the middle is met by Records, after
+// the records before it.
 func (f *File) Head() ([]byte, error) {
 	b, err := f.r.Peek(chunk)
-	if errors.Is(err, io.EOF) {
-		err = nil
+	if errors.Is(err, io.EOF) || len(b) > 0 {
+		return b, nil
 	}
-	return b, err
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", f.name, err)
+	}
+	return b, nil
 }
 
 // Close closes the file.
@@ -124,8 +130,11 @@ func (f *File) Records() iter.Seq2[Record, error] {
 	return func(yield func(Record, error) bool) {
 		head, err := f.Head()
 		if err != nil {
-			yield(Record{}, fmt.Errorf("read %s: %w", f.name, err))
+			yield(Record{}, err)
 			return
+		}
+		if bytes.HasPrefix(head, byteOrderMark) { // of Windows
+			_, _ = f.r.Discard(len(byteOrderMark))
 		}
 		read := f.lines
 		if spansLines(head) {

@@ -50,6 +50,7 @@ func TestRecords(t *testing.T) {
 		{"no value", "[\n {\"a\":1}, x ]", []string{`{"a":1}`}, true},
 		{"too many brackets", "[\n {\"a\":1}]]", []string{`{"a":1}`}, true},
 		{"empty", "", nil, false},
+		{"a byte order mark", "\xef\xbb\xbf{\"a\":1}\n{\"a\":2}\n", []string{`{"a":1}`, `{"a":2}`}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			got, err := records(t, []byte(tc.data))
@@ -57,6 +58,28 @@ func TestRecords(t *testing.T) {
 				t.Errorf("got %q, %v; want %q", got, err, tc.want)
 			}
 		})
+	}
+}
+
+// TestCutShort: of a packed file that ends too early, be it at once, everything before
+// its end is read, and the end is an error that names the file.
+func TestCutShort(t *testing.T) {
+	lines := strings.Repeat("0123456789abcdef\n", 10)
+	var packed, zpacked bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(lines))
+	_ = z.Flush()
+	zz, err := zstd.NewWriter(&zpacked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = zz.Write([]byte(lines))
+	_ = zz.Flush()
+	for name, data := range map[string][]byte{"gzip": packed.Bytes(), "zstd": zpacked.Bytes()} {
+		got, err := records(t, data)
+		if len(got) != 10 || err == nil || !strings.Contains(err.Error(), "read test: unexpected EOF") {
+			t.Errorf("%s: %d records, %v", name, len(got), err)
+		}
 	}
 }
 
