@@ -5,6 +5,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
+	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/guard"
 	"github.com/sallyport/sallyport/internal/cli/kube"
 	"github.com/sallyport/sallyport/internal/cli/node"
@@ -65,5 +66,36 @@ func newRoot(c *commandLine) *cobra.Command {
 		coverage.NewAttack(env),
 		newVersion(env),
 	)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return exit.Fail(exit.Usage, cmd.CommandPath()+" --help", "%w", err)
+	})
+	for _, cmd := range root.Commands() {
+		refuseUnknown(cmd)
+	}
 	return root
+}
+
+// refuseUnknown makes a word that is no command of a group a mistake. Otherwise cobra
+// prints the help and is content, and a check with a slip in its name passes.
+func refuseUnknown(group *cobra.Command) {
+	if !group.HasSubCommands() {
+		return
+	}
+	for _, cmd := range group.Commands() {
+		refuseUnknown(cmd)
+	}
+	if !group.Runnable() {
+		group.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	group.SuggestionsMinimumDistance = 2
+	group.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := cmd.CommandPath() + " --help"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = cmd.CommandPath() + " " + near[0]
+		}
+		return exit.Fail(exit.Usage, hint, "unknown command %q for %q", args[0], cmd.CommandPath())
+	}
 }
