@@ -5,6 +5,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -163,6 +164,9 @@ func refusal(res *http.Response) *StatusError {
 func message(res *http.Response, body []byte) string {
 	var status metav1.Status
 	if raw, ok := Unwrap(body); ok && status.Unmarshal(raw) == nil && status.Message != "" {
+		return status.Message
+	}
+	if json.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Message != "" {
 		return status.Message
 	}
 	if text := strings.TrimSpace(string(body[:min(len(body), 200)])); text != "" {
