@@ -70,6 +70,10 @@ func notYAML(data []byte, err error) string {
 // may leave out what they are when the List says it: of is its head.
 func (l *Loader) json(source string, body []byte, at lines, of head) {
 	p := place{source: source, lines: at}
+	if !bytes.HasPrefix(body, []byte("{")) {
+		l.skip(p.origin(), "no Kubernetes object: a list, or a single value")
+		return
+	}
 	var h head
 	if err := unmarshal(body, &h); err != nil {
 		l.skip(p.origin(), "no Kubernetes object: %v", err)
