@@ -2,6 +2,7 @@
 package kube
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/url"
@@ -89,6 +90,9 @@ func webhookAuthority(state, file, target string) ([]byte, error) {
 		b, err := os.ReadFile(file)
 		if err != nil {
 			return nil, exit.Fail(exit.Usage, "", "webhook-config: %w", err)
+		}
+		if !x509.NewCertPool().AppendCertsFromPEM(b) {
+			return nil, exit.Fail(exit.Usage, "", "webhook-config: --ca %s: no certificate in PEM", file)
 		}
 		return b, nil
 	}
