@@ -124,6 +124,9 @@ func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h
 		return nil
 	}
 	out := b.Outcome()
+	if broken != nil && out.Sessions == 0 {
+		return exit.CutShort(broken) // nothing was looked at: not "no sessions fit"
+	}
 	if asJSON {
 		err = terminal.WriteJSON(env.Stdout, out)
 	} else {
