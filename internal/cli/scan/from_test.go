@@ -12,6 +12,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/scan"
 )
 
 // TestSourcesOf: without --from it is the cluster where kubectl knows one, be it badly,
@@ -61,5 +63,22 @@ func TestInterrupted(t *testing.T) {
 	env := &terminal.Env{Stdin: silent, Stdout: io.Discard, Stderr: &errs, Getenv: func(string) string { return "" }}
 	if code := execute(ctx, env, []string{"--from", "-"}); code != exit.Usage || !strings.Contains(errs.String(), "--from -: interrupted") {
 		t.Errorf("status %d, said %q", code, errs.String())
+	}
+}
+
+// TestReachOfWhatWasRead: what could not be read is no answer about anybody.
+func TestReachOfWhatWasRead(t *testing.T) {
+	var snapshot bytes.Buffer
+	cluster := &inventory.Cluster{Pods: []inventory.Pod{{Object: inventory.Object{Namespace: "shop", Name: "web"}}}}
+	if err := scan.Write(&snapshot, &inventory.Inventory{
+		Cluster: cluster, Unread: []inventory.Unread{{What: inventory.PartClusterBindings, From: "prod", Why: "forbidden"}},
+	}, "test", nil); err != nil {
+		t.Fatal(err)
+	}
+	var out, errs bytes.Buffer
+	env := &terminal.Env{Stdin: &snapshot, Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }}
+	if code := execute(t.Context(), env, []string{"reach", "--from", "-", "user:ann"}); code != exit.Fine ||
+		!strings.Contains(out.String(), "in 0 namespaces, as far as was read.") || !strings.Contains(errs.String(), "No binding that could be read names user:ann") {
+		t.Errorf("status %d\n%s%s", code, out.String(), errs.String())
 	}
 }

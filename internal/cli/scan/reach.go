@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -98,10 +99,10 @@ func reach(ctx context.Context, env *terminal.Env, s *sources, actor exposure.Ac
 	if err != nil {
 		return noActor("reach", err)
 	}
-	unknownActor(env, a, actor)
+	unknownActor(env, i, a, actor)
 	if asJSON {
 		err = terminal.WriteLines(env.Stdout, append(list, onHosts...))
-	} else if err = reached(env, &r, list); err == nil && len(onHosts) > 0 {
+	} else if err = reached(env, i, &r, list); err == nil && len(onHosts) > 0 {
 		fmt.Fprintln(env.Stdout)
 		err = containersReached(env, i, actor, onHosts)
 	}
@@ -115,10 +116,20 @@ func noActor(command string, err error) error {
 }
 
 // unknownActor says when somebody is known only by the groups that he is surely in.
-func unknownActor(env *terminal.Env, a *exposure.Analysis, actor exposure.Actor) {
-	if !a.Knows(actor) {
-		fmt.Fprintf(env.Stderr, "No binding names %s: what follows is what everybody like him may do.\n", printable.Text(string(actor)))
+func unknownActor(env *terminal.Env, i *inventory.Inventory, a *exposure.Analysis, actor exposure.Actor) {
+	if a.Knows(actor) {
+		return
 	}
+	binding := "No binding"
+	if unread(i, inventory.PartRoleBindings, inventory.PartClusterBindings) {
+		binding = "No binding that could be read"
+	}
+	fmt.Fprintf(env.Stderr, "%s names %s: what follows is what everybody like him may do.\n", binding, printable.Text(string(actor)))
+}
+
+// unread reports whether one of some parts was not read.
+func unread(i *inventory.Inventory, parts ...inventory.Part) bool {
+	return slices.ContainsFunc(i.Unread, func(u inventory.Unread) bool { return slices.Contains(parts, u.What) })
 }
 
 var reachColumns = []terminal.Column{
@@ -130,10 +141,13 @@ var reachColumns = []terminal.Column{
 }
 
 // reached prints what an actor reaches, one line for each namespace and way.
-func reached(env *terminal.Env, r *exposure.Reach, list []exposure.Exposure) error {
+func reached(env *terminal.Env, i *inventory.Inventory, r *exposure.Reach, list []exposure.Exposure) error {
 	what := fmt.Sprintf("%d of %s in %s", r.Pods, wording.Plural(r.Of, "pod"), wording.Plural(len(r.Namespaces), "namespace"))
 	if r.Everything {
 		what += ", and may do everything else: cluster administrator"
+	}
+	if unread(i, inventory.PartRoles, inventory.PartClusterRoles, inventory.PartRoleBindings, inventory.PartClusterBindings, inventory.PartPods) {
+		what += ", as far as was read"
 	}
 	fmt.Fprintf(env.Stdout, "%s can get a command into %s.\n", printable.Text(string(r.Actor)), what)
 	of := map[string]int{}
@@ -244,7 +258,7 @@ func pathTo(ctx context.Context, env *terminal.Env, s *sources, actor exposure.A
 	if err != nil {
 		return noActor("path", err)
 	}
-	unknownActor(env, a, actor)
+	unknownActor(env, i, a, actor)
 	if asJSON {
 		err = terminal.WriteLines(env.Stdout, list)
 	}

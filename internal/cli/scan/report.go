@@ -232,12 +232,16 @@ func coverageText(w io.Writer, r *report.Result) {
 	if len(r.Gaps) > 0 {
 		fmt.Fprintln(w, "\nNot looked at, and therefore unknown:")
 	}
+	said := map[string]bool{} // a part may have several kinds
 	for _, g := range r.Gaps {
-		fmt.Fprintf(w, "  %s of %s", g.What, printable.Text(g.From))
+		line := fmt.Sprintf("  %s of %s", g.What, printable.Text(g.From))
 		if g.Means != "" {
-			fmt.Fprintf(w, ": %s", g.Means)
+			line += ": " + g.Means
 		}
-		fmt.Fprintln(w)
+		if !said[line] {
+			said[line] = true
+			fmt.Fprintln(w, line)
+		}
 	}
 	if n := len(r.Open); n > 0 {
 		fmt.Fprintf(w, "\n%s of settings could not be decided: --format json lists them.\n", wording.Plural(n, "check"))
