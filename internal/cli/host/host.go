@@ -156,6 +156,8 @@ func (h *Host) Missing() (lines []string, all bool) {
 	path, err := FindContainerd(h.conf, h.Docker)
 	if err != nil {
 		say("containerd is not seen: "+err.Error(), "Name its socket with --containerd.")
+	} else if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		say("containerd is not seen: no socket at "+path, "Start containerd, or name its socket with --containerd.")
 	} else if !canConnect(path) {
 		say("containerd is not seen: no permission for "+path, "Run as root.")
 	}

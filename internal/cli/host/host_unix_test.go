@@ -22,7 +22,7 @@ func TestMissing(t *testing.T) {
 		lines int
 		says  string
 	}{
-		"nothing":       {config.Config{}, nil, true, 3, "no permission for /nonexistent/containerd.sock"},
+		"nothing":       {config.Config{}, nil, true, 3, "no socket at /nonexistent/containerd.sock"},
 		"audit log":     {config.Config{AuditLog: "/a.log"}, nil, false, 3, ""},
 		"audit webhook": {config.Config{AuditWebhook: "127.0.0.1:9478"}, nil, false, 3, ""},
 		"admission":     {config.Config{AdmissionListen: "127.0.0.1:9443"}, nil, false, 3, ""},
