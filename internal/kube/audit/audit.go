@@ -121,12 +121,18 @@ func (w *Witness) Run(ctx context.Context, emit func(event.Observation)) error {
 	return g.Wait()
 }
 
-// keep runs a feed again whenever it fails.
+// keep runs a feed again whenever it fails. Why it does is logged, too, once for each
+// reason: of a log that was never there no rule tells.
 func (w *Witness) keep(ctx context.Context, s *sink, name string, feed func(context.Context, *sink) error) error {
+	said := ""
 	for {
 		err := feed(ctx, s)
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if reason := err.Error(); reason != said {
+			said = reason
+			w.opts.Logger.Warn("audit events are not heard", slog.String("feed", name), slog.Any("error", err), slog.Bool("tries_again", true))
 		}
 		s.down(name, err.Error())
 		select {

@@ -117,6 +117,17 @@ func TestFollowLateWrites(t *testing.T) {
 	w.pods("a", "b", "c")
 }
 
+// TestFollowNoFile: of what is no file it is said in the log why nothing is heard, once.
+func TestFollowNoFile(t *testing.T) {
+	w, _ := start(t, Options{Log: &LogOptions{Path: t.TempDir()}})
+	w.state("down", func(s event.WitnessState) bool { return !s.Up })
+	time.Sleep(20 * time.Millisecond)
+	w.stop()
+	if text := w.log.String(); strings.Count(text, "audit events are not heard") != 1 || !strings.Contains(text, "is no regular file") {
+		t.Errorf("logged %q", text)
+	}
+}
+
 // TestFollowSmall has a log that is shorter than what names a file.
 func TestFollowSmall(t *testing.T) {
 	d := newLogDir(t)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"compress/gzip"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -23,8 +24,12 @@ type logFile struct {
 	last  bool      // it has the log's own name
 }
 
-// openLog opens a file and looks at its beginning.
+// openLog opens a file and looks at its beginning. Anything else is refused: to open a
+// pipe may take for ever.
 func openLog(path string) (*logFile, error) {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
