@@ -121,7 +121,7 @@ func (a *Analysis) namespace(name string) {
 			a.link(accounts, a.at(place{kind: atGroup, name: g}), a.member)
 		}
 	}
-	a.link(fresh, accounts, a.hop(Hop{Edge: edgeToken, Setting: "a new pod may use any service account of namespace " + name}))
+	a.link(fresh, accounts, a.hop(Hop{Edge: edgeToken, Setting: "a new pod may use any service account of namespace " + name, Usual: true}))
 	if h, ok := a.admits(name); ok {
 		a.link(fresh, a.at(place{kind: atNode}), a.hop(h))
 	} else {
@@ -138,7 +138,7 @@ func (a *Analysis) admits(namespace string) (Hop, bool) {
 	}
 	h := Hop{Edge: EdgeEscape, Setting: "namespace " + namespace + " admits privileged pods (Pod Security: " + level + ")"}
 	if level == "" {
-		h.Setting = "namespace " + namespace + " has no Pod Security level"
+		h.Setting, h.Usual = "namespace "+namespace+" has no Pod Security level", true
 	}
 	if unless != "" {
 		h.Unless = unless + ", or "
@@ -261,14 +261,14 @@ func (a *Analysis) nodes() {
 	for i := range a.cluster.Nodes {
 		names[a.cluster.Nodes[i].Name] = a.cluster.Nodes[i].Kubelet
 	}
-	onNode := a.hop(Hop{Edge: EdgeNode, Setting: "root on a node has its runtime's socket and the kubelet's key"})
+	onNode := a.hop(Hop{Edge: EdgeNode, Setting: "root on a node has its runtime's socket and the kubelet's key", Usual: true})
 	accounts := a.accountsByNode()
 	tokens := a.hop(Hop{Edge: EdgeBeyond, Setting: nodesTokens})
 	somewhere, unplaced := a.number[place{kind: atNodePods}]
 	if unplaced {
 		a.link(a.at(place{kind: atNode}), somewhere, onNode)
 	}
-	elsewhere := a.hop(Hop{Edge: EdgeNode, Setting: "root on a node has its runtime's socket", Unless: "they are on another node: theirs is not known"})
+	elsewhere := a.hop(Hop{Edge: EdgeNode, Setting: "root on a node has its runtime's socket", Usual: true, Unless: "they are on another node: theirs is not known"})
 	for name, kubelet := range sorted(names) {
 		node, pods, self := a.at(place{kind: atNode, name: name}), a.at(place{kind: atNodePods, name: name}), a.user(rbac.NodeUser(name))
 		a.link(a.at(place{kind: atNode}), node, a.none)

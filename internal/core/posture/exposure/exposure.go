@@ -48,6 +48,8 @@ type Step struct {
 	Setting string  `json:"setting,omitempty"`
 	// Unless says what may stand in the way and cannot be decided from here.
 	Unless string `json:"unless,omitempty"`
+	// Usual says that the setting is as every new cluster has it.
+	Usual bool `json:"-"`
 }
 
 // Grant is a rule that a binding gives somebody.
@@ -197,7 +199,7 @@ func scopeOf(p place) string {
 // step describes an arc.
 func (a *Analysis) step(c arc) Step {
 	h := &a.hops[c.hop]
-	s := Step{Edge: h.Edge, From: a.placeName(c.from), To: a.placeName(c.to), Setting: h.Setting, Unless: h.Unless}
+	s := Step{Edge: h.Edge, From: a.placeName(c.from), To: a.placeName(c.to), Setting: h.Setting, Unless: h.Unless, Usual: h.Usual}
 	for _, n := range h.Grants {
 		s.Grants = append(s.Grants, a.grant(n))
 	}

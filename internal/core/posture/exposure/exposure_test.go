@@ -423,6 +423,27 @@ func TestCutOfWhatTwoGive(t *testing.T) {
 	}
 }
 
+// TestByDefault: a controller that makes pods gets in by what every new cluster has,
+// also where its way leads by a new pod and its node; not by a token that somebody put
+// into a pod.
+func TestByDefault(t *testing.T) {
+	c := shop()
+	give(t, c, "", "ServiceAccount", "kube-system/cronjobs", "create pods")
+	give(t, c, "", "ServiceAccount", "dev/ci", "create pods/exec")
+	c.Bindings[0].Default, c.Bindings[1].Default = true, true
+	for actor, want := range map[exposure.Actor]bool{"serviceaccount:kube-system/cronjobs": true, "container:dev/run/app": false} {
+		list, err := exposure.New(c).Exposures(actor)
+		if err != nil || len(list) == 0 {
+			t.Fatal(actor, list, err)
+		}
+		for _, e := range list {
+			if e.ByDefault() != want {
+				t.Errorf("%s by default: %v, by %s", actor, !want, exposure.PathText(e.Via))
+			}
+		}
+	}
+}
+
 // TestCutCounts: what Cut counts is what Reach finds, before and after.
 func TestCutCounts(t *testing.T) {
 	for seed := range uint64(20) {

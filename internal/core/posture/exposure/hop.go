@@ -62,6 +62,8 @@ type Hop struct {
 	Setting string
 	// Unless says what may stand in its way and cannot be decided from here.
 	Unless string
+	// Usual says that the setting is as every new cluster has it.
+	Usual bool
 	// bound are the bindings besides those of the grants that it needs.
 	bound []int
 	// closers are the settings of which each takes it away when it is changed: numbers of the analysis' closers.

@@ -62,11 +62,12 @@ func PathText(via []Step) string {
 }
 
 // ByDefault reports whether an exposure rests on nothing but what every new cluster
-// has.
+// has: grants, and that a new pod in a namespace without a Pod Security level gets at
+// its node. Whose token a pod has somebody has chosen.
 func (e *Exposure) ByDefault() bool {
 	for i := range e.Via {
 		s := &e.Via[i]
-		if s.Setting != "" || slices.ContainsFunc(s.Grants, func(g Grant) bool { return !g.Default }) {
+		if s.Setting != "" && !s.Usual || slices.ContainsFunc(s.Grants, func(g Grant) bool { return !g.Default }) {
 			return false
 		}
 	}
