@@ -36,6 +36,9 @@ func (h head) group() string {
 // yaml reads one document in YAML: an object, or a List of them.
 func (l *Loader) yaml(source string, data []byte, first int) {
 	body, err := yaml.YAMLToJSONStrict(data)
+	if err != nil && bytes.Contains(data, []byte("<<:")) {
+		body, err = yaml.YAMLToJSON(data) // as kubectl: strictly, a key beside a merge comes twice
+	}
 	if err != nil {
 		l.skip(inventory.Origin{Source: source, Line: first}, "%s", notYAML(data, err))
 		return

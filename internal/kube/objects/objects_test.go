@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +180,33 @@ func TestLongListIsReadItemByItem(t *testing.T) {
 				t.Errorf("the last pod is %+v; want line %d", p, 3+7*(n-1))
 			}
 		})
+	}
+}
+
+// TestMerge: a key beside a merge is what kubectl 1.37 takes it for: the later counts.
+func TestMerge(t *testing.T) {
+	cluster, skipped := read(t, `apiVersion: v1
+kind: List
+x: &r {apiGroups: [""], resources: [pods/exec], verbs: [create]}
+items:
+- apiVersion: rbac.authorization.k8s.io/v1
+  kind: Role
+  metadata: {name: a, namespace: shop}
+  rules:
+  - {verbs: [get], <<: *r}
+  - <<: *r
+    verbs: [list]
+`)
+	var verbs []string
+	for _, r := range cluster.Roles {
+		if r.Name == "a" {
+			for _, rule := range r.Rules {
+				verbs = append(verbs, rule.Verbs...)
+			}
+		}
+	}
+	if len(skipped) != 0 || !slices.Equal(verbs, []string{"create", "list"}) {
+		t.Errorf("%q, skipped %v", verbs, skipped)
 	}
 }
 
