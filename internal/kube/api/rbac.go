@@ -24,6 +24,6 @@ kind: ClusterRoleBinding
 metadata:
   name: sallyport-watch
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: sallyport-watch}
-subjects:
+subjects: # whoever --kubeconfig names; this account and its namespace are not made here
 - {kind: ServiceAccount, namespace: sallyport, name: sallyport}
 `
