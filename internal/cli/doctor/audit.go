@@ -102,7 +102,7 @@ var silentFeed = []string{
 func feedDiagnosis(s *watch.Status, w *watch.WitnessStatus) diagnosis {
 	canaries, dropped := s.Counters["audit_canaries"], s.Counters["audit_dropped"]
 	d := diagnosis{
-		Check: "audit canary", Grade: gradeOK, Found: fmt.Sprintf("sallyport up receives the audit: %d canaries came back", canaries),
+		Check: "audit canary", Grade: gradeOK, Found: fmt.Sprintf("sallyport up receives the audit: canaries that came back: %d", canaries),
 		gives: []attack.Need{attack.NeedAudit},
 	}
 	switch {
