@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/bounded"
 )
@@ -33,7 +34,7 @@ type passes struct {
 
 type pass struct {
 	container event.ContainerID
-	argv      string // policy.ArgvHash; "" where the whole is not known
+	argv      string // key.ArgvHash; "" where the whole is not known
 	until     time.Time
 }
 
@@ -59,7 +60,7 @@ func (p *passes) add(s *session.Session, now time.Time) {
 		return
 	}
 	p.execs.Forget(s.ExecID)
-	p.execs.Add(s.ExecID, pass{id, policy.ArgvHash(s), until})
+	p.execs.Add(s.ExecID, pass{id, key.ArgvHash(s), until})
 }
 
 // take reports whether what begins was let through, which holds for one time. Of a
@@ -77,7 +78,7 @@ func (p *passes) take(s *session.Session, now time.Time) bool {
 		return now.Before(until)
 	}
 	one, ok := p.execs.Get(s.ExecID)
-	if !ok || one.container != s.Target.ContainerID || one.argv != "" && one.argv != policy.ArgvHash(s) {
+	if !ok || one.container != s.Target.ContainerID || one.argv != "" && one.argv != key.ArgvHash(s) {
 		return false
 	}
 	p.execs.Forget(s.ExecID)

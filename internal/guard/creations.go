@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/bounded"
 )
@@ -30,7 +30,7 @@ type creations struct {
 // created is the request that made an exec or a container.
 type created struct {
 	request session.Session
-	argv    string // policy.ArgvHash of the request
+	argv    string // key.ArgvHash of the request
 	at      time.Time
 	by      *Approval // nil when none was needed
 }
@@ -58,7 +58,7 @@ func (c *creations) approve(request *session.Session, by Approval) {
 func (c *creations) add(request *session.Session, id string, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	made := created{request: *request, argv: policy.ArgvHash(request), at: at}
+	made := created{request: *request, argv: key.ArgvHash(request), at: at}
 	if by, ok := c.approved.Get(request.ID); ok {
 		made.by = &by
 		c.approved.Forget(request.ID)
@@ -127,7 +127,7 @@ func (c *creations) covered(s *session.Session, now time.Time) (Approval, bool) 
 	}
 	c.mu.Unlock()
 	if !ok || made.by == nil || made.request.Channel != s.Channel || !sameHand(&made.request.Actor, &s.Actor) ||
-		made.argv == "" || made.argv != policy.ArgvHash(s) {
+		made.argv == "" || made.argv != key.ArgvHash(s) {
 		return Approval{}, false
 	}
 	return *made.by, now.Before(made.at.Add(startWithin))

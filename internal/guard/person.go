@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -127,7 +127,7 @@ func nameOf(a *session.Actor) string {
 // channel, target, command, and whatever else is asked for. It is "" when that
 // cannot be told, as of a command of which only a part is known.
 func keyOf(s *session.Session, rule string) string {
-	by, argv := hand(&s.Actor), policy.ArgvHash(s)
+	by, argv := hand(&s.Actor), key.ArgvHash(s)
 	if by == "" || argv == "" && (s.Kind == session.KindExec || s.Kind == session.KindStart) {
 		return ""
 	}

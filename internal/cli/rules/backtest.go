@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
@@ -267,7 +268,7 @@ func explain(ctx context.Context, env *terminal.Env, prefix string, rules []stri
 	}
 	e := explained{
 		Session: s.ID, Decision: set.Review(&s), Rules: set.Explain(&s),
-		Actor: policy.Identity(s.Actor), Workload: policy.Workload(s.Target), ArgvHash: policy.ArgvHash(&s),
+		Actor: key.Identity(s.Actor), Workload: key.Workload(s.Target), ArgvHash: key.ArgvHash(&s),
 	}
 	if !all {
 		e.Rules = slices.DeleteFunc(e.Rules, func(x policy.Explanation) bool { return x.Answer == "elsewhere" })

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -90,9 +92,9 @@ func benchSigma(n int) string {
 // holds, over sessions with few and many programs.
 func BenchmarkSigma(b *testing.B) {
 	for _, programs := range []int{1, 5, 50} {
-		s := exec("ann", tree(ran{1, 0, "/usr/bin/bash", "bash -c 'apt-get update && apt-get install -y ca-certificates'", nil}))
+		s := exec("ann", tree(ran(1, 0, "/usr/bin/bash", "bash -c 'apt-get update && apt-get install -y ca-certificates'", nil)))
 		for i := 1; i < programs; i++ {
-			tree(ran{uint32(i + 1), uint32(i), "/usr/bin/dpkg", "dpkg --print-architecture --root=/ /var/lib/dpkg/info/x.list", nil})(&s)
+			tree(ran(uint32(i+1), uint32(i), "/usr/bin/dpkg", "dpkg --print-architecture --root=/ /var/lib/dpkg/info/x.list", nil))(&s)
 		}
 		for _, n := range []int{20, 120} {
 			set := load(b, benchSigma(n))
@@ -156,4 +158,27 @@ func perSession(b *testing.B, sessions []session.Session, do func(*session.Sessi
 	slices.Sort(each)
 	b.ReportMetric(each[len(each)*99/100], "p99-ns")
 	b.ReportMetric(each[len(each)-1], "max-ns")
+}
+
+// packFiles returns the files of the shipped pack, and those of its tests.
+func packFiles(t testing.TB) (rules, tests []File) {
+	t.Helper()
+	for _, pattern := range []string{"../../../rules/*.yaml", "../../../rules/procedures/*.yaml"} {
+		names, err := filepath.Glob(pattern)
+		if err != nil || len(names) == 0 {
+			t.Fatal(pattern, err)
+		}
+		for _, name := range names {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if f := (File{name, data}); strings.HasSuffix(name, TestSuffix) {
+				tests = append(tests, f)
+			} else {
+				rules = append(rules, f)
+			}
+		}
+	}
+	return rules, tests
 }

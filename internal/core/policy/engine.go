@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -34,7 +35,7 @@ type Engine struct {
 	waiting  map[session.ID]waiting
 	dues     dues // when those may be asked about again; some have gone since
 	memories map[string]*memory
-	spare    *scope // of the session before
+	spare    *condition.Scope // of the session before
 	stats    Stats
 
 	// What rules about witnesses need: those rules, how each witness sees, the latest
@@ -266,7 +267,7 @@ func (v *reviewing) ask(r *rule, a *asking) {
 		return
 	}
 	got := a.ask(r)
-	if got.unknown != nil && r.Unknown == UnknownMatch && v.wait(grace) {
+	if got.Unknown() && r.Unknown == UnknownMatch && v.wait(grace) {
 		v.decided = v.decided || does != ""
 		return
 	}
@@ -302,18 +303,18 @@ func (v *reviewing) wait(age time.Duration) bool {
 }
 
 // note counts what could not be told.
-func (v *reviewing) note(r *rule, got answer) {
-	if got.err != nil {
+func (v *reviewing) note(r *rule, got condition.Answer) {
+	if got.Err() != nil {
 		v.stats.Errors[r.ID]++
-		v.stats.LastError = "rule " + r.ID + ": " + got.err.Error()
+		v.stats.LastError = "rule " + r.ID + ": " + got.Err().Error()
 	}
-	if got.unknown != nil && r.Unknown == UnknownPass && !v.s.State.Open() {
+	if got.Unknown() && r.Unknown == UnknownPass && !v.s.State.Open() {
 		v.stats.Undecided++
 	}
 }
 
 // say makes a finding, unless the rule has one of the session.
-func (v *reviewing) say(r *rule, got answer, related []session.ID) {
+func (v *reviewing) say(r *rule, got condition.Answer, related []session.ID) {
 	if slices.Contains(v.told.rules, r.ID) {
 		return
 	}
@@ -348,11 +349,11 @@ func (v *reviewing) memory(r *rule) *memory {
 	return m
 }
 
-func (v *reviewing) count(r *rule, s *scope) {
-	key, ok := keyOf(r.count.by, s)
+func (v *reviewing) count(r *rule, s *condition.Scope) {
+	key, ok := condition.Joined(r.count.by, s)
 	what := string(v.s.ID)
 	if ok && r.count.distinct != nil {
-		what, ok = name(r.count.distinct, s)
+		what, ok = r.count.distinct.Of(s)
 	}
 	if !ok {
 		return
@@ -364,7 +365,7 @@ func (v *reviewing) count(r *rule, s *scope) {
 		return
 	}
 	if related := r.count.reached(t, one); related != nil {
-		v.say(r, answer{yes: true}, related)
+		v.say(r, condition.Answer{Yes: true}, related)
 	}
 }
 
@@ -372,13 +373,13 @@ func (v *reviewing) sequence(r *rule, a *asking) {
 	var t *track
 	fresh := false
 	for i, step := range r.sequence.steps {
-		got := a.judge(step, found{})
+		got := a.judge(step, 0)
 		v.note(r, got)
 		if !r.holds(got) {
 			continue
 		}
 		if t == nil {
-			key, ok := keyOf(r.sequence.by, a.scope)
+			key, ok := condition.Joined(r.sequence.by, a.scope)
 			if !ok || r.suppressed(v.s) {
 				return
 			}

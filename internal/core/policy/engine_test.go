@@ -203,7 +203,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // findings of an engine are those that a review of each last state gives.
 func TestEngineAgreesWithReview(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		set := loadPossible(t, anyRules(t))
+		set, _ := loadPossible(t, anyRules(t))
 		e := NewEngine(set)
 		seen := map[finding.ID]bool{}
 		take := func(all []finding.Finding) {

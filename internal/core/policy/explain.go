@@ -40,23 +40,23 @@ func (r *rule) explain(a *asking, can bool) Explanation {
 	if r.sequence != nil {
 		e.Answer = "several"
 		for i, step := range r.sequence.steps {
-			if r.holds(a.judge(step, found{})) {
+			if r.holds(a.judge(step, 0)) {
 				e.Steps = append(e.Steps, i+1)
 			}
 		}
 		return e
 	}
-	got := a.judge(r.when, found{})
+	got := a.judge(r.when, 0)
 	m := match(r, got)
 	e.Unknown, e.Error, e.Holds = m.Unknown, m.Error, r.holds(got)
 	switch {
-	case got.err != nil:
+	case got.Err() != nil:
 		e.Answer = "error"
-	case got.unknown != nil:
+	case got.Unknown():
 		e.Answer = "unknown"
-	case r.count != nil && got.yes:
+	case r.count != nil && got.Yes:
 		e.Answer = "several"
-	case got.yes:
+	case got.Yes:
 		e.Answer = "yes"
 	default:
 		e.Answer = "no"

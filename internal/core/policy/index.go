@@ -3,13 +3,13 @@ package policy
 import (
 	"slices"
 
-	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
-	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/field"
+	"github.com/sallyport/sallyport/internal/core/policy/value"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -39,40 +39,21 @@ const namespacePath = "target.namespace"
 // namespacesMax bounds the namespaces that have a set of their own.
 const namespacesMax = 1 << 12
 
-func kinds() []session.Kind {
-	return []session.Kind{
-		session.KindStart, session.KindExec, session.KindAttach, session.KindHealthcheck, session.KindEnter, session.KindRuntime,
-		session.KindCopy, session.KindProbe, session.KindHook, session.KindDebug, session.KindForward, session.KindProxy,
-		session.KindChange, session.KindIdentity, session.KindDoor, session.KindRequest,
-	}
-}
-
-// channels returns the ids of the catalogue and that of no known channel.
-func channels() []event.Channel {
-	out := []event.Channel{event.ChannelUnknown}
-	for _, c := range attack.Channels() {
-		out = append(out, c.ID)
-	}
-	return out
-}
-
 func newIndex(s *Set) *index {
 	x := &index{
 		channels: map[event.Channel]bitset{}, kinds: map[session.Kind]bitset{}, namespaces: map[string]bitset{},
 	}
 	x.all = s.pick(func(r *rule) bool { return s.possible(r, nil) })
 	for _, c := range s.channels {
-		known := apiOn(c)
-		known["channel"] = types.String(c)
-		x.channels[c] = s.where(known)
+		x.channels[c] = s.where(field.OnChannel(c))
 	}
-	for _, k := range kinds() {
+	for _, k := range field.Kinds() {
 		x.kinds[k] = s.where(map[string]ref.Val{"kind": types.String(k)})
 	}
 	for _, n := range s.namespaces() {
 		x.namespaces[n] = s.where(map[string]ref.Val{namespacePath: types.String(n)})
 	}
-	x.none = s.where(map[string]ref.Val{namespacePath: absent})
+	x.none = s.where(map[string]ref.Val{namespacePath: value.Absent})
 	x.other = s.pick(func(r *rule) bool {
 		if !r.onlyCompares(namespacePath) {
 			return true
@@ -86,7 +67,7 @@ func newIndex(s *Set) *index {
 // where returns the rules that can hold when some fields are known.
 func (s *Set) where(known map[string]ref.Val) bitset {
 	return s.pick(func(r *rule) bool {
-		asks := slices.ContainsFunc(r.uses, func(u use) bool { return known[u.path] != nil })
+		asks := slices.ContainsFunc(r.uses, func(u condition.Use) bool { return known[u.Path] != nil })
 		return !asks || s.possible(r, known)
 	})
 }
@@ -104,14 +85,16 @@ func (s *Set) pick(ok func(*rule) bool) bitset {
 // possible reports whether a rule can hold for a session of which some fields
 // are known. Of a sequence it is enough that one step can.
 func (s *Set) possible(r *rule, known map[string]ref.Val) bool {
-	return slices.ContainsFunc(r.probers, func(p prober) bool {
-		a := p.ask(known)
-		return a.yes || a.unknown != nil || a.err != nil
-	})
+	return slices.ContainsFunc(r.conditions(), func(c *condition.Condition) bool { return c.Possible(known) })
+}
+
+// onlyCompares is condition.OnlyCompares of all that the rule asks.
+func (r *rule) onlyCompares(path string) bool {
+	return !slices.ContainsFunc(r.conditions(), func(c *condition.Condition) bool { return !c.OnlyCompares(path) })
 }
 
 func (r *rule) reads(path string) bool {
-	return slices.ContainsFunc(r.uses, func(u use) bool { return u.path == path })
+	return slices.ContainsFunc(r.uses, func(u condition.Use) bool { return u.Path == path })
 }
 
 // namespaces returns every text that a condition could compare a namespace with.
@@ -127,78 +110,13 @@ func (s *Set) namespaces() []string {
 			continue
 		}
 		for _, c := range r.conditions() {
-			for _, text := range constants(c.ast) {
+			for _, text := range c.Texts() {
 				add(text)
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
-}
-
-// conditions returns what the rule asks: one condition, or the steps of a
-// sequence.
-func (r *rule) conditions() []*condition {
-	switch {
-	case r.sequence != nil:
-		return r.sequence.steps
-	case r.when == nil: // it asks nothing of sessions
-		return nil
-	}
-	return []*condition{r.when}
-}
-
-func constants(a *ast.AST) []string {
-	var out []string
-	ast.PreOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() == ast.LiteralKind {
-			if s, ok := e.AsLiteral().(types.String); ok {
-				out = append(out, string(s))
-			}
-		}
-	}))
-	return out
-}
-
-// onlyCompares reports whether the rule does nothing with a field but to compare
-// it with texts that it names, or asks whether it is there.
-func (r *rule) onlyCompares(path string) bool {
-	for _, c := range r.conditions() {
-		reads, compares := 0, 0
-		ast.PreOrderVisit(c.ast.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-			switch e.Kind() {
-			case ast.SelectKind:
-				if root, p := selectPath(e); p == path && (root == "session" || root == "request") && !e.AsSelect().IsTestOnly() {
-					reads++
-				}
-			case ast.CallKind:
-				if comparesWithTexts(e.AsCall(), path) {
-					compares++
-				}
-			default:
-			}
-		}))
-		if reads != compares {
-			return false
-		}
-	}
-	return true
-}
-
-func comparesWithTexts(c ast.CallExpr, path string) bool {
-	args := c.Args()
-	if len(args) != 2 {
-		return false
-	}
-	field := func(e ast.Expr) bool { _, p := selectPath(e); return p == path }
-	switch c.FunctionName() {
-	case operators.Equals, operators.NotEquals:
-		return field(args[0]) && args[1].Kind() == ast.LiteralKind || field(args[1]) && args[0].Kind() == ast.LiteralKind
-	case operators.In:
-		return field(args[0]) && args[1].Kind() == ast.ListKind &&
-			!slices.ContainsFunc(args[1].AsList().Elements(), func(e ast.Expr) bool { return e.Kind() != ast.LiteralKind })
-	}
-	return false
 }
 
 // candidates is the rules that can hold for one session: those in all four sets.
@@ -224,8 +142,38 @@ func (x *index) byNamespace(s *session.Session) bitset {
 		}
 		return x.other
 	}
-	if hasNoNamespace(s) {
+	if field.HasNoNamespace(s) {
 		return x.none
 	}
 	return x.all
+}
+
+// found says which of a session's fields the index looked up: for all rules, and
+// for those that only compare namespaces with texts. Of these, the index's set for
+// all other namespaces tells, too.
+type found struct{ all, comparing condition.Given }
+
+func (f found) of(r *rule) condition.Given {
+	if r.compares {
+		return f.comparing
+	}
+	return f.all
+}
+
+func (x *index) found(s *session.Session) found {
+	var got condition.Given
+	if _, ok := x.channels[s.Channel]; ok {
+		got |= condition.GivenChannel
+	}
+	if _, ok := x.kinds[s.Kind]; ok {
+		got |= condition.GivenKind
+	}
+	_, named := x.namespaces[s.Target.Namespace]
+	switch {
+	case s.Target.Namespace != "" && !named:
+		return found{got, got | condition.GivenNamespace}
+	case s.Target.Namespace != "", field.HasNoNamespace(s):
+		got |= condition.GivenNamespace
+	}
+	return found{got, got}
 }

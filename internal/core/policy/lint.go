@@ -2,24 +2,19 @@ package policy
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
-	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/operators"
-	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/field"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
-
-const no = types.False
 
 // Reach says how far a rule gets on a channel.
 type Reach string
@@ -72,17 +67,14 @@ func (s *Set) Lint() []Report {
 
 // knownOn returns what is known of every session of a channel.
 func (s *Set) knownOn(r *rule, c event.Channel) map[string]ref.Val {
-	known := absentOn(c, r.uses)
-	maps.Copy(known, apiOn(c))
-	known["channel"] = types.String(c)
-	return known
+	return field.OnChannel(c, r.fields()...)
 }
 
 // fields lists the fields that a rule reads.
 func (r *rule) fields() []string {
 	var out []string
 	for _, u := range r.uses {
-		out = append(out, u.path)
+		out = append(out, u.Path)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -112,10 +104,10 @@ func (r *rule) coverage(c event.Channel, seen, door bool) Coverage {
 // afterwards lists the fields that the rule reads and no request has.
 func (r *rule) afterwards() []string {
 	var out []string
-	for _, f := range ranFields() {
+	for _, late := range field.Late() {
 		for _, u := range r.uses {
-			top, _, _ := strings.Cut(u.path, ".")
-			if top == f.name && !u.test && !slices.Contains(out, "session."+top) {
+			top, _, _ := strings.Cut(u.Path, ".")
+			if top == late && !u.Test && !slices.Contains(out, "session."+top) {
 				out = append(out, "session."+top)
 			}
 		}
@@ -127,9 +119,8 @@ func (r *rule) afterwards() []string {
 func (r *rule) unsure(c event.Channel) []string {
 	var out []string
 	for _, u := range r.uses {
-		_, may := unknowns[u.path]
-		if may && !u.test && supplies(c, u.path) && !r.asksFor(u.path) && !slices.Contains(out, u.root+"."+u.path) {
-			out = append(out, u.root+"."+u.path)
+		if field.MayBeUnknown(u.Path) && !u.Test && field.Supplies(c, u.Path) && !r.asksFor(u.Path) && !slices.Contains(out, u.Root+"."+u.Path) {
+			out = append(out, u.Root+"."+u.Path)
 		}
 	}
 	slices.Sort(out)
@@ -139,53 +130,21 @@ func (r *rule) unsure(c event.Channel) []string {
 // asksFor reports whether the rule asks with has() for a field, or for one above
 // or below it.
 func (r *rule) asksFor(path string) bool {
-	return slices.ContainsFunc(r.uses, func(u use) bool {
-		return u.test && (u.path == path || strings.HasPrefix(path, u.path+".") || strings.HasPrefix(u.path, path+"."))
+	return slices.ContainsFunc(r.uses, func(u condition.Use) bool {
+		return u.Test && (u.Path == path || strings.HasPrefix(path, u.Path+".") || strings.HasPrefix(u.Path, path+"."))
 	})
-}
-
-// enums lists the values of fields that have only a few.
-func enums(channels []event.Channel) map[string][]string {
-	text := func(of ...any) []string {
-		out := make([]string, len(of))
-		for i, v := range of {
-			out[i] = fmt.Sprint(v)
-		}
-		return out
-	}
-	all := map[string][]string{
-		"state":             text(session.StateRunning, session.StateEnded, session.StateFailed, session.StateWaiting, session.StateUnknown),
-		"attribution.level": text(session.LevelExact, session.LevelStrong, session.LevelSet, session.LevelNone),
-		"actor.kind":        text(session.ActorUnix, session.ActorKubernetes, session.ActorTLS, session.ActorNone),
-		"direction":         {"in", "out"},
-		"argv_source":       {"request", "inspect", "process", "event", "log"},
-	}
-	for _, r := range attack.AllAPIRequests() {
-		for path, v := range map[string]string{"api.group": r.Group, "api.resource": r.Resource, "api.subresource": r.Subresource} {
-			if v != "" && !slices.Contains(all[path], v) {
-				all[path] = append(all[path], v)
-			}
-		}
-	}
-	for _, k := range kinds() {
-		all["kind"] = append(all["kind"], string(k))
-	}
-	for _, c := range channels {
-		all["channel"] = append(all["channel"], string(c))
-	}
-	return all
 }
 
 // impossible reports conditions that no session can fulfil, or that ask for what
 // none of their channels can have.
 func (l *loader) impossible() error {
-	values := enums(l.set.channels)
+	values := field.Enums()
 	for place, d := range l.rules {
 		if d.rule.Blind != nil {
 			continue
 		}
 		for i, c := range d.rule.conditions() {
-			l.enumerated(d, conditionNode(d, i), c, values)
+			d.r.mistakes(conditionNode(d, i), c.NeverEqual(values))
 		}
 		if len(l.errs) > 0 {
 			continue
@@ -202,52 +161,6 @@ func conditionNode(d draft, i int) *yaml.Node {
 	return d.r.mapping(d.r.mapping(d.keys["sequence"])["steps"].Content[i])["when"]
 }
 
-// enumerated checks texts that are compared with a field that has only a few.
-func (l *loader) enumerated(d draft, n *yaml.Node, c *condition, values map[string][]string) {
-	ast.PreOrderVisit(c.ast.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.CallKind || len(e.AsCall().Args()) != 2 {
-			return
-		}
-		args := e.AsCall().Args()
-		switch e.AsCall().FunctionName() {
-		case operators.Equals, operators.NotEquals, operators.In:
-		default:
-			return
-		}
-		for i, a := range args {
-			root, path := selectPath(a)
-			known := values[path]
-			if known == nil || root != "session" && root != "request" {
-				continue
-			}
-			for _, text := range literals(args[1-i]) {
-				if s := string(text.AsLiteral().(types.String)); !slices.Contains(known, s) {
-					at := c.ast.SourceInfo().GetStartLocation(text.ID())
-					line, column := d.r.place(n, at.Line(), at.Column())
-					d.r.at(line, column, nearest.Suggestion(s, known), "%s.%s is never %q", root, path, s)
-				}
-			}
-		}
-	}))
-}
-
-// literals returns the texts that an expression is, or is a list of.
-func literals(e ast.Expr) []ast.Expr {
-	var out []ast.Expr
-	list := []ast.Expr{e}
-	if e.Kind() == ast.ListKind {
-		list = e.AsList().Elements()
-	}
-	for _, x := range list {
-		if x.Kind() == ast.LiteralKind {
-			if _, ok := x.AsLiteral().(types.String); ok {
-				out = append(out, x)
-			}
-		}
-	}
-	return out
-}
-
 // never reports a rule that cannot hold on any channel, and fields that none of
 // its channels has.
 func (l *loader) never(d draft, place int) {
@@ -255,18 +168,18 @@ func (l *loader) never(d draft, place int) {
 	index := l.set.index
 	on := slices.DeleteFunc(slices.Clone(l.set.channels), func(c event.Channel) bool { return !index.channels[c].has(place) })
 	for i, c := range r.conditions() {
-		for _, u := range fieldPaths(c.ast) {
-			if u.test || len(on) == 0 || r.asksFor(u.path) || slices.ContainsFunc(on, func(c event.Channel) bool { return supplies(c, u.path) }) {
+		for _, u := range c.Uses() {
+			if u.Test || len(on) == 0 || r.asksFor(u.Path) || slices.ContainsFunc(on, func(c event.Channel) bool { return field.Supplies(c, u.Path) }) {
 				continue
 			}
-			at := c.ast.SourceInfo().GetStartLocation(u.id)
-			line, column := d.r.place(conditionNode(d, i), at.Line(), at.Column())
-			d.r.at(line, column, "", "%s.%s is never known on %s", u.root, u.path, some(on))
+			line, column := c.Place(u)
+			line, column = d.r.place(conditionNode(d, i), line, column)
+			d.r.at(line, column, "", "%s.%s is never known on %s", u.Root, u.Path, some(on))
 			return
 		}
 	}
 	onChannel := slices.ContainsFunc(on, func(c event.Channel) bool { return l.set.possible(r, l.set.knownOn(r, c)) })
-	ofKind := slices.ContainsFunc(kinds(), func(k session.Kind) bool { return index.kinds[k].has(place) })
+	ofKind := slices.ContainsFunc(field.Kinds(), func(k session.Kind) bool { return index.kinds[k].has(place) })
 	if onChannel && ofKind {
 		return
 	}
@@ -283,4 +196,23 @@ func some(all []event.Channel) string {
 		names = append(names, fmt.Sprintf("%d more", len(all)-4))
 	}
 	return strings.Join(names, ", ")
+}
+
+// observed returns the channels that this version sees, by their own id.
+func observed() map[event.Channel]bool {
+	out := map[event.Channel]bool{event.ChannelUnknown: true}
+	for _, r := range attack.Rows() {
+		out[r.ID] = r.Observed && r.As == ""
+	}
+	return out
+}
+
+// guarded returns the channels at whose door something asks the rules before a
+// command runs.
+func guarded() map[event.Channel]bool {
+	out := map[event.Channel]bool{}
+	for _, r := range attack.Rows() {
+		out[r.ID] = r.Guarded
+	}
+	return out
 }

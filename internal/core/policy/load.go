@@ -9,7 +9,6 @@ import (
 	"text/template"
 	"time"
 
-	"cel.dev/cel-go/cel"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/attack"
@@ -17,6 +16,8 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/field"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
@@ -101,10 +102,15 @@ type loader struct {
 	places   []*reader // of suppressions
 	// overrides replaces lists and values: tests bring their own.
 	overrides *tunables
-	env       *cel.Env
-	types     *provider
-	planner   *planner
+	lang      *condition.Language
 	set       *Set
+}
+
+// tunables is what users set without touching rules: named lists of texts and
+// named values.
+type tunables struct {
+	lists  map[string][]string
+	values map[string]any // int64, string, bool or time.Duration
 }
 
 // draft is a rule as it stands in its file.
@@ -323,7 +329,7 @@ func message(r *reader, n *yaml.Node, blind bool) (string, *template.Template) {
 	if text == "" {
 		return "", nil
 	}
-	about, fields := subject(&rule{}, sample()), "fields are those of Subject: .Rule, .Session, .Request, .Actor, .Target, .Command"
+	about, fields := subject(&rule{}, example()), "fields are those of Subject: .Rule, .Session, .Request, .Actor, .Target, .Command"
 	if blind {
 		about, fields = Subject{Witness: "audit"}, "of a witness there are .Rule, .Witness, .Node, .Since, .Reason"
 	}
@@ -390,18 +396,15 @@ func isHash(s string) bool {
 // compile checks the conditions of all rules and puts the set together.
 func (l *loader) compile() error {
 	var err error
-	if l.env, l.types, err = environment(&l.tunables); err != nil {
+	if l.lang, err = condition.New(l.lists, l.values); err != nil {
 		return err
 	}
-	if l.planner, err = newPlanner(l.env, l.types, &l.tunables); err != nil {
-		return err
-	}
-	l.set = &Set{def: l.def, channels: channels()}
+	l.set = &Set{def: l.def, channels: field.Channels()}
 	for _, d := range l.rules {
 		l.conditions(d)
 		l.set.rules = append(l.set.rules, d.rule)
 	}
-	l.set.slots = l.planner.slots
+	l.set.slots = l.lang.Shared()
 	for i, x := range l.suppress {
 		target := l.ids[x.Rule]
 		if target == nil {

@@ -39,8 +39,10 @@ func subject(r *rule, s *session.Session) Subject {
 // commandOf returns what was asked for, or what ran.
 func commandOf(s *session.Session) []string {
 	if len(s.Argv) == 0 && len(s.Processes) > 0 {
-		argv, _ := first(&s.Processes[0])
-		return argv
+		if p := &s.Processes[0]; len(p.Execs) == 0 {
+			return p.Argv
+		}
+		return s.Processes[0].Execs[0].Argv
 	}
 	return s.Argv
 }
@@ -111,9 +113,9 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return b.Builder.Write(p)
 }
 
-// sample is a session in which every field that may be missing is there, so that
+// example is a session in which every field that may be missing is there, so that
 // a template that is wrong fails at load.
-func sample() *session.Session {
+func example() *session.Session {
 	number, code, at := uint32(1000), 0, time.Unix(0, 0).UTC()
 	actor := session.Actor{
 		Kind: session.ActorKubernetes, User: "alice", UID: &number, LoginUID: &number, Groups: []string{"g"}, Argv: []string{"sh"},

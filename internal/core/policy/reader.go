@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
@@ -309,4 +310,15 @@ func (r *reader) scalar(n *yaml.Node) any {
 	}
 	r.errorf(n, "", "want a whole number, true or false, a duration or a text")
 	return s
+}
+
+// mistakes notes what is wrong with an expression that a scalar is.
+func (r *reader) mistakes(n *yaml.Node, all []condition.Mistake) {
+	for _, m := range all {
+		line, column := n.Line, n.Column
+		if m.Line != 0 {
+			line, column = r.place(n, m.Line, m.Column)
+		}
+		r.at(line, column, m.Hint, "%s", m.Message)
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
@@ -68,15 +69,14 @@ const (
 // rule is a rule that is ready to be asked.
 type rule struct {
 	Rule
-	when         *condition // of a sequence: nil
-	compares     bool       // it does nothing with namespaces but to compare them with texts
+	when         *condition.Condition // of a sequence: nil
+	compares     bool                 // it does nothing with namespaces but to compare them with texts
 	count        *count
 	sequence     *sequence
 	message      *template.Template
 	suppressions []*suppression
-	uses         []use
+	uses         []condition.Use
 	at           position
-	probers      []prober
 	// Whether it can hold for sessions of these two channels; see names.
 	onUnknown, onExec bool
 }
@@ -89,12 +89,24 @@ func (r *rule) windowed() bool { return r.count != nil || r.sequence != nil }
 
 // holds turns an answer into yes or no: what cannot be told is as the rule
 // says, and what cannot be evaluated holds, unless that would allow something.
-func (r *rule) holds(a answer) bool {
+func (r *rule) holds(a condition.Answer) bool {
 	switch {
-	case a.err != nil:
+	case a.Err() != nil:
 		return r.Decides() != effect.Allow
-	case a.unknown != nil:
+	case a.Unknown():
 		return r.Unknown == UnknownMatch
 	}
-	return a.yes
+	return a.Yes
+}
+
+// conditions returns what the rule asks: one condition, or the steps of a
+// sequence.
+func (r *rule) conditions() []*condition.Condition {
+	switch {
+	case r.sequence != nil:
+		return r.sequence.steps
+	case r.when == nil: // it asks nothing of sessions
+		return nil
+	}
+	return []*condition.Condition{r.when}
 }

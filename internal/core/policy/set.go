@@ -1,13 +1,12 @@
 package policy
 
 import (
-	"cmp"
-	"math/bits"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -124,13 +123,13 @@ func (r *rule) names(c event.Channel) bool {
 	return !r.onUnknown
 }
 
-func match(r *rule, got answer) Match {
+func match(r *rule, got condition.Answer) Match {
 	m := Match{Rule: r.ID, r: r}
-	if got.err != nil {
-		m.Error = got.err.Error()
+	if got.Err() != nil {
+		m.Error = got.Err().Error()
 	}
-	if got.unknown != nil {
-		m.Unknown = unknownPaths(got)
+	if got.Unknown() {
+		m.Unknown = got.Fields()
 	}
 	return m
 }
@@ -145,56 +144,6 @@ func (r *rule) say(s *session.Session) string {
 		return r.Title
 	}
 	return text
-}
-
-// asking is one session that is being asked about. What is needed for it is made
-// when the first rule asks: of most sessions none does.
-type asking struct {
-	set    *Set
-	about  *session.Session
-	before bool
-	spare  *scope // to be used again; may be nil
-	scope  *scope
-	others []*scope // for each candidate for the actor
-	found  found
-}
-
-func (a *asking) open() {
-	if a.scope == nil {
-		a.scope = cmp.Or(a.spare, &scope{})
-		a.scope.begin(a.set, a.about, &a.about.Actor, a.before)
-		a.found = a.set.index.found(a.about)
-	}
-}
-
-// candidate returns the session as it is when one of several people is the actor.
-func (a *asking) candidate(i int) *scope {
-	if a.others == nil {
-		a.others = make([]*scope, len(a.about.Attribution.Candidates))
-	}
-	if a.others[i] == nil {
-		a.others[i] = &scope{}
-		a.others[i].begin(a.set, a.about, &a.about.Attribution.Candidates[i], a.before)
-	}
-	return a.others[i]
-}
-
-func (a *asking) close() {
-	a.scope.close()
-	for _, s := range a.others {
-		s.close()
-	}
-}
-
-// each calls f with every rule that can hold, in order.
-func (a *asking) each(f func(*rule)) {
-	it := a.set.index.candidates(a.about)
-	for word := range a.set.index.all {
-		for which := it.word(word); which != 0; which &= which - 1 {
-			a.open()
-			f(a.set.rules[word*64+bits.TrailingZeros64(which)])
-		}
-	}
 }
 
 // Window returns the longest time over which rules look at several sessions; 0

@@ -47,7 +47,7 @@ func (x *rule) credit(s *sigma.Rule) {
 		return
 	}
 	text := strings.ReplaceAll(x.Title+" (Sigma rule by "+s.Author+")", "{{", `{{"{{"}}`)
-	if t, err := newMessage(text, subject(&rule{}, sample())); err == nil {
+	if t, err := newMessage(text, subject(&rule{}, example())); err == nil {
 		x.Message, x.message = text, t
 	}
 }

@@ -25,26 +25,6 @@ const (
 	onAudit     = "{product: kubernetes, service: audit}"
 )
 
-// ran is a program for a tree of processes: where it hangs and what it runs.
-type ran struct {
-	pid, ppid uint32
-	exe, line string
-	change    func(*session.Process)
-}
-
-func tree(all ...ran) func(*session.Session) {
-	return func(s *session.Session) {
-		for _, r := range all {
-			p := session.Process{PID: r.pid, PPID: r.ppid, Exe: r.exe, Argv: strings.Fields(r.line), Start: s.Started, UID: 33}
-			if r.change != nil {
-				r.change(&p)
-			}
-			s.Processes = append(s.Processes, p)
-		}
-		s.ProcessesTotal = len(s.Processes)
-	}
-}
-
 // What Sigma rules about processes say of sessions, by the engine's own answers.
 func TestSigmaProcesses(t *testing.T) {
 	const yes, no, unknown = "yes", "no", "unknown"
@@ -66,56 +46,56 @@ func TestSigmaProcesses(t *testing.T) {
 		s               session.Session
 		want            string
 	}{
-		{"image", sel("Image|endswith: /curl"), exec("ann", tree(ran{1, 0, "/usr/bin/curl", "curl x", nil})), yes},
-		{"case", sel("Image|endswith: /CURL, CommandLine|contains: ' X'"), exec("ann", tree(ran{1, 0, "/usr/bin/Curl", "curl x", nil})), yes},
-		{"cased", sel("CommandLine|contains|cased: ' X'"), exec("ann", tree(ran{1, 0, "/usr/bin/curl", "curl x", nil})), no},
-		{"other image", sel("Image|endswith: /curl"), exec("ann", tree(ran{1, 0, "/usr/bin/curl2", "curl x", nil})), no},
+		{"image", sel("Image|endswith: /curl"), exec("ann", tree(ran(1, 0, "/usr/bin/curl", "curl x", nil))), yes},
+		{"case", sel("Image|endswith: /CURL, CommandLine|contains: ' X'"), exec("ann", tree(ran(1, 0, "/usr/bin/Curl", "curl x", nil))), yes},
+		{"cased", sel("CommandLine|contains|cased: ' X'"), exec("ann", tree(ran(1, 0, "/usr/bin/curl", "curl x", nil))), no},
+		{"other image", sel("Image|endswith: /curl"), exec("ann", tree(ran(1, 0, "/usr/bin/curl2", "curl x", nil))), no},
 		{"one program has to fit", sel("Image|endswith: /curl, CommandLine|contains: evil"),
-			exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil", nil}, ran{2, 1, "/usr/bin/curl", "curl good", nil})), no},
+			exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil", nil), ran(2, 1, "/usr/bin/curl", "curl good", nil))), no},
 		{"and also by what it is not", "selection: {Image|endswith: /curl}\nfilter: {CommandLine|contains: good}\ncondition: selection and not filter",
-			exec("ann", tree(ran{1, 0, "/bin/sh", "sh good", nil}, ran{2, 1, "/usr/bin/curl", "curl x", nil})), yes},
+			exec("ann", tree(ran(1, 0, "/bin/sh", "sh good", nil), ran(2, 1, "/usr/bin/curl", "curl x", nil))), yes},
 		{"filtered", "selection: {Image|endswith: /curl}\nfilter: {CommandLine|contains: good}\ncondition: selection and not filter",
-			exec("ann", tree(ran{1, 0, "/usr/bin/curl", "curl good", nil})), no},
+			exec("ann", tree(ran(1, 0, "/usr/bin/curl", "curl good", nil))), no},
 		{"a program that was replaced", sel("Image: /bin/sh, CommandLine|contains: ' -c '"),
-			exec("ann", tree(ran{1, 0, "/bin/id", "id", before("sh -c id")})), yes},
+			exec("ann", tree(ran(1, 0, "/bin/id", "id", before("sh -c id")))), yes},
 		{"nobody watched", sel("Image|endswith: /curl"), exec("ann"), unknown},
-		{"lost records", sel("Image|endswith: /curl"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh", nil}), func(s *session.Session) { s.LostRecords = 1 }), unknown},
+		{"lost records", sel("Image|endswith: /curl"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh", nil)), func(s *session.Session) { s.LostRecords = 1 }), unknown},
 		{"no processes at all", sel("Image|endswith: /curl"), exec("ann", func(s *session.Session) { s.Kind, s.Channel = session.KindAttach, event.ChannelKubeAttach }), no},
-		{"an image that is not known", sel("Image|endswith: /curl"), exec("ann", tree(ran{1, 0, "", "curl x", nil})), unknown},
-		{"a command that is not known", sel("CommandLine|contains: x"), exec("ann", tree(ran{1, 0, "/bin/sh", "", nil})), unknown},
-		{"cut, seen", sel("CommandLine|contains: evil"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil aaaa", cut})), yes},
-		{"cut, not seen", sel("CommandLine|contains: evil"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh aaaa", cut})), unknown},
-		{"cut, begins otherwise", sel("CommandLine|startswith: 'bash '"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh aaaa", cut})), no},
+		{"an image that is not known", sel("Image|endswith: /curl"), exec("ann", tree(ran(1, 0, "", "curl x", nil))), unknown},
+		{"a command that is not known", sel("CommandLine|contains: x"), exec("ann", tree(ran(1, 0, "/bin/sh", "", nil))), unknown},
+		{"cut, seen", sel("CommandLine|contains: evil"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil aaaa", cut))), yes},
+		{"cut, not seen", sel("CommandLine|contains: evil"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh aaaa", cut))), unknown},
+		{"cut, begins otherwise", sel("CommandLine|startswith: 'bash '"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh aaaa", cut))), no},
 		{"cut, filtered all the same", "selection: {CommandLine|contains: a}\nfilter: {CommandLine|contains: evil}\ncondition: selection and not filter",
-			exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil aaaa", cut})), no},
-		{"cut, expression", sel("CommandLine|re: evil"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil", cut})), unknown},
-		{"joined", sel("CommandLine|contains: 'sh evil'"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil aaaa", joined})), yes},
-		{"joined, expression", sel("CommandLine|re: 'sh\\s+evil'"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh evil aaaa", joined})), yes},
+			exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil aaaa", cut))), no},
+		{"cut, expression", sel("CommandLine|re: evil"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil", cut))), unknown},
+		{"joined", sel("CommandLine|contains: 'sh evil'"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil aaaa", joined))), yes},
+		{"joined, expression", sel("CommandLine|re: 'sh\\s+evil'"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh evil aaaa", joined))), yes},
 		{"parent", sel("ParentImage|endswith: /nginx, Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/usr/sbin/nginx", "nginx", nil}, ran{2, 1, "/usr/bin/id", "id", nil})), yes},
+			exec("ann", tree(ran(1, 0, "/usr/sbin/nginx", "nginx", nil), ran(2, 1, "/usr/bin/id", "id", nil))), yes},
 		{"another parent", sel("ParentImage|endswith: /nginx, Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/usr/sbin/nginx", "nginx", nil}, ran{2, 1, "/bin/sh", "sh", nil}, ran{3, 2, "/usr/bin/id", "id", nil})), no},
+			exec("ann", tree(ran(1, 0, "/usr/sbin/nginx", "nginx", nil), ran(2, 1, "/bin/sh", "sh", nil), ran(3, 2, "/usr/bin/id", "id", nil))), no},
 		{"the parent's command", sel("ParentCommandLine|contains|all: [java, tomcat], Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/opt/java", "java -x TomCat", nil}, ran{2, 1, "/usr/bin/id", "id", nil})), yes},
+			exec("ann", tree(ran(1, 0, "/opt/java", "java -x TomCat", nil), ran(2, 1, "/usr/bin/id", "id", nil))), yes},
 		{"a subshell is its parent", sel("ParentImage|endswith: /nginx, Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/usr/sbin/nginx", "nginx", nil}, ran{2, 1, "", "", forked}, ran{3, 2, "/usr/bin/id", "id", nil})), yes},
-		{"who came from outside has no parent", sel("ParentImage|endswith: /nginx"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", nil})), no},
+			exec("ann", tree(ran(1, 0, "/usr/sbin/nginx", "nginx", nil), ran(2, 1, "", "", forked), ran(3, 2, "/usr/bin/id", "id", nil))), yes},
+		{"who came from outside has no parent", sel("ParentImage|endswith: /nginx"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", nil))), no},
 		{"and is not filtered by one", "selection: {Image|endswith: /id}\nfilter: {ParentCommandLine|contains: x}\ncondition: selection and not filter",
-			exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", nil})), yes},
-		{"no parent", sel("ParentImage: null"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", nil})), yes},
+			exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", nil))), yes},
+		{"no parent", sel("ParentImage: null"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", nil))), yes},
 		{"a parent that was not seen", sel("ParentImage|endswith: /nginx, Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/bin/sh", "sh", nil}, ran{3, 2, "/usr/bin/id", "id", nil})), unknown},
+			exec("ann", tree(ran(1, 0, "/bin/sh", "sh", nil), ran(3, 2, "/usr/bin/id", "id", nil))), unknown},
 		{"a parent that ran several programs", sel("ParentImage|endswith: /nginx, Image|endswith: /id"),
-			exec("ann", tree(ran{1, 0, "/usr/sbin/nginx", "nginx", before("sh -c nginx")}, ran{2, 1, "/usr/bin/id", "id", nil})), unknown},
-		{"logs do not say who came from outside", sel("ParentImage|endswith: /nginx"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", logged})), unknown},
-		{"root", sel("User: root"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", root})), yes},
-		{"a user of whom the number is known", sel("User: root"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", nil})), unknown},
-		{"a named user", sel("User: Web"), exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", func(p *session.Process) { p.UserName = "web" }})), yes},
-		{"pid", sel("ProcessId: 2, ParentProcessId|lt: 2"), exec("ann", tree(ran{1, 0, "/bin/sh", "sh", nil}, ran{2, 1, "/bin/sh", "sh", nil})), yes},
-		{"expression", sel(`CommandLine|re: '\s-[A-Z]\s'`), exec("ann", tree(ran{1, 0, "/bin/a", "a -x b", nil})), no},
-		{"expression without case", sel(`CommandLine|re|i: '\s-[A-Z]\s'`), exec("ann", tree(ran{1, 0, "/bin/a", "a -x b", nil})), yes},
-		{"dashes", sel(`CommandLine|windash|contains: ' -x'`), exec("ann", tree(ran{1, 0, "/bin/a", "a /x b", nil})), yes},
-		{"docker, too", sel("Image|endswith: /id"), exec("ann", docker, tree(ran{1, 0, "/usr/bin/id", "id", nil})), yes},
+			exec("ann", tree(ran(1, 0, "/usr/sbin/nginx", "nginx", before("sh -c nginx")), ran(2, 1, "/usr/bin/id", "id", nil))), unknown},
+		{"logs do not say who came from outside", sel("ParentImage|endswith: /nginx"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", logged))), unknown},
+		{"root", sel("User: root"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", root))), yes},
+		{"a user of whom the number is known", sel("User: root"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", nil))), unknown},
+		{"a named user", sel("User: Web"), exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", func(p *session.Process) { p.UserName = "web" }))), yes},
+		{"pid", sel("ProcessId: 2, ParentProcessId|lt: 2"), exec("ann", tree(ran(1, 0, "/bin/sh", "sh", nil), ran(2, 1, "/bin/sh", "sh", nil))), yes},
+		{"expression", sel(`CommandLine|re: '\s-[A-Z]\s'`), exec("ann", tree(ran(1, 0, "/bin/a", "a -x b", nil))), no},
+		{"expression without case", sel(`CommandLine|re|i: '\s-[A-Z]\s'`), exec("ann", tree(ran(1, 0, "/bin/a", "a -x b", nil))), yes},
+		{"dashes", sel(`CommandLine|windash|contains: ' -x'`), exec("ann", tree(ran(1, 0, "/bin/a", "a /x b", nil))), yes},
+		{"docker, too", sel("Image|endswith: /id"), exec("ann", docker, tree(ran(1, 0, "/usr/bin/id", "id", nil))), yes},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			set := load(t, sigmaRule(onProcesses, c.detection))
@@ -128,11 +108,11 @@ func TestSigmaProcesses(t *testing.T) {
 
 func answerOf(set *Set, s *session.Session) string {
 	switch a := judge(set, s); {
-	case a.err != nil:
-		return a.err.Error()
-	case a.unknown != nil:
+	case a.Err() != nil:
+		return a.Err().Error()
+	case a.Unknown():
 		return "unknown"
-	case a.yes:
+	case a.Yes:
 		return "yes"
 	}
 	return "no"
@@ -242,7 +222,7 @@ func TestSigmaFiles(t *testing.T) {
 		t.Errorf("default %s", set.Default())
 	}
 	e := NewEngine(set)
-	found := e.Observe(exec("ann", tree(ran{1, 0, "/usr/bin/id", "id", nil})))
+	found := e.Observe(exec("ann", tree(ran(1, 0, "/usr/bin/id", "id", nil))))
 	if len(found) != 2 || found[0].Severity != finding.High || found[0].Message != "R" || found[1].Message != "Two (Sigma rule by Ann {{x}})" {
 		t.Errorf("found %+v", found)
 	}
@@ -318,7 +298,7 @@ func FuzzSigma(f *testing.F) {
 			}
 			return
 		}
-		for _, s := range []session.Session{exec("ann"), exec("ann", docker, tree(ran{1, 0, "/bin/sh", "sh -c id", nil}, ran{2, 1, "", "x", nil}))} {
+		for _, s := range []session.Session{exec("ann"), exec("ann", docker, tree(ran(1, 0, "/bin/sh", "sh -c id", nil), ran(2, 1, "", "x", nil)))} {
 			e := NewEngine(set)
 			e.Observe(s)
 			e.Flush()

@@ -3,6 +3,7 @@ package policy
 import (
 	"time"
 
+	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -15,9 +16,9 @@ type Suppression struct {
 	Owner    string    `json:"owner"`
 	Reason   string    `json:"reason"`
 	Expires  time.Time `json:"expires"`
-	Actor    string    `json:"actor"`     // as Identity returns it
-	Workload string    `json:"workload"`  // as Workload returns it
-	ArgvHash string    `json:"argv_hash"` // as ArgvHash returns it
+	Actor    string    `json:"actor"`     // as key.Identity returns it
+	Workload string    `json:"workload"`  // as key.Workload returns it
+	ArgvHash string    `json:"argv_hash"` // as key.ArgvHash returns it
 }
 
 type suppression struct {
@@ -32,7 +33,7 @@ func (x *suppression) covers(s *session.Session) bool {
 	level := s.Attribution.Level
 	return s.Started.Before(x.Expires) &&
 		(level == session.LevelExact || level == session.LevelStrong) &&
-		x.Actor == Identity(s.Actor) && x.Workload == Workload(s.Target) && x.ArgvHash == ArgvHash(s)
+		x.Actor == key.Identity(s.Actor) && x.Workload == key.Workload(s.Target) && x.ArgvHash == key.ArgvHash(s)
 }
 
 // suppressed reports whether one of the rule's suppressions covers a session.

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/nearest"
+	"github.com/sallyport/sallyport/internal/core/policy/field"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -324,7 +325,7 @@ func (r *reader) session(n *yaml.Node, i int) session.Session {
 		r.errorf(n, "docs/reference/session.schema.json has the types", "%v", err)
 	}
 	complete(&s, i)
-	known := enums(channels())
+	known := field.Enums()
 	for _, c := range []struct{ name, value string }{{"kind", string(s.Kind)}, {"channel", string(s.Channel)}} {
 		if !slices.Contains(known[c.name], c.value) {
 			r.errorf(n, nearest.Suggestion(c.value, known[c.name]), "%s %q", c.name, c.value)

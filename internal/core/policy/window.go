@@ -7,21 +7,18 @@ import (
 	"strings"
 	"time"
 
-	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/types"
-	"cel.dev/cel-go/common/types/ref"
-	"cel.dev/cel-go/common/types/traits"
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // count is the part of a rule that holds when enough sessions come together:
 // at least so many distinct values within a time, among sessions of one key.
 type count struct {
-	by       []node
-	distinct node // nil: sessions are counted
+	by       []*condition.Name
+	distinct *condition.Name // nil: sessions are counted
 	atLeast  int
 	within   time.Duration
 }
@@ -29,8 +26,8 @@ type count struct {
 // sequence is the part of a rule that holds when sessions of one key fulfil its
 // steps one after the other, within a time.
 type sequence struct {
-	by     []node
-	steps  []*condition
+	by     []*condition.Name
+	steps  []*condition.Condition
 	within time.Duration
 }
 
@@ -41,7 +38,7 @@ func (l *loader) count(r *reader, n *yaml.Node) *count {
 		c.distinct = l.value(r, d)
 	}
 	v := l.constant(r, n, keys["at_least"], "at_least")
-	if i, ok := v.(types.Int); ok && i >= 2 && i <= countMax {
+	if i, ok := v.(int64); ok && i >= 2 && i <= countMax {
 		c.atLeast = int(i)
 	} else if v != nil {
 		r.errorf(keys["at_least"], "", "at_least: want a whole number from 2 to %d", countMax)
@@ -71,7 +68,7 @@ func (l *loader) sequence(r *reader, n *yaml.Node, x *rule) *sequence {
 }
 
 // keys compiles the expressions that say which sessions belong together.
-func (l *loader) keys(r *reader, in, n *yaml.Node) []node {
+func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition.Name {
 	nodes := []*yaml.Node{n}
 	switch {
 	case n == nil:
@@ -80,127 +77,49 @@ func (l *loader) keys(r *reader, in, n *yaml.Node) []node {
 	case n.Kind == yaml.SequenceNode:
 		nodes = n.Content
 	}
-	var out []node
+	var out []*condition.Name
 	for _, k := range nodes {
 		out = append(out, l.value(r, k))
 	}
 	return out
 }
 
-// value compiles an expression whose value names something: a text, a number,
-// a flag or a list of texts.
-func (l *loader) value(r *reader, n *yaml.Node) node {
-	checked := l.check(r, n)
-	if checked == nil {
-		return nil
-	}
-	t := checked.OutputType()
-	ok := slices.ContainsFunc([]*cel.Type{cel.StringType, cel.IntType, cel.BoolType, textList}, t.IsExactType)
-	if !ok {
-		r.errorf(n, "", "want a text, a number or a list of texts, this is %s", t)
-		return nil
-	}
-	p := planning{planner: l.planner, ast: checked.NativeRep()}
-	v, err := p.named(checked.NativeRep().Expr())
-	if err != nil {
-		r.errorf(n, "", "%v", err)
-		return nil
-	}
-	return v
+// value compiles an expression whose value names something.
+func (l *loader) value(r *reader, n *yaml.Node) *condition.Name {
+	name, wrong := l.lang.Name(r.text(n))
+	r.mistakes(n, wrong)
+	return name
 }
 
-// constant evaluates an expression of literals and tunables.
-func (l *loader) constant(r *reader, in, n *yaml.Node, name string) ref.Val {
+// constant evaluates an expression of literals and tunables; nil after an error.
+func (l *loader) constant(r *reader, in, n *yaml.Node, name string) any {
 	if n == nil {
 		r.errorf(in, "", "no %s", name)
 		return nil
 	}
 	if n.ShortTag() == "!!int" {
 		if v, ok := r.scalar(n).(int64); ok {
-			return types.Int(v)
+			return v
 		}
 	}
 	if d, err := time.ParseDuration(n.Value); err == nil {
-		return types.Duration{Duration: d}
+		return d
 	}
-	checked := l.check(r, n)
-	if checked == nil {
-		return nil
-	}
-	p, err := l.env.Program(checked)
-	if err == nil && len(fieldPaths(checked.NativeRep())) > 0 {
-		r.errorf(n, "", "%s: want a value that does not depend on the session", name)
-		return nil
-	}
-	var v ref.Val
-	if err == nil {
-		v, _, err = p.Eval(&probing{})
-	}
-	if err != nil {
-		r.errorf(n, "", "%s: %v", name, err)
-		return nil
-	}
+	v, wrong := l.lang.Constant(name, r.text(n))
+	r.mistakes(n, wrong)
 	return v
 }
 
 func (l *loader) within(r *reader, in, n *yaml.Node) time.Duration {
 	v := l.constant(r, in, n, "within")
-	d, ok := v.(types.Duration)
-	if ok && d.Duration > 0 && d.Duration <= windowMax {
-		return d.Duration
+	d, ok := v.(time.Duration)
+	if ok && d > 0 && d <= windowMax {
+		return d
 	}
 	if v != nil {
 		r.errorf(n, "for example 5m", "within: want a duration up to %s", windowMax)
 	}
 	return 0
-}
-
-// name returns the value of an expression as a key. False when it is unknown,
-// absent or cannot be evaluated: what has no key belongs to nothing, since
-// putting it somewhere would be a guess.
-func name(of node, s *scope) (key string, ok bool) {
-	defer func() {
-		if recover() != nil { // what the library says of its own functions: it cannot be evaluated
-			key, ok = "", false
-		}
-	}()
-	out := of.eval(s)
-	if types.IsUnknownOrError(out) || out == absent {
-		return "", false
-	}
-	if l, ok := out.(traits.Lister); ok {
-		var b strings.Builder
-		for it := l.Iterator(); it.HasNext() == types.True; {
-			s, ok := it.Next().(types.String)
-			if !ok {
-				return "", false
-			}
-			writeKey(&b, string(s))
-		}
-		return b.String(), b.Len() > 0
-	}
-	text, ok := out.ConvertToType(types.StringType).(types.String)
-	return string(text), ok
-}
-
-var keyEscapes = strings.NewReplacer("\\", "\\\\", "\x00", "\\0")
-
-// writeKey writes a part of a key so that no two lists of parts give one key.
-func writeKey(b *strings.Builder, s string) {
-	_, _ = keyEscapes.WriteString(b, s) // a strings.Builder takes everything
-	b.WriteByte(0)
-}
-
-func keyOf(by []node, s *scope) (string, bool) {
-	var b strings.Builder
-	for _, n := range by {
-		key, ok := name(n, s)
-		if !ok {
-			return "", false
-		}
-		writeKey(&b, key)
-	}
-	return b.String(), true
 }
 
 // Bounds of what is remembered for one rule about several sessions.
