@@ -352,6 +352,14 @@ func TestMatchIsBounded(t *testing.T) {
 	}
 }
 
+func TestAbsentIndex(t *testing.T) {
+	set := load(t, withCondition(`session.processes[session.exit_code].exe == "x"`))
+	s := exec("ann", processes("sh"), running)
+	if d := set.Review(&s); len(d.Matches) != 1 || d.Matches[0].Error != "the index is a field that is not there" {
+		t.Errorf("%+v", d.Matches)
+	}
+}
+
 func TestErrorsInConditionsHold(t *testing.T) {
 	set := load(t, "version: 1\ndefault: allow\nrules:\n  - {id: r, effect: deny, severity: low, when: 10 / session.argv.size() > 3}\n")
 	s := exec("ann", func(s *session.Session) { s.Argv = []string{}; s.Kind = session.KindAttach })

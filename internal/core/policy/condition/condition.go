@@ -159,6 +159,11 @@ func (c *Condition) askLibrary(s *Scope) Answer {
 	return conclude(out, err)
 }
 
+// absentIndex is how the library's error about an index ends that is an absent field.
+var absentIndex = fmt.Sprintf("invalid qualifier type: %T", value.Absent)
+
+var errIndex = errors.New("the index is a field that is not there")
+
 // conclude makes an answer of what a condition came to.
 func conclude(out ref.Val, err error) Answer {
 	if failed, ok := out.(*types.Err); ok && err == nil {
@@ -169,6 +174,9 @@ func conclude(out ref.Val, err error) Answer {
 			// The library takes the length of every list for known where an index
 			// is computed. Of a list that is not known to its end it is not.
 			return Answer{why: field.Unknown("processes")}
+		}
+		if strings.HasSuffix(err.Error(), absentIndex) {
+			err = errIndex
 		}
 		return Answer{why: err}
 	}
