@@ -48,7 +48,9 @@ var policyMay = map[string][]string{
 	"policy/value":     {"cel.dev/cel-go/"},
 	"policy/field":     {"cel.dev/cel-go/"},
 	"policy/condition": {"cel.dev/cel-go/"},
+	"policy/source":    {"go.yaml.in/yaml/v4"},
 	"policy/sigma":     {"go.yaml.in/yaml/v4"},
+	"policy/ruletest":  {"go.yaml.in/yaml/v4"},
 }
 
 // coreNever lists, by package, the functions that would make core depend on

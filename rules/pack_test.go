@@ -11,6 +11,8 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -19,7 +21,7 @@ const lists = "lists.yaml"
 
 // TestPack runs the tests beside the rules.
 func TestPack(t *testing.T) {
-	results, err := policy.RunTests(pack(t, false), pack(t, true), noSessions)
+	results, err := ruletest.Run(pack(t, false), pack(t, true), noSessions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,14 +74,14 @@ func TestPackIsHeldByItsTests(t *testing.T) {
 				return !strings.HasPrefix(x.Name, strings.TrimSuffix(f.Name, ".yaml"))
 			})
 			for _, m := range mutants(t, f) {
-				results, err := policy.RunTests([]policy.File{shared, m.file}, beside, noSessions)
-				if errs := (policy.Errors{}); errors.As(err, &errs) {
+				results, err := ruletest.Run([]policy.File{shared, m.file}, beside, noSessions)
+				if errs := (source.Errors{}); errors.As(err, &errs) {
 					continue // seen when it is loaded
 				}
 				if err != nil {
 					t.Fatal(err)
 				}
-				if !slices.ContainsFunc(results, func(r policy.Result) bool { return len(r.Wrong) > 0 }) {
+				if !slices.ContainsFunc(results, func(r ruletest.Result) bool { return len(r.Wrong) > 0 }) {
 					t.Errorf("no test notices: %s", m.what)
 				}
 			}
@@ -184,7 +186,7 @@ func pack(t *testing.T, tests bool) []policy.File {
 	t.Helper()
 	var out []policy.File
 	err := rules.Each(func(name string, data []byte) error {
-		if strings.HasSuffix(name, policy.TestSuffix) == tests {
+		if strings.HasSuffix(name, ruletest.Suffix) == tests {
 			out = append(out, policy.File{Name: name, Data: data})
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/replay"
 	"github.com/sallyport/sallyport/rules"
@@ -60,7 +61,7 @@ func perSession(sessions []session.Session, times int, do func(*session.Session)
 func shippedRules() (*policy.Set, error) {
 	var files []policy.File
 	err := rules.Each(func(name string, data []byte) error {
-		if !strings.HasSuffix(name, policy.TestSuffix) {
+		if !strings.HasSuffix(name, ruletest.Suffix) {
 			files = append(files, policy.File{Name: name, Data: data})
 		}
 		return nil

@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/attack"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/rules"
 )
@@ -164,7 +165,7 @@ func wantedTechniques(args []string) ([]attack.Technique, error) {
 
 // coveredRules loads rules and runs their tests. It returns the tests that failed,
 // too.
-func coveredRules(paths []string) ([]attack.Rule, []policy.Result, error) {
+func coveredRules(paths []string) ([]attack.Rule, []ruletest.Result, error) {
 	files, err := ruleset.Files(paths, false)
 	if err != nil {
 		return nil, nil, err
@@ -177,12 +178,12 @@ func coveredRules(paths []string) ([]attack.Rule, []policy.Result, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	results, err := policy.RunTests(files, tests, evidence.Sessions)
+	results, err := ruletest.Run(files, tests, evidence.Sessions)
 	if err != nil {
 		return nil, nil, ruleset.Broken(err)
 	}
 	found := make(map[string][]string)
-	var failed []policy.Result
+	var failed []ruletest.Result
 	for _, r := range results {
 		if len(r.Wrong) > 0 {
 			failed = append(failed, r)

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/correlate"
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/backtest"
 	"github.com/sallyport/sallyport/internal/core/policy/key"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -91,7 +92,7 @@ Nothing is stored and nothing is enforced.`,
   sallyport rules backtest new/ --against /etc/sallyport/rules
   sallyport rules backtest new/ --capture monday.capture --json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return backtest(cmd.Context(), env, args, against, h, examples, asJSON)
+			return runBacktest(cmd.Context(), env, args, against, h, examples, asJSON)
 		},
 	}
 	h.flags(cmd)
@@ -101,7 +102,7 @@ Nothing is stored and nothing is enforced.`,
 	return cmd
 }
 
-func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h history, examples int, asJSON bool) error {
+func runBacktest(ctx context.Context, env *terminal.Env, paths, against []string, h history, examples int, asJSON bool) error {
 	set, err := ruleset.Load(paths)
 	if err != nil {
 		return err
@@ -112,7 +113,7 @@ func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h
 			return err
 		}
 	}
-	b := policy.NewBacktest(set, other, examples)
+	b := backtest.New(set, other, examples)
 	var broken error
 	for s, err := range h.sessions(ctx) {
 		if err != nil {
@@ -139,7 +140,7 @@ func backtest(ctx context.Context, env *terminal.Env, paths, against []string, h
 	return exit.CutShort(broken)
 }
 
-func printOutcome(env *terminal.Env, out policy.Outcome) error {
+func printOutcome(env *terminal.Env, out backtest.Outcome) error {
 	w := &terminal.Writer{To: env.Stdout}
 	r := view.Of(env)
 	if out.Sessions == 0 {
@@ -185,7 +186,7 @@ func count(n int) terminal.Cell {
 	return terminal.Cell{Text: fmt.Sprint(n)}
 }
 
-func changes(env *terminal.Env, w *terminal.Writer, out policy.Outcome) {
+func changes(env *terminal.Env, w *terminal.Writer, out backtest.Outcome) {
 	if out.ChangedTotal == 0 {
 		return
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/lib/wording"
 )
@@ -218,9 +219,9 @@ func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) er
 		return err
 	}
 	if len(tests) == 0 {
-		return exit.Fail(exit.Usage, "a file of rule tests ends in "+policy.TestSuffix, "no rule tests in %s", strings.Join(paths, ", "))
+		return exit.Fail(exit.Usage, "a file of rule tests ends in "+ruletest.Suffix, "no rule tests in %s", strings.Join(paths, ", "))
 	}
-	results, err := policy.RunTests(rules, tests, evidence.Sessions)
+	results, err := ruletest.Run(rules, tests, evidence.Sessions)
 	if err != nil {
 		return ruleset.Broken(err)
 	}
@@ -240,7 +241,7 @@ func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) er
 	return nil
 }
 
-func testResult(env *terminal.Env, r policy.Result, verbose, asJSON bool) error {
+func testResult(env *terminal.Env, r ruletest.Result, verbose, asJSON bool) error {
 	w := &terminal.Writer{To: env.Stdout}
 	p := env.Palette()
 	switch {

@@ -15,6 +15,8 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/policy"
+	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/lib/atmost"
 	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/rules"
@@ -56,7 +58,7 @@ func readRuleFiles(paths []string, tests bool) ([]policy.File, error) {
 			var found []policy.File
 			found, err = readRuleDir(p, tests)
 			files = append(files, found...)
-		case strings.HasSuffix(p, policy.TestSuffix) == tests:
+		case strings.HasSuffix(p, ruletest.Suffix) == tests:
 			var data []byte
 			data, err = atmost.ReadFile(p, rulesFileMax)
 			files = append(files, policy.File{Name: p, Data: data})
@@ -83,7 +85,7 @@ func readRuleDir(dir string, tests bool) (files []policy.File, err error) {
 	}
 	defer root.Close()
 	err = fs.WalkDir(root.FS(), ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || !isRules(name) || strings.HasSuffix(name, policy.TestSuffix) != tests {
+		if err != nil || !d.Type().IsRegular() || !isRules(name) || strings.HasSuffix(name, ruletest.Suffix) != tests {
 			return err
 		}
 		f, err := root.Open(name)
@@ -119,7 +121,7 @@ func Load(paths []string) (*policy.Set, error) {
 
 // Broken gives rules that cannot be used their exit status and hint.
 func Broken(err error) error {
-	var errs policy.Errors
+	var errs source.Errors
 	if !errors.As(err, &errs) {
 		return err
 	}
@@ -135,7 +137,7 @@ func Broken(err error) error {
 func shipped(tests bool) ([]policy.File, error) {
 	var out []policy.File
 	err := rules.Each(func(name string, data []byte) error {
-		if strings.HasSuffix(name, policy.TestSuffix) == tests {
+		if strings.HasSuffix(name, ruletest.Suffix) == tests {
 			out = append(out, policy.File{Name: "shipped:" + name, Data: data})
 		}
 		return nil

@@ -173,7 +173,7 @@ func packFiles(t testing.TB) (rules, tests []File) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if f := (File{name, data}); strings.HasSuffix(name, TestSuffix) {
+			if f := (File{name, data}); strings.HasSuffix(name, ".test.yaml") {
 				tests = append(tests, f)
 			} else {
 				rules = append(rules, f)

@@ -2,13 +2,10 @@ package policy
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
-
-	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -35,27 +32,27 @@ var witnessNames = []string{
 // blind reads what a rule asks of witnesses.
 func (l *loader) blind(d draft) {
 	r, n, x := d.r, d.keys["blind"], d.rule
-	keys := r.mapping(n, "witnesses", "after", "lost")
+	keys := r.Mapping(n, "witnesses", "after", "lost")
 	if d.keys["when"] != nil || d.keys["count"] != nil || d.keys["sequence"] != nil {
-		r.errorf(n, "write a rule of its own", "a rule about witnesses asks nothing of sessions")
+		r.Errorf(n, "write a rule of its own", "a rule about witnesses asks nothing of sessions")
 	}
 	if len(x.Effects) != 1 || x.Effects[0] != effect.Alert {
-		r.errorf(d.node, "", "a rule about witnesses can only alert")
+		r.Errorf(d.node, "", "a rule about witnesses can only alert")
 	}
 	b := &Blind{}
-	for _, name := range r.texts(keys["witnesses"]) {
+	for _, name := range r.Texts(keys["witnesses"]) {
 		if !slices.Contains(witnessNames, name) {
-			r.errorf(keys["witnesses"], nearest.Suggestion(name, witnessNames), "no witness %q", name)
+			r.Errorf(keys["witnesses"], nearest.Suggestion(name, witnessNames), "no witness %q", name)
 		}
 		b.Witnesses = append(b.Witnesses, event.Witness(name))
 	}
 	if len(b.Witnesses) == 0 {
-		r.errorf(n, strings.Join(witnessNames, ", "), "it does not say which witnesses")
+		r.Errorf(n, strings.Join(witnessNames, ", "), "it does not say which witnesses")
 	}
-	b.Lost = keys["lost"] != nil && r.text(keys["lost"]) == "true"
+	b.Lost = keys["lost"] != nil && r.Text(keys["lost"]) == "true"
 	switch {
 	case b.Lost == (keys["after"] != nil):
-		r.errorf(n, "after: 5m, or lost: true", "say how long a witness may be down, or that records are lost")
+		r.Errorf(n, "after: 5m, or lost: true", "say how long a witness may be down, or that records are lost")
 	case !b.Lost:
 		b.After = l.within(r, n, keys["after"])
 	}
@@ -224,22 +221,4 @@ func (e *Engine) blindness(r *rule, k sighted, since time.Time, reason string) f
 		}
 	}
 	return f
-}
-
-// observation reads an observation of a rule test, in its wire form.
-func (r *reader) observation(n *yaml.Node) event.Observation {
-	var v map[string]any
-	err := n.Decode(&v)
-	var body []byte
-	if err == nil {
-		body, err = json.Marshal(v)
-	}
-	if err == nil {
-		var o event.Observation
-		if o, err = event.Unmarshal(body); err == nil {
-			return o
-		}
-	}
-	r.errorf(n, "docs/reference/observation.schema.json has the form", "%v", err)
-	return event.Tick{}
 }

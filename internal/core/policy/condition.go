@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 )
 
 // conditions compiles what a rule asks.
@@ -18,13 +19,13 @@ func (l *loader) conditions(d draft) {
 		l.blind(d)
 		return
 	case seq != nil && (when != nil || count != nil):
-		r.errorf(seq, "put the condition into its steps", "a sequence stands alone")
+		r.Errorf(seq, "put the condition into its steps", "a sequence stands alone")
 		return
 	case seq == nil && when == nil:
-		r.errorf(d.node, "`when: true` asks nothing", "no condition")
+		r.Errorf(d.node, "`when: true` asks nothing", "no condition")
 		return
 	case (seq != nil || count != nil) && (len(x.Effects) != 1 || x.Effects[0] != effect.Alert):
-		r.errorf(d.node, "", "what happened before can only alert: the effect of a count or a sequence is alert alone")
+		r.Errorf(d.node, "", "what happened before can only alert: the effect of a count or a sequence is alert alone")
 		return
 	}
 	if when != nil {
@@ -41,11 +42,22 @@ func (l *loader) conditions(d draft) {
 }
 
 // condition compiles a condition and notes what it reads.
-func (l *loader) condition(r *reader, n *yaml.Node, x *rule) *condition.Condition {
-	c, wrong := l.lang.Condition(r.text(n))
-	r.mistakes(n, wrong)
+func (l *loader) condition(r *source.Reader, n *yaml.Node, x *rule) *condition.Condition {
+	c, wrong := l.lang.Condition(r.Text(n))
+	mistakes(r, n, wrong)
 	if c != nil {
 		x.uses = append(x.uses, c.Uses()...)
 	}
 	return c
+}
+
+// mistakes notes what is wrong with an expression that a scalar is.
+func mistakes(r *source.Reader, n *yaml.Node, all []condition.Mistake) {
+	for _, m := range all {
+		line, column := n.Line, n.Column
+		if m.Line != 0 {
+			line, column = r.Place(n, m.Line, m.Column)
+		}
+		r.At(line, column, m.Hint, "%s", m.Message)
+	}
 }

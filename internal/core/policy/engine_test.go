@@ -223,11 +223,14 @@ func TestEngineAgreesWithReview(t *testing.T) {
 			take(e.Observe(s))
 		}
 		take(e.Flush())
-		want := map[finding.ID]bool{}
+		want, rules := map[finding.ID]bool{}, map[string]*rule{}
+		for _, r := range set.rules {
+			rules[r.ID] = r
+		}
 		for id, s := range last {
 			d := set.Review(&s)
 			for _, m := range d.Matches {
-				if m.r.Has("alert") || m.Rule == d.Rule && d.Effect != "allow" {
+				if rules[m.Rule].Has("alert") || m.Rule == d.Rule && d.Effect != "allow" {
 					want[finding.NewID(m.Rule, string(id))] = true
 				}
 			}

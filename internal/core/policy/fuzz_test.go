@@ -2,9 +2,9 @@ package policy
 
 import (
 	"errors"
-	"os"
 	"testing"
 
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -20,7 +20,7 @@ func FuzzLoad(f *testing.F) {
 		"suppressions:\n  - {rule: r, owner: o, reason: x, expires: 2026-11-02, actor: a, workload: w, argv_hash: aa}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, err := Load([]File{{"r.yaml", data}})
-		var errs Errors
+		var errs source.Errors
 		if err != nil {
 			if !errors.As(err, &errs) {
 				t.Fatalf("%T: %v", err, err)
@@ -41,20 +41,5 @@ func FuzzLoad(f *testing.F) {
 			e.Flush()
 		}
 		set.Lint()
-	})
-}
-
-// FuzzTests does the same for files of rule tests.
-func FuzzTests(f *testing.F) {
-	rules := []File{{"r.yaml", []byte(withCondition(`session.kind == "exec"`))}}
-	f.Add([]byte("version: 1\ntests:\n  - name: a\n    session: {channel: DK-EXEC, argv: [sh], processes: [{pid: 1, argv: [x]}]}\n    findings: [r]\n"))
-	f.Add([]byte("version: 1\nlists: {admins: [x]}\nrules: [r]\ntests:\n  - {name: a, request: {channel: DK-EXEC}, decision: allow, rule: \"\"}\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		none := func(string) ([]session.Session, error) { return nil, os.ErrNotExist }
-		_, err := RunTests(rules, []File{{"r.test.yaml", data}}, none)
-		var errs Errors
-		if err != nil && !errors.As(err, &errs) {
-			t.Fatalf("%T: %v", err, err)
-		}
 	})
 }

@@ -144,21 +144,21 @@ func (l *loader) impossible() error {
 			continue
 		}
 		for i, c := range d.rule.conditions() {
-			d.r.mistakes(conditionNode(d, i), c.NeverEqual(values))
+			mistakes(d.r, conditionNode(d, i), c.NeverEqual(values))
 		}
 		if len(l.errs) > 0 {
 			continue
 		}
 		l.never(d, place)
 	}
-	return l.errs.orNil()
+	return l.errs.OrNil()
 }
 
 func conditionNode(d draft, i int) *yaml.Node {
 	if n := d.keys["when"]; n != nil {
 		return n
 	}
-	return d.r.mapping(d.r.mapping(d.keys["sequence"])["steps"].Content[i])["when"]
+	return d.r.Mapping(d.r.Mapping(d.keys["sequence"])["steps"].Content[i])["when"]
 }
 
 // never reports a rule that cannot hold on any channel, and fields that none of
@@ -173,8 +173,8 @@ func (l *loader) never(d draft, place int) {
 				continue
 			}
 			line, column := c.Place(u)
-			line, column = d.r.place(conditionNode(d, i), line, column)
-			d.r.at(line, column, "", "%s.%s is never known on %s", u.Root, u.Path, some(on))
+			line, column = d.r.Place(conditionNode(d, i), line, column)
+			d.r.At(line, column, "", "%s.%s is never known on %s", u.Root, u.Path, some(on))
 			return
 		}
 	}
@@ -183,7 +183,7 @@ func (l *loader) never(d draft, place int) {
 	if onChannel && ofKind {
 		return
 	}
-	d.r.errorf(conditionNode(d, 0), "", "the condition can never hold")
+	d.r.Errorf(conditionNode(d, 0), "", "the condition can never hold")
 }
 
 // some names the first few channels.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"text/template"
@@ -19,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/policy/field"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 )
 
 // Version is the version of the format of files of rules.
@@ -40,9 +42,17 @@ type File struct {
 }
 
 // Load reads rules from files, in the order in which they are to be asked, and
-// checks all of it. The error is Errors, and then there is no set: half of the
+// checks all of it. The error is source.Errors, and then there is no set: half of the
 // rules is not what anybody wrote.
 func Load(files []File) (*Set, error) { return newLoader().load(files) }
+
+// LoadWith is Load with other values for some lists and values (int64, string, bool
+// or time.Duration): what the rules would be if the files set those.
+func LoadWith(files []File, lists map[string][]string, values map[string]any) (*Set, error) {
+	l := newLoader()
+	l.overrides = tunables{lists, values}
+	return l.load(files)
+}
 
 func newLoader() *loader {
 	return &loader{
@@ -59,7 +69,7 @@ func (l *loader) load(files []File) (*Set, error) {
 		l.def = effect.Allow // Sigma rules decide nothing
 	}
 	if l.def == "" && !l.broken {
-		l.errs = append(l.errs, &Error{
+		l.errs = append(l.errs, &source.Error{
 			File: nameOf(files), Message: "no file says what holds when no rule decides",
 			Suggestion: "write `default: allow` or `default: deny` in one of them",
 		})
@@ -67,10 +77,8 @@ func (l *loader) load(files []File) (*Set, error) {
 	if l.broken {
 		return nil, l.errs
 	}
-	if l.overrides != nil {
-		maps.Copy(l.lists, l.overrides.lists)
-		maps.Copy(l.values, l.overrides.values)
-	}
+	maps.Copy(l.lists, l.overrides.lists)
+	maps.Copy(l.values, l.overrides.values)
 	if err := l.compile(); err != nil {
 		return nil, err
 	}
@@ -88,7 +96,7 @@ func nameOf(files []File) string {
 type loader struct {
 	tunables
 	files []string
-	errs  Errors
+	errs  source.Errors
 	// broken says that a file could not be read at all.
 	broken   bool
 	own      bool // there is a document of the language's own
@@ -99,9 +107,9 @@ type loader struct {
 	rules    []draft
 	ids      map[string]*rule
 	suppress []suppression
-	places   []*reader // of suppressions
+	places   []*source.Reader // of suppressions
 	// overrides replaces lists and values: tests bring their own.
-	overrides *tunables
+	overrides tunables
 	lang      *condition.Language
 	set       *Set
 }
@@ -115,7 +123,7 @@ type tunables struct {
 
 // draft is a rule as it stands in its file.
 type draft struct {
-	r    *reader
+	r    *source.Reader
 	node *yaml.Node
 	keys map[string]*yaml.Node
 	rule *rule
@@ -123,7 +131,7 @@ type draft struct {
 
 func (l *loader) file(f File) {
 	before := len(l.errs)
-	r, docs := open(f.Name, f.Data, &l.errs)
+	r, docs := source.Open(f.Name, f.Data, &l.errs)
 	if docs == nil {
 		l.broken = l.broken || len(l.errs) > before
 		return
@@ -139,42 +147,42 @@ func (l *loader) file(f File) {
 }
 
 // document reads a document of the language's own.
-func (l *loader) document(r *reader, top *yaml.Node) {
+func (l *loader) document(r *source.Reader, top *yaml.Node) {
 	l.own = true
-	keys := r.mapping(top, "version", "default", "lists", "values", "rules", "suppressions")
+	keys := r.Mapping(top, "version", "default", "lists", "values", "rules", "suppressions")
 	switch v := keys["version"]; {
 	case v == nil:
-		r.errorf(top, fmt.Sprintf("begin the file with `version: %d`", Version), "no version")
+		r.Errorf(top, fmt.Sprintf("begin the file with `version: %d`", Version), "no version")
 	case v.Value != fmt.Sprint(Version):
-		r.errorf(v, "", "version %s: this sallyport reads version %d", v.Value, Version)
+		r.Errorf(v, "", "version %s: this sallyport reads version %d", v.Value, Version)
 	}
 	l.setDefault(r, keys["default"])
 	for _, kv := range l.tunablesOf(r, keys["lists"]) {
-		l.lists[kv.name] = r.texts(kv.node)
+		l.lists[kv.name] = r.Texts(kv.node)
 	}
 	for _, kv := range l.tunablesOf(r, keys["values"]) {
-		l.values[kv.name] = r.scalar(kv.node)
+		l.values[kv.name] = r.Scalar(kv.node)
 	}
-	for _, n := range r.items(keys["rules"]) {
+	for _, n := range r.Items(keys["rules"]) {
 		l.draft(r, n)
 	}
-	for _, n := range r.items(keys["suppressions"]) {
+	for _, n := range r.Items(keys["suppressions"]) {
 		l.suppression(r, n, "")
 	}
 }
 
-func (l *loader) setDefault(r *reader, n *yaml.Node) {
+func (l *loader) setDefault(r *source.Reader, n *yaml.Node) {
 	if n == nil {
 		return
 	}
-	e, err := effect.Parse(r.text(n))
+	e, err := effect.Parse(r.Text(n))
 	switch {
 	case err != nil || e != effect.Allow && e != effect.Deny:
-		r.errorf(n, "allow or deny", "default %q", n.Value)
+		r.Errorf(n, "allow or deny", "default %q", n.Value)
 	case l.def != "":
-		r.errorf(n, "", "the default is already set in %s", l.defAt)
+		r.Errorf(n, "", "the default is already set in %s", l.defAt)
 	}
-	l.def, l.defAt = e, fmt.Sprintf("%s:%d", r.file, n.Line)
+	l.def, l.defAt = e, fmt.Sprintf("%s:%d", r.File, n.Line)
 }
 
 type named struct {
@@ -183,73 +191,62 @@ type named struct {
 }
 
 // tunablesOf returns what a mapping of lists or values sets.
-func (l *loader) tunablesOf(r *reader, n *yaml.Node) []named {
-	all := r.mapping(n)
+func (l *loader) tunablesOf(r *source.Reader, n *yaml.Node) []named {
+	all := r.Mapping(n)
 	var out []named
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		v := all[name]
 		switch at, set := l.names[name]; {
-		case !isName(name):
-			r.errorf(v, "", "%q: want a name of letters, digits and _", name)
+		case !writable.MatchString(name):
+			r.Errorf(v, "", "%q: want a name of letters, digits and _", name)
 		case set:
-			r.errorf(v, "", "%q is already set in %s", name, at)
+			r.Errorf(v, "", "%q is already set in %s", name, at)
 		default:
-			l.names[name] = fmt.Sprintf("%s:%d", r.file, v.Line)
+			l.names[name] = fmt.Sprintf("%s:%d", r.File, v.Line)
 			out = append(out, named{name, v})
 		}
 	}
 	return out
 }
 
-func isLetter(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
-
-func isDigit(c rune) bool { return c >= '0' && c <= '9' }
-
-// isName reports whether conditions can write a name.
-func isName(s string) bool {
-	for i, c := range s {
-		if c != '_' && !isLetter(c) && (i == 0 || !isDigit(c)) {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 100
-}
+// writable is a name that conditions can write.
+var writable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,99}$`)
 
 var ruleKeys = []string{
 	"id", "title", "when", "effect", "severity", "attack", "cis", "message", "remedy", "unknown", "settle", "count", "sequence", "blind", "suppressions",
 }
 
 // draft reads everything of a rule that needs no other file.
-func (l *loader) draft(r *reader, n *yaml.Node) {
-	keys := r.mapping(n, ruleKeys...)
+func (l *loader) draft(r *source.Reader, n *yaml.Node) {
+	keys := r.Mapping(n, ruleKeys...)
 	if n.Kind != yaml.MappingNode {
 		return
 	}
 	x := &rule{at: position{n.Line, n.Column}}
-	x.ID = r.name(keys["id"])
-	x.File, x.Line = r.file, n.Line
+	x.ID = r.Name(keys["id"])
+	x.File, x.Line = r.File, n.Line
 	if x.ID == "" {
 		if keys["id"] == nil {
-			r.errorf(n, "", "a rule without id")
+			r.Errorf(n, "", "a rule without id")
 		}
 		return
 	}
-	r.rule = x.ID
-	defer func() { r.rule = "" }()
+	r.Rule = x.ID
+	defer func() { r.Rule = "" }()
 	if !l.enter(r, keys["id"], x) {
 		return
 	}
-	x.Title, x.Remedy = r.text(keys["title"]), r.text(keys["remedy"])
+	x.Title, x.Remedy = r.Text(keys["title"]), r.Text(keys["remedy"])
 	if x.Title == "" {
 		x.Title = x.ID
 	}
 	x.Effects = effects(r, n, keys["effect"])
 	x.Severity = severity(r, n, keys["severity"], x)
-	x.Attack, x.CIS = techniques(r, keys["attack"]), r.texts(keys["cis"])
+	x.Attack, x.CIS = techniques(r, keys["attack"]), r.Texts(keys["cis"])
 	x.Message, x.message = message(r, keys["message"], keys["blind"] != nil)
 	x.Unknown = unknownChoice(r, keys["unknown"], x)
-	x.Settle = r.duration(keys["settle"], settleMax)
-	for _, s := range r.items(keys["suppressions"]) {
+	x.Settle = r.Duration(keys["settle"], settleMax)
+	for _, s := range r.Items(keys["suppressions"]) {
 		l.suppression(r, s, x.ID)
 	}
 	copied := *r
@@ -257,26 +254,26 @@ func (l *loader) draft(r *reader, n *yaml.Node) {
 }
 
 // enter gives a rule its place among the others.
-func (l *loader) enter(r *reader, id *yaml.Node, x *rule) bool {
+func (l *loader) enter(r *source.Reader, id *yaml.Node, x *rule) bool {
 	if other := l.ids[x.ID]; other != nil {
-		r.errorf(id, "", "there is another rule of this id in %s:%d", other.File, other.Line)
+		r.Errorf(id, "", "there is another rule of this id in %s:%d", other.File, other.Line)
 		return false
 	}
 	if len(l.ids) >= rulesMax {
-		r.errorf(id, "", "more than %d rules", rulesMax)
+		r.Errorf(id, "", "more than %d rules", rulesMax)
 		return false
 	}
 	l.ids[x.ID] = x
 	return true
 }
 
-func effects(r *reader, rule, n *yaml.Node) []effect.Effect {
+func effects(r *source.Reader, rule, n *yaml.Node) []effect.Effect {
 	var out []effect.Effect
 	decides := 0
-	for _, s := range r.texts(n) {
+	for _, s := range r.Texts(n) {
 		e, err := effect.Parse(s)
 		if err != nil {
-			r.errorf(n, nearest.Suggestion(s, []string{"allow", "deny", "approve", "record", "alert"}), "unknown effect %q", s)
+			r.Errorf(n, nearest.Suggestion(s, []string{"allow", "deny", "approve", "record", "alert"}), "unknown effect %q", s)
 			continue
 		}
 		if e.Decides() {
@@ -286,37 +283,37 @@ func effects(r *reader, rule, n *yaml.Node) []effect.Effect {
 	}
 	switch {
 	case n == nil:
-		r.errorf(rule, "allow, deny, approve, record or alert", "no effect")
+		r.Errorf(rule, "allow, deny, approve, record or alert", "no effect")
 	case decides > 1:
-		r.errorf(n, "", "a rule says one of allow, deny and approve")
+		r.Errorf(n, "", "a rule says one of allow, deny and approve")
 	}
 	return out
 }
 
-func severity(r *reader, in, n *yaml.Node, x *rule) finding.Severity {
+func severity(r *source.Reader, in, n *yaml.Node, x *rule) finding.Severity {
 	if n == nil {
 		if x.Has(effect.Alert) || x.Has(effect.Deny) || x.Has(effect.Approve) {
-			r.errorf(in, "info, low, medium, high or critical", "no severity")
+			r.Errorf(in, "info, low, medium, high or critical", "no severity")
 		}
 		return finding.Info
 	}
 	s, err := finding.ParseSeverity(n.Value)
 	if err != nil {
-		r.errorf(n, nearest.Suggestion(n.Value, []string{"info", "low", "medium", "high", "critical"}), "%v", err)
+		r.Errorf(n, nearest.Suggestion(n.Value, []string{"info", "low", "medium", "high", "critical"}), "%v", err)
 	}
 	return s
 }
 
-func techniques(r *reader, n *yaml.Node) []attack.Technique {
+func techniques(r *source.Reader, n *yaml.Node) []attack.Technique {
 	var out []attack.Technique
-	for _, s := range r.texts(n) {
+	for _, s := range r.Texts(n) {
 		t := attack.Technique(s)
 		if t.Name() == "" {
 			known := make([]string, 0)
 			for _, k := range attack.Techniques() {
 				known = append(known, string(k))
 			}
-			r.errorf(n, nearest.Suggestion(s, known), "no technique %q in the vocabulary", s)
+			r.Errorf(n, nearest.Suggestion(s, known), "no technique %q in the vocabulary", s)
 			continue
 		}
 		out = append(out, t)
@@ -324,8 +321,8 @@ func techniques(r *reader, n *yaml.Node) []attack.Technique {
 	return out
 }
 
-func message(r *reader, n *yaml.Node, blind bool) (string, *template.Template) {
-	text := r.text(n)
+func message(r *source.Reader, n *yaml.Node, blind bool) (string, *template.Template) {
+	text := r.Text(n)
 	if text == "" {
 		return "", nil
 	}
@@ -335,13 +332,13 @@ func message(r *reader, n *yaml.Node, blind bool) (string, *template.Template) {
 	}
 	t, err := newMessage(text, about)
 	if err != nil {
-		r.errorf(n, fields, "%s", strings.TrimPrefix(err.Error(), "template: "))
+		r.Errorf(n, fields, "%s", strings.TrimPrefix(err.Error(), "template: "))
 		return text, nil
 	}
 	return text, t
 }
 
-func unknownChoice(r *reader, n *yaml.Node, x *rule) Unknown {
+func unknownChoice(r *source.Reader, n *yaml.Node, x *rule) Unknown {
 	normal := UnknownPass
 	if x.Has(effect.Deny) || x.Has(effect.Approve) || x.Has(effect.Record) {
 		normal = UnknownMatch
@@ -349,40 +346,40 @@ func unknownChoice(r *reader, n *yaml.Node, x *rule) Unknown {
 	if n == nil {
 		return normal
 	}
-	switch u := Unknown(r.text(n)); {
+	switch u := Unknown(r.Text(n)); {
 	case u != UnknownMatch && u != UnknownPass:
-		r.errorf(n, "match or pass", "unknown: %q", n.Value)
+		r.Errorf(n, "match or pass", "unknown: %q", n.Value)
 	case u == UnknownMatch && x.Has(effect.Allow):
-		r.errorf(n, "ask with has() what must be known", "a rule cannot allow what it cannot tell")
+		r.Errorf(n, "ask with has() what must be known", "a rule cannot allow what it cannot tell")
 	default:
 		return u
 	}
 	return normal
 }
 
-func (l *loader) suppression(r *reader, n *yaml.Node, rule string) {
+func (l *loader) suppression(r *source.Reader, n *yaml.Node, rule string) {
 	known := []string{"rule", "owner", "reason", "expires", "actor", "workload", "argv_hash"}
 	if rule != "" {
 		known = known[1:]
 	}
-	keys := r.mapping(n, known...)
+	keys := r.Mapping(n, known...)
 	for _, k := range known {
 		if keys[k] == nil {
-			r.errorf(n, "it is keyed on actor, workload and argv_hash together; `sallyport rules explain` prints them for a session",
+			r.Errorf(n, "it is keyed on actor, workload and argv_hash together; `sallyport rules explain` prints them for a session",
 				"a suppression without %s", k)
 			return
 		}
 	}
 	x := suppression{Suppression{
-		Rule: rule, File: r.file, Line: n.Line, Owner: r.text(keys["owner"]), Reason: r.text(keys["reason"]),
-		Expires: r.day(keys["expires"]), Actor: r.text(keys["actor"]), Workload: r.text(keys["workload"]),
-		ArgvHash: strings.ToLower(r.text(keys["argv_hash"])),
+		Rule: rule, File: r.File, Line: n.Line, Owner: r.Text(keys["owner"]), Reason: r.Text(keys["reason"]),
+		Expires: r.Day(keys["expires"]), Actor: r.Text(keys["actor"]), Workload: r.Text(keys["workload"]),
+		ArgvHash: strings.ToLower(r.Text(keys["argv_hash"])),
 	}, n.Column}
 	if rule == "" {
-		x.Rule = r.name(keys["rule"])
+		x.Rule = r.Name(keys["rule"])
 	}
 	if !isHash(x.ArgvHash) {
-		r.errorf(keys["argv_hash"], "", "want the SHA-256 of the argument list, 64 hex digits")
+		r.Errorf(keys["argv_hash"], "", "want the SHA-256 of the argument list, 64 hex digits")
 		return
 	}
 	copied := *r
@@ -408,7 +405,7 @@ func (l *loader) compile() error {
 	for i, x := range l.suppress {
 		target := l.ids[x.Rule]
 		if target == nil {
-			l.places[i].at(x.Line, x.column, nearest.Suggestion(x.Rule, slices.Collect(maps.Keys(l.ids))), "a suppression for rule %q, which there is not", x.Rule)
+			l.places[i].At(x.Line, x.column, nearest.Suggestion(x.Rule, slices.Collect(maps.Keys(l.ids))), "a suppression for rule %q, which there is not", x.Rule)
 			continue
 		}
 		target.suppressions = append(target.suppressions, &x)
@@ -427,7 +424,7 @@ func (l *loader) compile() error {
 
 // sortErrors puts the errors in the order of files and lines.
 func (l *loader) sortErrors() {
-	slices.SortStableFunc(l.errs, func(a, b *Error) int {
+	slices.SortStableFunc(l.errs, func(a, b *source.Error) int {
 		return cmp.Or(cmp.Compare(slices.Index(l.files, a.File), slices.Index(l.files, b.File)),
 			cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 )
 
 // load compiles the text of one file.
@@ -88,7 +90,7 @@ func TestErrorsHaveAPlaceAndASuggestion(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Load([]File{{Name: "r.yaml", Data: []byte(c.text)}})
-			var errs Errors
+			var errs source.Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("error %v", err)
 			}
@@ -105,7 +107,7 @@ func TestAllErrorsAreSaid(t *testing.T) {
 		{"a.yaml", []byte("version: 1\ndefault: allow\nrules:\n  - {id: a, effect: record, when: session.x}\n  - {id: b, effect: record, when: session.y}\n")},
 		{"b.yaml", []byte("version: 1\ndefault: deny\n")},
 	})
-	var errs Errors
+	var errs source.Errors
 	if !errors.As(err, &errs) {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/effect"
@@ -35,6 +36,14 @@ func (s *Set) Default() effect.Effect { return s.def }
 
 // Suppressions returns all suppressions, expired ones among them.
 func (s *Set) Suppressions() []Suppression { return append([]Suppression(nil), s.suppressions...) }
+
+// Only returns the set with some of its rules.
+func (s *Set) Only(keep func(Rule) bool) *Set {
+	out := *s
+	out.rules = slices.DeleteFunc(slices.Clone(s.rules), func(r *rule) bool { return !keep(r.Rule) })
+	out.index = newIndex(&out)
+	return &out
+}
 
 // Decision is what the rules say of one request or session.
 type Decision struct {
@@ -76,8 +85,6 @@ type Match struct {
 	Unknown []string `json:"unknown,omitempty"`
 	// Error says why the condition could not be evaluated.
 	Error string `json:"error,omitempty"`
-
-	r *rule
 }
 
 // Decide says what the rules want of a request, before it runs. The session is
@@ -124,7 +131,7 @@ func (r *rule) names(c event.Channel) bool {
 }
 
 func match(r *rule, got condition.Answer) Match {
-	m := Match{Rule: r.ID, r: r}
+	m := Match{Rule: r.ID}
 	if got.Err() != nil {
 		m.Error = got.Err().Error()
 	}

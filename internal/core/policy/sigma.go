@@ -8,29 +8,30 @@ import (
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 )
 
 // sigma reads a Sigma rule. It alerts, and what it cannot tell passes, as for
 // every rule that alerts.
-func (l *loader) sigma(r *reader, top *yaml.Node) {
+func (l *loader) sigma(r *source.Reader, top *yaml.Node) {
 	got := sigma.Translate(top, func(n *yaml.Node, offset int, suggestion, message string) {
-		line, column := r.place(n, 1, offset)
-		r.at(line, column, suggestion, "%s", message)
+		line, column := r.Place(n, 1, offset)
+		r.At(line, column, suggestion, "%s", message)
 	})
 	if got == nil {
 		return
 	}
 	x := &rule{at: position{top.Line, top.Column}}
 	x.Rule = Rule{
-		ID: got.ID, File: r.file, Line: top.Line, Title: got.Title, Effects: []effect.Effect{effect.Alert},
+		ID: got.ID, File: r.File, Line: top.Line, Title: got.Title, Effects: []effect.Effect{effect.Alert},
 		Attack: got.Attack, Unknown: UnknownPass, Sigma: &got.Source,
 	}
 	if x.Title == "" {
 		x.Title = x.ID
 	}
 	x.Severity, _ = finding.ParseSeverity(got.Severity)
-	r.rule = x.ID
-	defer func() { r.rule = "" }()
+	r.Rule = x.ID
+	defer func() { r.Rule = "" }()
 	if !l.enter(r, got.IDNode, x) {
 		return
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -252,7 +253,7 @@ func TestSigmaErrors(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Load([]File{{"s.yml", []byte(c.text)}})
-			var errs Errors
+			var errs source.Errors
 			if !errors.As(err, &errs) {
 				t.Fatalf("error %v", err)
 			}
@@ -286,7 +287,7 @@ func FuzzSigma(f *testing.F) {
 	f.Add([]byte(sigmaRule(onProcesses, `a: [{CommandLine|base64offset|contains: 'é"\x'}, {ProcessId|gt: 3}]`+"\ncondition: all of them")))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		set, err := Load([]File{{"s.yml", data}})
-		var errs Errors
+		var errs source.Errors
 		if err != nil {
 			if !errors.As(err, &errs) {
 				t.Fatalf("%T: %v", err, err)

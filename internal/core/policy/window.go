@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -31,8 +32,8 @@ type sequence struct {
 	within time.Duration
 }
 
-func (l *loader) count(r *reader, n *yaml.Node) *count {
-	keys := r.mapping(n, "by", "distinct", "at_least", "within")
+func (l *loader) count(r *source.Reader, n *yaml.Node) *count {
+	keys := r.Mapping(n, "by", "distinct", "at_least", "within")
 	c := &count{by: l.keys(r, n, keys["by"]), within: l.within(r, n, keys["within"])}
 	if d := keys["distinct"]; d != nil {
 		c.distinct = l.value(r, d)
@@ -41,23 +42,23 @@ func (l *loader) count(r *reader, n *yaml.Node) *count {
 	if i, ok := v.(int64); ok && i >= 2 && i <= countMax {
 		c.atLeast = int(i)
 	} else if v != nil {
-		r.errorf(keys["at_least"], "", "at_least: want a whole number from 2 to %d", countMax)
+		r.Errorf(keys["at_least"], "", "at_least: want a whole number from 2 to %d", countMax)
 	}
 	return c
 }
 
-func (l *loader) sequence(r *reader, n *yaml.Node, x *rule) *sequence {
-	keys := r.mapping(n, "by", "steps", "within")
+func (l *loader) sequence(r *source.Reader, n *yaml.Node, x *rule) *sequence {
+	keys := r.Mapping(n, "by", "steps", "within")
 	s := &sequence{by: l.keys(r, n, keys["by"]), within: l.within(r, n, keys["within"])}
-	steps := r.items(keys["steps"])
+	steps := r.Items(keys["steps"])
 	if len(steps) < 2 || len(steps) > stepsMax {
-		r.errorf(n, "", "a sequence has from 2 to %d steps", stepsMax)
+		r.Errorf(n, "", "a sequence has from 2 to %d steps", stepsMax)
 	}
 	var texts []string
 	for _, step := range steps {
-		when := r.mapping(step, "when")["when"]
+		when := r.Mapping(step, "when")["when"]
 		if when == nil {
-			r.errorf(step, "", "a step without `when`")
+			r.Errorf(step, "", "a step without `when`")
 			continue
 		}
 		texts = append(texts, strings.TrimSpace(when.Value))
@@ -68,11 +69,11 @@ func (l *loader) sequence(r *reader, n *yaml.Node, x *rule) *sequence {
 }
 
 // keys compiles the expressions that say which sessions belong together.
-func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition.Name {
+func (l *loader) keys(r *source.Reader, in, n *yaml.Node) []*condition.Name {
 	nodes := []*yaml.Node{n}
 	switch {
 	case n == nil:
-		r.errorf(in, "for example by: session.actor.identity", "it does not say by what sessions belong together")
+		r.Errorf(in, "for example by: session.actor.identity", "it does not say by what sessions belong together")
 		return nil
 	case n.Kind == yaml.SequenceNode:
 		nodes = n.Content
@@ -85,39 +86,39 @@ func (l *loader) keys(r *reader, in, n *yaml.Node) []*condition.Name {
 }
 
 // value compiles an expression whose value names something.
-func (l *loader) value(r *reader, n *yaml.Node) *condition.Name {
-	name, wrong := l.lang.Name(r.text(n))
-	r.mistakes(n, wrong)
+func (l *loader) value(r *source.Reader, n *yaml.Node) *condition.Name {
+	name, wrong := l.lang.Name(r.Text(n))
+	mistakes(r, n, wrong)
 	return name
 }
 
 // constant evaluates an expression of literals and tunables; nil after an error.
-func (l *loader) constant(r *reader, in, n *yaml.Node, name string) any {
+func (l *loader) constant(r *source.Reader, in, n *yaml.Node, name string) any {
 	if n == nil {
-		r.errorf(in, "", "no %s", name)
+		r.Errorf(in, "", "no %s", name)
 		return nil
 	}
 	if n.ShortTag() == "!!int" {
-		if v, ok := r.scalar(n).(int64); ok {
+		if v, ok := r.Scalar(n).(int64); ok {
 			return v
 		}
 	}
 	if d, err := time.ParseDuration(n.Value); err == nil {
 		return d
 	}
-	v, wrong := l.lang.Constant(name, r.text(n))
-	r.mistakes(n, wrong)
+	v, wrong := l.lang.Constant(name, r.Text(n))
+	mistakes(r, n, wrong)
 	return v
 }
 
-func (l *loader) within(r *reader, in, n *yaml.Node) time.Duration {
+func (l *loader) within(r *source.Reader, in, n *yaml.Node) time.Duration {
 	v := l.constant(r, in, n, "within")
 	d, ok := v.(time.Duration)
 	if ok && d > 0 && d <= windowMax {
 		return d
 	}
 	if v != nil {
-		r.errorf(n, "for example 5m", "within: want a duration up to %s", windowMax)
+		r.Errorf(n, "for example 5m", "within: want a duration up to %s", windowMax)
 	}
 	return 0
 }

@@ -1,4 +1,9 @@
-package policy
+// Package backtest says what rules would have done to sessions that were kept,
+// before anybody enforces them, and what other rules say otherwise.
+//
+// It decides and finds as package policy does; what it keeps grows with the number
+// of rules and not with that of sessions.
+package backtest
 
 import (
 	"slices"
@@ -6,18 +11,21 @@ import (
 
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
+	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// Backtest plays kept sessions to rules and says what those would have done. It
+// Trial plays kept sessions to rules and says what those would have done. It
 // is not safe for concurrent use.
-type Backtest struct {
-	set      *Set
-	engine   *Engine
-	against  *Set // nil: nothing to compare with
-	examples int
-	out      Outcome
-	rules    map[string]*RuleOutcome
+type Trial struct {
+	set     *policy.Set
+	engine  *policy.Engine
+	against *policy.Set // nil: nothing to compare with
+	// alertNow and alertBefore are the rules of both sets that alert.
+	alertNow, alertBefore map[string]bool
+	examples              int
+	out                   Outcome
+	rules                 map[string]*RuleOutcome
 }
 
 // Outcome is what rules would have done.
@@ -33,9 +41,9 @@ type Outcome struct {
 	Rules     []RuleOutcome         `json:"rules"` // in order; those that did something
 	// Changed lists sessions of which the other rules say something else; at
 	// most ChangedMax of ChangedTotal.
-	Changed      []Change `json:"changed,omitempty"`
-	ChangedTotal int      `json:"changed_total"`
-	Stats        Stats    `json:"stats"`
+	Changed      []Change     `json:"changed,omitempty"`
+	ChangedTotal int          `json:"changed_total"`
+	Stats        policy.Stats `json:"stats"`
 }
 
 // ChangedMax bounds Outcome.Changed.
@@ -63,18 +71,19 @@ type Change struct {
 	OldFinds []string      `json:"old_findings,omitempty"` // rules that alerted before
 }
 
-// NewBacktest returns a back-test of a set of rules, compared with another one
+// New returns a back-test of a set of rules, compared with another one
 // when that is not nil. Of each rule it keeps that many examples.
-func NewBacktest(set, against *Set, examples int) *Backtest {
-	return &Backtest{
-		set: set, engine: NewEngine(set), against: against, examples: examples,
+func New(set, against *policy.Set, examples int) *Trial {
+	return &Trial{
+		set: set, engine: policy.NewEngine(set), against: against, examples: examples,
+		alertNow: alerting(set), alertBefore: alerting(against),
 		out: Outcome{Decisions: map[effect.Effect]int{}}, rules: map[string]*RuleOutcome{},
 	}
 }
 
 // Observe takes the last state of a session, in order of start. It returns the
 // decision and the findings.
-func (b *Backtest) Observe(s session.Session) (Decision, []finding.Finding) {
+func (b *Trial) Observe(s session.Session) (policy.Decision, []finding.Finding) {
 	if b.out.Sessions == 0 {
 		b.out.First = s.Started
 	}
@@ -106,7 +115,7 @@ func (b *Backtest) Observe(s session.Session) (Decision, []finding.Finding) {
 	return d, found
 }
 
-func (b *Backtest) count(found []finding.Finding) {
+func (b *Trial) count(found []finding.Finding) {
 	b.out.Findings += len(found)
 	for _, f := range found {
 		r := b.rule(f.Rule)
@@ -115,14 +124,14 @@ func (b *Backtest) count(found []finding.Finding) {
 	}
 }
 
-func (b *Backtest) rule(id string) *RuleOutcome {
+func (b *Trial) rule(id string) *RuleOutcome {
 	if b.rules[id] == nil {
 		b.rules[id] = &RuleOutcome{Rule: id}
 	}
 	return b.rules[id]
 }
 
-func (b *Backtest) example(r *RuleOutcome, id session.ID) {
+func (b *Trial) example(r *RuleOutcome, id session.ID) {
 	if len(r.Examples) < b.examples && !slices.Contains(r.Examples, id) {
 		r.Examples = append(r.Examples, id)
 	}
@@ -130,13 +139,13 @@ func (b *Backtest) example(r *RuleOutcome, id session.ID) {
 
 // compare notes what the other rules say otherwise. Rules about several sessions
 // are left out: what they say depends on more than this one.
-func (b *Backtest) compare(s *session.Session, now Decision) {
+func (b *Trial) compare(s *session.Session, now policy.Decision) {
 	if b.against == nil {
 		return
 	}
 	was := b.against.Review(s)
 	c := Change{Session: s.ID, Was: was.Effect, WasRule: was.Rule, Now: now.Effect, NowRule: now.Rule}
-	before, after := was.alerts(), now.alerts()
+	before, after := alerts(was, b.alertBefore), alerts(now, b.alertNow)
 	c.NewFinds = slices.DeleteFunc(slices.Clone(after), func(r string) bool { return slices.Contains(before, r) })
 	c.OldFinds = slices.DeleteFunc(slices.Clone(before), func(r string) bool { return slices.Contains(after, r) })
 	if c.Was == c.Now && len(c.NewFinds)+len(c.OldFinds) == 0 {
@@ -148,11 +157,23 @@ func (b *Backtest) compare(s *session.Session, now Decision) {
 	}
 }
 
-// alerts lists the rules that alert.
-func (d *Decision) alerts() []string {
+// alerting returns the rules of a set that alert; of none, nil.
+func alerting(set *policy.Set) map[string]bool {
+	if set == nil {
+		return nil
+	}
+	out := map[string]bool{}
+	for _, r := range set.Rules() {
+		out[r.ID] = r.Has(effect.Alert)
+	}
+	return out
+}
+
+// alerts lists those of some rules that are taken to hold, in order.
+func alerts(d policy.Decision, of map[string]bool) []string {
 	var out []string
 	for _, m := range d.Matches {
-		if m.r.Has(effect.Alert) {
+		if of[m.Rule] {
 			out = append(out, m.Rule)
 		}
 	}
@@ -160,9 +181,9 @@ func (d *Decision) alerts() []string {
 }
 
 // Outcome ends the back-test.
-func (b *Backtest) Outcome() Outcome {
+func (b *Trial) Outcome() Outcome {
 	b.count(b.engine.Flush())
-	for _, r := range b.set.rules {
+	for _, r := range b.set.Rules() {
 		if x := b.rules[r.ID]; x != nil {
 			b.out.Rules = append(b.out.Rules, *x)
 		}

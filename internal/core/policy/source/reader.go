@@ -1,4 +1,4 @@
-package policy
+package source
 
 import (
 	"errors"
@@ -13,43 +13,43 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/sallyport/sallyport/internal/core/nearest"
-	"github.com/sallyport/sallyport/internal/core/policy/condition"
 	"github.com/sallyport/sallyport/internal/core/policy/sigma"
 )
 
 // fileMax bounds a file of rules or tests.
 const fileMax = 1 << 20
 
-// reader reads one YAML file and collects what is wrong with it. A file is read
+// Reader reads one YAML file and collects what is wrong with it. A file is read
 // to its end, so that a person sees all mistakes at once.
-type reader struct {
-	file  string
+type Reader struct {
+	File  string
+	Rule  string // whose part is being read
 	lines []string
-	rule  string // whose part is being read
 	errs  *Errors
 }
 
-// errorf notes what is wrong at a node.
-func (r *reader) errorf(n *yaml.Node, suggestion, format string, args ...any) {
-	r.at(n.Line, n.Column, suggestion, format, args...)
+// Errorf notes what is wrong at a node.
+func (r *Reader) Errorf(n *yaml.Node, suggestion, format string, args ...any) {
+	r.At(n.Line, n.Column, suggestion, format, args...)
 }
 
-func (r *reader) at(line, column int, suggestion, format string, args ...any) {
+// At notes what is wrong at a place; line 0 is the whole file.
+func (r *Reader) At(line, column int, suggestion, format string, args ...any) {
 	*r.errs = append(*r.errs, &Error{
-		File: r.file, Line: line, Column: column, Rule: r.rule, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
+		File: r.File, Line: line, Column: column, Rule: r.Rule, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
 	})
 }
 
-// open returns the documents of a file, nil when there are none to read. Several
+// Open returns the documents of a file, nil when there are none to read. Several
 // are read when one of them is a Sigma rule, which come like that.
-func open(file string, data []byte, errs *Errors) (*reader, []*yaml.Node) {
-	r := &reader{file: file, errs: errs}
+func Open(file string, data []byte, errs *Errors) (*Reader, []*yaml.Node) {
+	r := &Reader{File: file, errs: errs}
 	if len(data) > fileMax {
-		r.at(0, 0, "split it", "more than %d bytes", fileMax)
+		r.At(0, 0, "split it", "more than %d bytes", fileMax)
 		return r, nil
 	}
 	if !utf8.Valid(data) {
-		r.at(0, 0, "", "not UTF-8")
+		r.At(0, 0, "", "not UTF-8")
 		return r, nil
 	}
 	r.lines = strings.Split(string(data), "\n")
@@ -60,21 +60,21 @@ func open(file string, data []byte, errs *Errors) (*reader, []*yaml.Node) {
 	}
 	for _, doc := range docs {
 		if bad := alias(doc, 0); bad != nil {
-			r.errorf(bad, "write it out", "aliases, merge keys and deep nesting are not read")
+			r.Errorf(bad, "write it out", "aliases, merge keys and deep nesting are not read")
 			return r, nil
 		}
 	}
 	return r, docs
 }
 
-// openOne is open for a file that is one document.
-func openOne(file string, data []byte, errs *Errors) (*reader, *yaml.Node) {
-	r, docs := open(file, data, errs)
+// OpenOne is Open for a file that is one document.
+func OpenOne(file string, data []byte, errs *Errors) (*Reader, *yaml.Node) {
+	r, docs := Open(file, data, errs)
 	switch {
 	case len(docs) == 0:
 		return r, nil
 	case len(docs) > 1:
-		r.errorf(docs[1], "", "want one document")
+		r.Errorf(docs[1], "", "want one document")
 		return r, nil
 	}
 	return r, docs[0]
@@ -111,18 +111,18 @@ func documents(lines []string, data []byte) ([]*yaml.Node, error) {
 // yamlPlace finds where in the text a YAML error says that it is.
 var yamlPlace = regexp.MustCompile(`at L(\d+)\.C(\d+): (.*)`)
 
-func (r *reader) unreadable(err error) {
+func (r *Reader) unreadable(err error) {
 	if m := yamlPlace.FindStringSubmatch(err.Error()); m != nil {
 		line, _ := strconv.Atoi(m[1])
 		column, _ := strconv.Atoi(m[2])
-		r.at(line, column, "", "not YAML: %s", m[3])
+		r.At(line, column, "", "not YAML: %s", m[3])
 		return
 	}
 	text := err.Error()
 	if i := strings.LastIndex(text, "yaml: "); i >= 0 {
 		text = text[i+len("yaml: "):]
 	}
-	r.at(0, 0, "", "not one YAML document: %s", strings.TrimSpace(text))
+	r.At(0, 0, "", "not one YAML document: %s", strings.TrimSpace(text))
 }
 
 // depthMax bounds how deep values are nested.
@@ -141,24 +141,24 @@ func alias(n *yaml.Node, depth int) *yaml.Node {
 	return nil
 }
 
-// mapping returns the values of a mapping by key. Keys that are not known and
+// Mapping returns the values of a mapping by key. Keys that are not known and
 // keys that come twice are errors.
-func (r *reader) mapping(n *yaml.Node, known ...string) map[string]*yaml.Node {
+func (r *Reader) Mapping(n *yaml.Node, known ...string) map[string]*yaml.Node {
 	out := make(map[string]*yaml.Node)
 	if n == nil {
 		return out
 	}
 	if n.Kind != yaml.MappingNode {
-		r.errorf(n, "", "want keys with values")
+		r.Errorf(n, "", "want keys with values")
 		return out
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		switch {
 		case len(known) > 0 && !slices.Contains(known, k.Value):
-			r.errorf(k, nearest.Suggestion(k.Value, known), "unknown key %q", k.Value)
+			r.Errorf(k, nearest.Suggestion(k.Value, known), "unknown key %q", k.Value)
 		case out[k.Value] != nil:
-			r.errorf(k, "", "%q is already set in line %d", k.Value, out[k.Value].Line)
+			r.Errorf(k, "", "%q is already set in line %d", k.Value, out[k.Value].Line)
 		default:
 			out[k.Value] = v
 		}
@@ -166,89 +166,89 @@ func (r *reader) mapping(n *yaml.Node, known ...string) map[string]*yaml.Node {
 	return out
 }
 
-// text returns a scalar, "" after an error or for nil.
-func (r *reader) text(n *yaml.Node) string {
+// Text returns a scalar, "" after an error or for nil.
+func (r *Reader) Text(n *yaml.Node) string {
 	if n == nil {
 		return ""
 	}
 	if n.Kind != yaml.ScalarNode || n.Tag == "!!null" {
-		r.errorf(n, "", "want one text")
+		r.Errorf(n, "", "want one text")
 		return ""
 	}
 	return n.Value
 }
 
-// name returns a scalar that is an identifier: letters, digits, -, _ and ".".
-func (r *reader) name(n *yaml.Node) string {
-	s := r.text(n)
+// Name returns a scalar that is an identifier: letters, digits, -, _ and ".".
+func (r *Reader) Name(n *yaml.Node) string {
+	s := r.Text(n)
 	if n == nil || s == "" {
 		return s
 	}
 	for _, c := range s {
 		if !isLetter(c) && !isDigit(c) && !strings.ContainsRune("-_.", c) {
-			r.errorf(n, "", "%q: want letters, digits, - and _", s)
+			r.Errorf(n, "", "%q: want letters, digits, - and _", s)
 			return ""
 		}
 	}
 	if len(s) > 100 {
-		r.errorf(n, "", "%q…: want at most 100 letters", s[:20])
+		r.Errorf(n, "", "%q…: want at most 100 letters", s[:20])
 		return ""
 	}
 	return s
 }
 
-// texts returns a list of scalars; one scalar is a list of one.
-func (r *reader) texts(n *yaml.Node) []string {
+// Texts returns a list of scalars; one scalar is a list of one.
+func (r *Reader) Texts(n *yaml.Node) []string {
 	switch {
 	case n == nil:
 		return nil
 	case n.Kind == yaml.ScalarNode:
-		if s := r.text(n); s != "" {
+		if s := r.Text(n); s != "" {
 			return []string{s}
 		}
 		return nil
 	case n.Kind != yaml.SequenceNode:
-		r.errorf(n, "", "want a list of texts")
+		r.Errorf(n, "", "want a list of texts")
 		return nil
 	}
 	out := make([]string, 0, len(n.Content))
 	for _, c := range n.Content {
-		if s := r.text(c); s != "" {
+		if s := r.Text(c); s != "" {
 			out = append(out, s)
 		}
 	}
 	return out
 }
 
-// items returns the elements of a list.
-func (r *reader) items(n *yaml.Node) []*yaml.Node {
+// Items returns the elements of a list.
+func (r *Reader) Items(n *yaml.Node) []*yaml.Node {
 	if n == nil {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		r.errorf(n, `begin each entry with "- "`, "want a list")
+		r.Errorf(n, `begin each entry with "- "`, "want a list")
 		return nil
 	}
 	return n.Content
 }
 
-// duration returns a positive length of time, 0 for nil or after an error.
-func (r *reader) duration(n *yaml.Node, most time.Duration) time.Duration {
-	s := r.text(n)
+// Duration returns a positive length of time, 0 for nil or after an error.
+func (r *Reader) Duration(n *yaml.Node, most time.Duration) time.Duration {
+	s := r.Text(n)
 	if s == "" {
 		return 0
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil || d <= 0 || d > most {
-		r.errorf(n, "for example 30s or 5m", "%q: want a duration up to %s", s, most)
+		r.Errorf(n, "for example 30s or 5m", "%q: want a duration up to %s", s, most)
 		return 0
 	}
 	return d
 }
 
-// day returns a date, which ends with its day, or a moment.
-func (r *reader) day(n *yaml.Node) time.Time {
-	s := r.text(n)
+// Day returns a date, which ends with its day, or a moment.
+func (r *Reader) Day(n *yaml.Node) time.Time {
+	s := r.Text(n)
 	if s == "" {
 		return time.Time{}
 	}
@@ -257,15 +257,15 @@ func (r *reader) day(n *yaml.Node) time.Time {
 	}
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		r.errorf(n, "", "%q: want a date such as 2027-01-31", s)
+		r.Errorf(n, "", "%q: want a date such as 2027-01-31", s)
 	}
 	return t
 }
 
-// place returns where in the file a position of a scalar's text is: line from 1
+// Place returns where in the file a position of a scalar's text is: line from 1
 // and column from 0 as CEL counts them. Where the text was folded or escaped,
 // it is where the scalar begins.
-func (r *reader) place(n *yaml.Node, line, column int) (int, int) {
+func (r *Reader) Place(n *yaml.Node, line, column int) (int, int) {
 	switch {
 	case n.Style&yaml.LiteralStyle != 0:
 		at := n.Line + line
@@ -290,14 +290,14 @@ func (r *reader) place(n *yaml.Node, line, column int) (int, int) {
 	return n.Line, n.Column
 }
 
-// scalar returns the value of a tunable.
-func (r *reader) scalar(n *yaml.Node) any {
-	s := r.text(n)
+// Scalar returns the value of a tunable.
+func (r *Reader) Scalar(n *yaml.Node) any {
+	s := r.Text(n)
 	switch n.ShortTag() {
 	case "!!int":
 		v, err := strconv.ParseInt(s, 10, 64)
 		if err != nil {
-			r.errorf(n, "", "%q: want a whole number", s)
+			r.Errorf(n, "", "%q: want a whole number", s)
 		}
 		return v
 	case "!!bool":
@@ -308,17 +308,10 @@ func (r *reader) scalar(n *yaml.Node) any {
 		}
 		return s
 	}
-	r.errorf(n, "", "want a whole number, true or false, a duration or a text")
+	r.Errorf(n, "", "want a whole number, true or false, a duration or a text")
 	return s
 }
 
-// mistakes notes what is wrong with an expression that a scalar is.
-func (r *reader) mistakes(n *yaml.Node, all []condition.Mistake) {
-	for _, m := range all {
-		line, column := n.Line, n.Column
-		if m.Line != 0 {
-			line, column = r.place(n, m.Line, m.Column)
-		}
-		r.at(line, column, m.Hint, "%s", m.Message)
-	}
-}
+func isLetter(c rune) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
+
+func isDigit(c rune) bool { return c >= '0' && c <= '9' }

@@ -1,4 +1,11 @@
-package policy
+// Package source reads the files that people write for package policy, rules and
+// rule tests, and says what is wrong with them: at which place, and what to write
+// instead.
+//
+// They are YAML of a kind that reads the same to everybody: no aliases, no merge
+// keys, no unknown or repeated keys. A file is read to its end, so that a person
+// sees all mistakes at once. The package knows no rules.
+package source
 
 import (
 	"fmt"
@@ -53,8 +60,8 @@ func (e Errors) Unwrap() []error {
 	return out
 }
 
-// orNil returns e as an error, nil when nothing is wrong.
-func (e Errors) orNil() error {
+// OrNil returns e as an error, nil when nothing is wrong.
+func (e Errors) OrNil() error {
 	if len(e) == 0 {
 		return nil
 	}
