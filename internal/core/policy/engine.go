@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/effect"
 	"github.com/sallyport/sallyport/internal/core/finding"
 	"github.com/sallyport/sallyport/internal/core/policy/condition"
+	"github.com/sallyport/sallyport/internal/core/policy/window"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -34,7 +35,7 @@ type Engine struct {
 	order    *stdlist.List // of *told, the latest last
 	waiting  map[session.ID]waiting
 	dues     dues // when those may be asked about again; some have gone since
-	memories map[string]*memory
+	memories map[string]*window.Memory
 	spare    *condition.Scope // of the session before
 	stats    Stats
 
@@ -67,7 +68,7 @@ type told struct {
 func NewEngine(s *Set) *Engine {
 	e := &Engine{
 		sessions: map[session.ID]*stdlist.Element{}, order: stdlist.New(),
-		waiting: map[session.ID]waiting{}, memories: map[string]*memory{}, stats: Stats{Errors: map[string]uint64{}},
+		waiting: map[session.ID]waiting{}, memories: map[string]*window.Memory{}, stats: Stats{Errors: map[string]uint64{}},
 		sights: map[sighted]*sight{},
 	}
 	e.take(s)
@@ -340,10 +341,10 @@ func newFinding(r *rule, s *session.Session, m Match) finding.Finding {
 	return f
 }
 
-func (v *reviewing) memory(r *rule) *memory {
+func (v *reviewing) memory(r *rule) *window.Memory {
 	m := v.memories[r.ID]
 	if m == nil {
-		m = newMemory()
+		m = window.New()
 		v.memories[r.ID] = m
 	}
 	return m
@@ -358,43 +359,40 @@ func (v *reviewing) count(r *rule, s *condition.Scope) {
 	if !ok {
 		return
 	}
-	t, forgot := v.memory(r).track(key, 1)
+	related, forgot := v.memory(r).Count(r.count.Count, key, window.Seen{At: v.s.Started, ID: v.s.ID, What: what})
 	v.stats.Forgotten += forgot
-	one := seen{at: v.s.Started, id: v.s.ID, what: what}
-	if !t.add(0, one, max(64, 4*r.count.atLeast)) {
-		return
-	}
-	if related := r.count.reached(t, one); related != nil {
+	if related != nil {
 		v.say(r, condition.Answer{Yes: true}, related)
 	}
 }
 
 func (v *reviewing) sequence(r *rule, a *asking) {
-	var t *track
-	fresh := false
+	var key string
+	steps := make([]int, 0, stepsMax) // that the session fulfils
 	for i, step := range r.sequence.steps {
 		got := a.judge(step, 0)
 		v.note(r, got)
 		if !r.holds(got) {
 			continue
 		}
-		if t == nil {
-			key, ok := condition.Joined(r.sequence.by, a.scope)
-			if !ok || r.suppressed(v.s) {
+		if len(steps) == 0 {
+			var ok bool
+			if key, ok = condition.Joined(r.sequence.by, a.scope); !ok || r.suppressed(v.s) {
 				return
 			}
-			var forgot uint64
-			t, forgot = v.memory(r).track(key, len(r.sequence.steps))
-			v.stats.Forgotten += forgot
 		}
-		one := seen{at: v.s.Started, id: v.s.ID}
-		if i == len(r.sequence.steps)-1 {
-			f := newFinding(r, v.s, Match{})
-			one.about = &f
-		}
-		fresh = t.add(i, one, perStepMax) || fresh
+		steps = append(steps, i)
 	}
-	if fresh {
-		v.out = append(v.out, r.sequence.completed(t)...)
+	if len(steps) == 0 {
+		return
 	}
+	q := window.Sequence{Steps: len(r.sequence.steps), Within: r.sequence.within}
+	var last *finding.Finding
+	if steps[len(steps)-1] == q.Steps-1 {
+		f := newFinding(r, v.s, Match{})
+		last = &f
+	}
+	out, forgot := v.memory(r).Sequence(q, key, window.Seen{At: v.s.Started, ID: v.s.ID}, steps, last)
+	v.stats.Forgotten += forgot
+	v.out = append(v.out, out...)
 }

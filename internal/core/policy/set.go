@@ -159,7 +159,7 @@ func (s *Set) Window() time.Duration {
 	var most time.Duration
 	for _, r := range s.rules {
 		if r.count != nil {
-			most = max(most, r.count.within)
+			most = max(most, r.count.Within)
 		}
 		if r.sequence != nil {
 			most = max(most, r.sequence.within)
