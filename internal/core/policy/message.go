@@ -39,10 +39,11 @@ func subject(r *rule, s *session.Session) Subject {
 // commandOf returns what was asked for, or what ran.
 func commandOf(s *session.Session) []string {
 	if len(s.Argv) == 0 && len(s.Processes) > 0 {
-		if p := &s.Processes[0]; len(p.Execs) == 0 {
-			return p.Argv
+		p := &s.Processes[0]
+		if len(p.Execs) > 0 { // what it ran later is not what entered
+			return p.Execs[0].Argv
 		}
-		return s.Processes[0].Execs[0].Argv
+		return p.Argv
 	}
 	return s.Argv
 }

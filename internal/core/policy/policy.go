@@ -16,5 +16,11 @@
 // A condition that cannot be evaluated, for example because it would cost more
 // than it may, is taken to hold, except that it allows nothing.
 //
+// What it is made of: package source reads the files with their places, condition
+// compiles what a rule asks and asks it, field has what can be asked about, window
+// remembers sessions for counts and sequences, sigma translates Sigma's rules, key
+// names what suppressions are keyed on. Beside it, ruletest runs the tests of rules
+// and backtest plays kept sessions to them.
+//
 // The package is pure: time comes with the sessions.
 package policy

@@ -16,7 +16,6 @@ var (
 	either     = sample.Either
 	running    = sample.Running
 	processes  = sample.Processes
-	kube       = sample.Kube
 	unasked    = sample.Unasked
 	tree       = sample.Tree
 	ran        = sample.Ran

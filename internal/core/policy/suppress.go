@@ -1,9 +1,13 @@
 package policy
 
 import (
+	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/sallyport/sallyport/internal/core/policy/key"
+	"github.com/sallyport/sallyport/internal/core/policy/source"
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
@@ -44,4 +48,37 @@ func (r *rule) suppressed(s *session.Session) bool {
 		}
 	}
 	return false
+}
+
+func (l *loader) suppression(r *source.Reader, n *yaml.Node, rule string) {
+	known := []string{"rule", "owner", "reason", "expires", "actor", "workload", "argv_hash"}
+	if rule != "" {
+		known = known[1:]
+	}
+	keys := r.Mapping(n, known...)
+	for _, k := range known {
+		if keys[k] == nil {
+			r.Errorf(n, "it is keyed on actor, workload and argv_hash together; `sallyport rules explain` prints them for a session",
+				"a suppression without %s", k)
+			return
+		}
+	}
+	x := suppression{Suppression{
+		Rule: rule, File: r.File, Line: n.Line, Owner: r.Text(keys["owner"]), Reason: r.Text(keys["reason"]),
+		Expires: r.Day(keys["expires"]), Actor: r.Text(keys["actor"]), Workload: r.Text(keys["workload"]),
+		ArgvHash: strings.ToLower(r.Text(keys["argv_hash"])),
+	}, n.Column}
+	if rule == "" {
+		x.Rule = r.Name(keys["rule"])
+	}
+	if !isHash(x.ArgvHash) {
+		r.Errorf(keys["argv_hash"], "", "want the SHA-256 of the argument list, 64 hex digits")
+		return
+	}
+	copied := *r
+	l.suppress, l.places = append(l.suppress, x), append(l.places, &copied)
+}
+
+func isHash(s string) bool {
+	return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == ""
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // node is a part of a condition that is ready to be asked. Its values are those
-// of the library: true, false, unknown, an error, or value.Absent.
+// of the library: true, false, unknown, an error, or absent.
 type node interface {
 	eval(s *Scope) ref.Val
 }

@@ -118,7 +118,7 @@ func attributionFields() []Field {
 	}
 }
 
-// decisionFields are value.Absent where no guard stood in the way.
+// decisionFields are absent where no guard stood in the way.
 func decisionFields() []Field {
 	said := func(name string, get func(*session.Decision) string) Field {
 		return before(name, cel.StringType, func(v *View) ref.Val {

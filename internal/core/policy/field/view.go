@@ -13,7 +13,7 @@ import (
 	"github.com/sallyport/sallyport/internal/core/session"
 )
 
-// View is a session as conditions see it: every field has a value, is value.Absent,
+// View is a session as conditions see it: every field has a value, is absent,
 // or is unknown. It is made once per decision and shared by all rules; where
 // several people may be the actor, there is another for each of them.
 type View struct {
