@@ -15,9 +15,14 @@ func Lend(dir string, programs ...string) error {
 	if engine == "" {
 		return nil
 	}
+	return LendFrom(engine, dir, programs...)
+}
+
+// LendFrom is Lend, with programs of any directory.
+func LendFrom(source, dir string, programs ...string) error {
 	var failed error
 	for _, p := range programs {
-		from, to := filepath.Join(engine, p), filepath.Join(dir, p)
+		from, to := filepath.Join(source, p), filepath.Join(dir, p)
 		if os.Link(from, to) == nil {
 			continue
 		}

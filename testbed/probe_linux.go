@@ -13,6 +13,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"golang.org/x/sys/unix"
 
+	crio "github.com/sallyport/sallyport/testbed/crio/release"
 	"github.com/sallyport/sallyport/testbed/kube/release"
 	receivers "github.com/sallyport/sallyport/testbed/receivers/release"
 )
@@ -28,6 +29,7 @@ func probes() map[string]func() string {
 		Engine:     probeEngine,
 		Receivers:  probeReceivers,
 		Sidekick:   probeSidekick,
+		CRIO:       probeCRIO,
 		VM:         probeVM,
 	}
 }
@@ -126,6 +128,19 @@ func probeSidekick() string {
 		return "no program falcosidekick is in PATH"
 	}
 	return ""
+}
+
+func probeCRIO() string {
+	dir := os.Getenv(EnvCRIO)
+	if dir == "" {
+		return "make test-crio builds CRI-O and runs the tests on it (" + EnvCRIO + ")"
+	}
+	for _, p := range crio.Programs {
+		if _, err := exec.LookPath(filepath.Join(dir, p)); err != nil {
+			return fmt.Sprintf("%s=%s has no program %s (make test-crio)", EnvCRIO, dir, p)
+		}
+	}
+	return probeRootAnd("conmon", "runc", "busybox")
 }
 
 // LookPath finds a program in the directory of EnvEngine, in PATH or, because a

@@ -21,6 +21,10 @@ const EnvRequire = "SALLYPORT_REQUIRE"
 // that is the machine's.
 const EnvEngine = "SALLYPORT_ENGINE"
 
+// EnvCRIO names the environment variable with the directory of a CRI-O
+// (testbed/crio/release).
+const EnvCRIO = "SALLYPORT_CRIO"
+
 // The capabilities a test may require.
 const (
 	Root       = "root"       // uid 0 with CAP_SYS_ADMIN
@@ -32,6 +36,7 @@ const (
 	Engine     = "engine"     // docker, of today: what make test-engine builds, named by SALLYPORT_ENGINE
 	Receivers  = "receivers"  // rsyslog with TLS, and an OpenTelemetry Collector in the cache (make test-receivers)
 	Sidekick   = "sidekick"   // the program falcosidekick in PATH; nothing here builds or installs it
+	CRIO       = "crio"       // root, the programs that CRI-O runs, and what make test-crio builds, named by SALLYPORT_CRIO
 	VM         = "vm"         // amd64, QEMU and the programs to get kernels from Debian's archive
 )
 
@@ -71,7 +76,7 @@ func Required(capability string) bool {
 func Missing(capability string) string {
 	p, ok := probes()[capability]
 	if !ok {
-		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, engine, receivers, sidekick, vm"
+		return "no such capability is known; use one of root, docker, containerd, podman, kube, bpf, engine, receivers, sidekick, crio, vm"
 	}
 	return p()
 }

@@ -209,7 +209,16 @@ func (b *Build) Go(ctx context.Context, p Program) error {
 
 // ModuleVersion returns the version of the module that a package is in.
 func (b *Build) ModuleVersion(ctx context.Context, pkg string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-f", "{{.Module.Version}}", pkg)
+	return b.list(ctx, pkg, "{{.Module.Version}}")
+}
+
+// ModuleDir returns where the source of the module is that a package is in.
+func (b *Build) ModuleDir(ctx context.Context, pkg string) (string, error) {
+	return b.list(ctx, pkg, "{{.Module.Dir}}")
+}
+
+func (b *Build) list(ctx context.Context, pkg, format string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "list", "-mod=readonly", "-f", format, pkg)
 	cmd.Dir = b.module
 	cmd.Env = append(os.Environ(), "GOWORK=off")
 	cmd.Stderr = b.log

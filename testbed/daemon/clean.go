@@ -115,7 +115,7 @@ func members(dir string, containers []string) []int {
 // programs are what Clean may kill for what their command line
 // says. A test program or an editor may name the directory too.
 var programs = []string{
-	"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker", "podman", "conmon",
+	"dockerd", "containerd", "containerd-shim-runc-v2", "runc", "docker-init", "ctr", "docker", "podman", "conmon", "crio",
 	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl", "nsenter",
 }
 
