@@ -102,7 +102,7 @@ type Pod struct {
 	Namespace, Name, UID string
 	Node                 string
 	IP                   string
-	Containers           map[string]string // containerd's ids by name
+	Containers           map[string]string // the runtime's ids by name
 }
 
 // DefaultPodSpec is one container, "app", of Image. It stops at once: sleep, as
@@ -167,7 +167,7 @@ func (c *Cluster) pod(ctx context.Context, namespace, name string) (Pod, error) 
 	}
 	for _, s := range got.Status.ContainerStatuses {
 		if _, ok := s.State["running"]; ok {
-			p.Containers[s.Name] = strings.TrimPrefix(s.ContainerID, "containerd://")
+			_, p.Containers[s.Name], _ = strings.Cut(s.ContainerID, "://")
 		}
 	}
 	if len(p.Containers) == 0 || len(p.Containers) != len(got.Spec.Containers) {

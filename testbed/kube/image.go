@@ -52,6 +52,9 @@ func (c *Cluster) buildImages(ctx context.Context) error {
 }
 
 func (n *Node) importImages(ctx context.Context) error {
+	if n.crio != nil {
+		return n.crio.Import(ctx, n.cluster.path("box.tar"), Image)
+	}
 	for _, file := range []string{"pause.tar", "box.tar"} {
 		if _, err := testbed.Output(n.Ctr(ctx, "images", "import", n.cluster.path(file))); err != nil {
 			return err

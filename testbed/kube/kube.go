@@ -2,8 +2,8 @@
 
 // Package kube starts a private Kubernetes cluster: etcd, API server,
 // controllers and scheduler of the release that testbed/kube/build names, with
-// one or more nodes, each a kubelet and Debian's containerd, and images that
-// were made without a registry.
+// one or more nodes, each a kubelet and Debian's containerd or CRI-O, and images
+// that were made without a registry.
 //
 // The cluster lives in network namespaces of its own that have no way out;
 // fixed addresses in them cannot clash. The rest of it lives under one
@@ -135,7 +135,7 @@ func (c *Cluster) boot(ctx context.Context) error {
 	})
 	for _, n := range c.Nodes {
 		all.Go(func() error {
-			err := n.bootContainerd(each)
+			err := n.bootRuntime(each)
 			<-images
 			return errors.Join(err, n.importImages(each))
 		})

@@ -6,15 +6,16 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/testbed"
+	"github.com/sallyport/sallyport/testbed/crio"
 	"github.com/sallyport/sallyport/testbed/daemon"
 )
 
@@ -34,6 +35,8 @@ type NodeOptions struct {
 	Runtime string
 	// OCIRuntime is the program that containerd runs for its containers; "" is runc.
 	OCIRuntime string
+	// CRIO has the kubelet use CRI-O (testbed/crio) and not containerd.
+	CRIO bool
 	// Kubelet are further flags of the kubelet.
 	Kubelet []string
 }
@@ -44,12 +47,12 @@ const KubeletPort = 10250
 // ContainerdNamespace is where the kubelet's containers are in containerd.
 const ContainerdNamespace = "k8s.io"
 
-// Node is a node of a cluster: a kubelet and a containerd.
+// Node is a node of a cluster: a kubelet and a container runtime.
 type Node struct {
 	Name       string // "node1"
 	Address    string // in the cluster's network
 	Dir        string // everything of this node is under it
-	Socket     string // path of containerd's socket
+	Socket     string // path of the runtime's socket
 	KubeletDir string // the kubelet's root directory
 	KubeletLog string
 	StaticPods string // directory of pods that the kubelet starts by itself
@@ -61,6 +64,7 @@ type Node struct {
 	net        *network
 	kubelet    *daemon.Daemon
 	containerd *daemon.Daemon
+	crio       *crio.Runtime // nil where containerd runs
 }
 
 // newNode makes what the programs of the node find when they start. The first
@@ -114,6 +118,26 @@ func (n *Node) Ctr(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// CRIO reports whether the node's runtime is CRI-O.
+func (n *Node) CRIO() bool { return n.crio != nil }
+
+// PID returns the host pid of a container's first process.
+func (n *Node) PID(ctx context.Context, container string) (int, error) {
+	if n.crio != nil {
+		return n.crio.PID(container)
+	}
+	out, err := testbed.Output(n.Ctr(ctx, "task", "ls"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == container {
+			return strconv.Atoi(f[1])
+		}
+	}
+	return 0, fmt.Errorf("container %s has no task: %s", container, out)
+}
+
 // RestartKubelet stops the kubelet in order, changes the options and starts it
 // again; pods keep running. change may be nil.
 func (n *Node) RestartKubelet(ctx context.Context, change func(*NodeOptions)) error {
@@ -141,12 +165,24 @@ func (n *Node) RestartContainerd(ctx context.Context) error {
 	return nil
 }
 
+// bootRuntime starts the container runtime.
+func (n *Node) bootRuntime(ctx context.Context) (err error) {
+	if err := os.WriteFile(filepath.Join(n.Dir, "cni", "10-pods.conflist"), n.podNetwork(), 0o644); err != nil {
+		return err
+	}
+	if !n.opts.CRIO {
+		return n.bootContainerd(ctx)
+	}
+	n.crio, err = crio.Boot(ctx, crio.Place{Dir: n.Dir, Network: filepath.Join(n.Dir, "cni"), Start: n.net.start})
+	if err == nil {
+		n.Socket = n.crio.Socket
+	}
+	return err
+}
+
 func (n *Node) bootContainerd(ctx context.Context) (err error) {
 	config := filepath.Join(n.Dir, "containerd.toml")
-	if err := errors.Join(
-		os.WriteFile(config, n.containerdConfig(), 0o644),
-		os.WriteFile(filepath.Join(n.Dir, "cni", "10-pods.conflist"), n.podNetwork(), 0o644),
-	); err != nil {
+	if err := os.WriteFile(config, n.containerdConfig(), 0o644); err != nil {
 		return err
 	}
 	if n.containerd, err = n.net.start("containerd", filepath.Join(n.Dir, "containerd.log"), "--config", config); err != nil {
