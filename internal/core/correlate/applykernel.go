@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
@@ -61,8 +62,15 @@ func (e *Engine) place(n *entry, id event.ContainerID) {
 	if id == "" || n.where != "" {
 		return
 	}
-	e.inside.place(n, e.container(e.inside.wholeID(id)))
+	c := e.container(e.inside.wholeID(id))
+	c.crio = c.crio || n.fact != nil && inCRIO(n.fact.Cgroup, id)
+	e.inside.place(n, c)
 	e.placeRun(n)
+}
+
+// inCRIO reports whether a container's cgroup is called as CRI-O calls it.
+func inCRIO(cgroup string, id event.ContainerID) bool {
+	return strings.TrimSuffix(cgroup, ".scope") == "crio-"+string(id)
 }
 
 func (e *Engine) placeRun(n *entry) {

@@ -68,7 +68,8 @@ func (e *Engine) applyRunEvent(o event.RuntimeEvent) {
 func (e *Engine) applyRuntimeContainer(o event.RuntimeContainer) {
 	c := e.container(e.inside.wholeID(o.ID))
 	c.namespace = cmp.Or(o.Namespace, c.namespace)
-	if c.cri == nil || o.Witness == event.WitnessContainerd {
+	c.crio = c.crio || o.Witness == event.WitnessCRIO
+	if c.cri == nil || o.Witness == event.WitnessContainerd || o.Witness == event.WitnessCRIO {
 		c.cri = &o
 	}
 	if o.Pod != "" {

@@ -20,6 +20,7 @@ type container struct {
 	namespace string
 	cri       *event.RuntimeContainer // as containerd has it
 	pod       *podPlace               // nil outside pods
+	crio      bool                    // CRI-O runs it
 	runs      []*run
 	execs     []*exec
 	entries   []*entry

@@ -130,10 +130,10 @@ func (cs *containers) ofPod(pod podName) []*container {
 }
 
 // inPod reports whether id is a container of a pod, or may well be: containerd
-// keeps those in a namespace of their own.
+// keeps those in a namespace of their own, and CRI-O runs no others.
 func (cs *containers) inPod(id event.ContainerID) bool {
 	c := cs.known(id)
-	return c != nil && (c.pod != nil || c.namespace == "k8s.io")
+	return c != nil && (c.pod != nil || c.namespace == "k8s.io" || c.crio)
 }
 
 // refersTo reports whether a request names the container: by full id, by the

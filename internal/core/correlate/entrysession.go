@@ -41,7 +41,7 @@ func (n *entry) derive(e *Engine, s *session.Session) bool {
 // cgroup and lineage.
 func (n *entry) classify(e *Engine, s *session.Session) {
 	runtime := n.runtimeParent()
-	byShim := runtime+1 < len(n.fact.Lineage) && e.inside.isShimOf(n.where, n.fact.Lineage[runtime+1])
+	byShim := e.inside.byShim(n)
 	reason := beside
 	switch {
 	case n.fact.Cause == event.EntryFound:
@@ -103,6 +103,9 @@ func isRuntime(a event.Ancestor) bool {
 	return slices.Contains(runtimes, base(string(a.Exe))) ||
 		slices.ContainsFunc(runtimes, func(r string) bool { return strings.HasPrefix(string(a.Comm), r) })
 }
+
+// isCRIO reports whether a is CRI-O, or is called that.
+func isCRIO(a event.Ancestor) bool { return base(string(a.Exe)) == "crio" || a.Comm == "crio" }
 
 // isShim reports whether a is what a service has start processes in containers:
 // a shim of containerd, conmon, or on Windows the container's own agent.

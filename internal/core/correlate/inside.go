@@ -253,8 +253,22 @@ func (in *inside) dockerKnows(r *run) bool {
 	if c.info != nil || len(c.events) > 0 {
 		return true
 	}
+	if c.crio || in.coverage.any(event.WitnessCRIO) && in.byConmon(r) {
+		return false
+	}
 	t := in.begins(r)
 	return !in.coverage.wouldTell(event.WitnessDocker, "", t)
+}
+
+// byConmon reports whether the run was started by what CRI-O and Podman use, and Docker
+// does not.
+func (in *inside) byConmon(r *run) bool {
+	n := in.rootOf(r)
+	if n == nil || n.fact == nil {
+		return false
+	}
+	i := n.runtimeParent() + 1
+	return i < len(n.fact.Lineage) && base(string(n.fact.Lineage[i].Exe)) == "conmon"
 }
 
 // isHealthcheck reports whether x runs what the daemon runs in that container
@@ -277,10 +291,26 @@ func (in *inside) isHealthcheck(x *exec) bool {
 	return false
 }
 
-// byShim reports whether a container's shim let n in.
+// byShim reports whether a service let n in: a container's shim, or CRI-O itself.
 func (in *inside) byShim(n *entry) bool {
 	i := n.runtimeParent() + 1
-	return i < len(n.fact.Lineage) && in.isShimOf(n.where, n.fact.Lineage[i])
+	return i < len(n.fact.Lineage) && (in.isShimOf(n.where, n.fact.Lineage[i]) || in.byCRIO(n.where, n.fact.Lineage[i:]))
+}
+
+// byCRIO reports whether CRI-O called a runtime whose parents these are: by itself
+// for a stream, for exec_sync through a conmon that is not the container's own. A name
+// is easily taken: where it is known which process CRI-O is, it is that and no other;
+// where it is not, the container has to be CRI-O's.
+func (in *inside) byCRIO(id event.ContainerID, parents []event.Ancestor) bool {
+	if len(parents) > 1 && isShim(parents[0]) {
+		parents = parents[1:]
+	}
+	if !isCRIO(parents[0]) {
+		return false
+	}
+	is, told := in.coverage.serves(event.WitnessCRIO, parents[0].ID.PID)
+	c := in.seen(id)
+	return is || !told && c != nil && c.crio
 }
 
 // isShimOf reports whether a is the shim of that container. A name is easily

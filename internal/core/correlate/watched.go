@@ -63,6 +63,15 @@ func (c *coverage) daemonPID(w event.Witness) uint32 {
 	return 0
 }
 
+// serves reports whether a process was told to be the service that w watches; told says
+// that any was.
+func (c *coverage) serves(w event.Witness, pid uint32) (is, told bool) {
+	for _, s := range c.states[w] {
+		is, told = is || s.DaemonPID == pid, told || s.DaemonPID != 0
+	}
+	return is, told
+}
+
 // doorWatched reports whether a service that can have asked for what began at t
 // was watched without a gap: only then its silence says something.
 func (c *coverage) doorWatched(t time.Time) bool {

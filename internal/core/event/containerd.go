@@ -42,11 +42,11 @@ type RuntimeTask struct {
 	Running   bool        `json:"running,omitempty"`
 }
 
-// RuntimeContainer is what containerd, or a log, knows of a container at Time:
+// RuntimeContainer is what containerd, CRI-O or a log knows of a container at Time:
 // under CRI, which pod it belongs to.
 type RuntimeContainer struct {
 	Header
-	// Namespace is containerd's; empty when another tool's log tells of it.
+	// Namespace is containerd's; empty when somebody else tells of it.
 	Namespace string `json:"namespace"`
 	// ID is the beginning of the id, at least 12 digits, where a log has no more.
 	ID      ContainerID `json:"id"`

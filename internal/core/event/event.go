@@ -45,6 +45,7 @@ const (
 	WitnessKernel     Witness = "kernel"     // the eBPF sensor: processes, peers, client requests
 	WitnessDocker     Witness = "docker"     // Docker's event stream and inspect
 	WitnessContainerd Witness = "containerd" // containerd's event stream
+	WitnessCRIO       Witness = "crio"       // CRI-O's containers
 	WitnessAudit      Witness = "audit"      // the API server's audit log
 	WitnessAdmission  Witness = "admission"  // Sallyport's admission webhook
 	WitnessKube       Witness = "kube"       // the API server's pods
