@@ -11,7 +11,7 @@ import (
 // derive makes a session of an entry that no service request accounts for: it
 // went in beside every service door, or through a runtime by hand.
 func (n *entry) derive(e *Engine, s *session.Session) bool {
-	if n.fact == nil || e.inside.execOf(n) != nil || e.inside.runOf(n) != nil {
+	if n.fact == nil || e.inside.execOf(n) != nil || e.inside.runOf(n) != nil || e.preparesCopy(n) != nil {
 		return false
 	}
 	where := n.where
@@ -35,6 +35,14 @@ func (n *entry) derive(e *Engine, s *session.Session) bool {
 	e.coverage.stamp(s)
 	s.Evidence = n.evidence(e)
 	return true
+}
+
+// preparesCopy returns the command that n, of which no runtime told, is a preparation of.
+func (e *Engine) preparesCopy(n *entry) *arrival {
+	if a := (arrival{nil, n}); e.arrivals.ofPod(a) {
+		return e.choices.partOfCopy(a)
+	}
+	return nil
 }
 
 // classify says by which way the entry came, from what the kernel saw: cause,

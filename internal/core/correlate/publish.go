@@ -202,6 +202,9 @@ func supersede(s *state, out []session.Revision, by session.ID) []session.Revisi
 func (e *Engine) successor(c subject) session.ID {
 	switch c := c.(type) {
 	case *entry:
+		if by := e.preparesCopy(c); by != nil && e.inside.execOf(c) == nil {
+			return e.actors.arrivalID(*by)
+		}
 		if id := e.actors.sessionOf(c); id != "" {
 			return id
 		}
