@@ -271,8 +271,8 @@ key. A key with a dot is written as a section:
 func fieldOf(key string) string {
 	var b strings.Builder
 	for word := range strings.FieldsFuncSeq(key, func(r rune) bool { return r == '.' || r == '_' }) {
-		if word == "ca" {
-			word = "CA"
+		if word == "ca" || word == "crio" {
+			word = strings.ToUpper(word)
 		}
 		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}

@@ -156,8 +156,6 @@ func (m message) number(n protowire.Number, v uint64) message {
 	return protowire.AppendVarint(protowire.AppendTag(m, n, protowire.VarintType), v)
 }
 
-const criService = "/runtime.v1.RuntimeService/"
-
 var criID = strings.Repeat("ab", 32)
 
 func TestCRI(t *testing.T) {

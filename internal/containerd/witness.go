@@ -11,8 +11,8 @@
 // connected is lost, and stated as a gap. Nothing here changes anything in
 // containerd; on every connect the witness publishes one event, of topic
 // "/sallyport/hello", to learn that its subscription is live. CRI-O has no such
-// interface: its containers are known to the kernel sensor by their cgroup's
-// name and to the API server, with nothing that ties an exec to a process.
+// interface: the witness CRIO asks it what its containers are, and nothing ties an
+// exec to a process.
 package containerd
 
 import (

@@ -24,6 +24,8 @@ type Config struct {
 	Docker string
 	// Containerd is the path of containerd's socket.
 	Containerd string
+	// CRIO is the path of CRI-O's socket.
+	CRIO string
 	// Gate is the directory in which the socket gate is pinned, where one is on:
 	// sallyport guard gate.
 	Gate string

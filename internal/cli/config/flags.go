@@ -7,6 +7,7 @@ import (
 
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/kernel"
 )
 
@@ -28,6 +29,7 @@ func RoleFlags(f *pflag.FlagSet) {
 func WatchFlags(f *pflag.FlagSet) {
 	f.String("docker", "", "Docker's `ADDR`: socket path, unix:///path or tcp://host:port (default DOCKER_HOST or the usual sockets)")
 	f.String("containerd", "", "`PATH` of containerd's socket (default: the one that the Docker daemon uses)")
+	f.String("crio", "", "`PATH` of CRI-O's socket (default "+containerd.UsualCRIO+")")
 	f.String("gate", "", "follow the socket gate that is pinned in `DIR`, when there is one (default "+kernel.GateDir+")")
 	f.String("audit-log", "", "read the audit log that a kube-apiserver writes to `FILE`")
 	f.String("audit-webhook", "", "receive audit events from a kube-apiserver on `ADDR`, host:port, with TLS (see sallyport kube audit-webhook)")

@@ -44,6 +44,7 @@ var settings = []setting{
 		return checkDocker(v)
 	}},
 	{"containerd", func(c *Config, v string) error { return setPath(&c.Containerd, strings.TrimPrefix(v, "unix://")) }},
+	{"crio", func(c *Config, v string) error { return setPath(&c.CRIO, strings.TrimPrefix(v, "unix://")) }},
 	{"gate", func(c *Config, v string) error { return setPath(&c.Gate, v) }},
 	{"client_requests", func(c *Config, v string) error {
 		c.ClientRequests = v

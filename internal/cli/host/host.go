@@ -3,6 +3,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,11 @@ type Host struct {
 func isSocket(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode()&os.ModeSocket != 0
+}
+
+func absent(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // FindDocker returns the Docker daemon to watch: the one that was configured, or the
@@ -90,6 +96,14 @@ func FindContainerd(conf config.Config, daemon docker.Endpoint) (string, error) 
 	return "", err
 }
 
+// FindCRIO returns where CRI-O is; "" when it is not on this host.
+func FindCRIO(conf config.Config) string {
+	if conf.CRIO == "" && isSocket(containerd.UsualCRIO) {
+		return containerd.UsualCRIO
+	}
+	return conf.CRIO
+}
+
 // sockets lists the service sockets whose clients the kernel sensor watches.
 func (h *Host) sockets() []kernel.Socket {
 	var out []kernel.Socket
@@ -106,6 +120,7 @@ func (h *Host) sockets() []kernel.Socket {
 	for _, path := range containerd.Usual() {
 		add(event.ServiceContainerd, path)
 	}
+	add(event.ServiceCRIO, cmp.Or(h.conf.CRIO, containerd.UsualCRIO))
 	return out
 }
 
@@ -116,6 +131,9 @@ func (h *Host) Witnesses(audits *audit.Witness, others ...watch.Named) []watch.N
 		{Name: event.WitnessKernel, Witness: sensorWitness{h}},
 		{Name: event.WitnessDocker, Witness: dockerWitness{h}},
 		{Name: event.WitnessContainerd, Witness: containerdWitness{h}},
+	}
+	if path := FindCRIO(h.conf); path != "" {
+		list = append(list, watch.Named{Name: event.WitnessCRIO, Witness: containerd.NewCRIO(path, h.log)})
 	}
 	if h.conf.KubeKubeconfig != "" {
 		list = append(list, watch.Named{Name: event.WitnessKube, Witness: &h.pods})
@@ -153,15 +171,24 @@ func (h *Host) Missing() (lines []string, all bool) {
 	} else if h.Docker.Socket != "" && !canConnect(h.Docker.Socket) {
 		say("Docker is not seen: no permission for "+h.Docker.Socket, "Run as root, or as a user who may use Docker.")
 	}
-	path, err := FindContainerd(h.conf, h.Docker)
-	if err != nil {
+	crio := FindCRIO(h.conf)
+	switch path, err := FindContainerd(h.conf, h.Docker); {
+	case err != nil && crio != "":
+	case err != nil:
 		say("containerd is not seen: "+err.Error(), "Name its socket with --containerd.")
-	} else if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	case absent(path):
 		say("containerd is not seen: no socket at "+path, "Start containerd, or name its socket with --containerd.")
-	} else if !canConnect(path) {
+	case !canConnect(path):
 		say("containerd is not seen: no permission for "+path, "Run as root.")
 	}
-	all = len(lines) == 3 && !h.conf.SeesRequests()
+	switch {
+	case crio == "" || canConnect(crio):
+	case absent(crio):
+		say("CRI-O is not seen: no socket at "+crio, "Start CRI-O, or name its socket with --crio.")
+	default:
+		say("CRI-O is not seen: no permission for "+crio, "Run as root.")
+	}
+	all = len(lines) >= 3 && !h.conf.SeesRequests()
 	if h.conf.KubeKubeconfig != "" && !h.conf.SeesRequests() && h.conf.CollectListen == "" {
 		say("who asks the API server for a command is not seen", "Name its audit with --audit-log or --audit-webhook, or serve --admission.")
 	}

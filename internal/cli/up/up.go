@@ -52,6 +52,7 @@ defaults:
   listen: 127.0.0.1:9477         # /healthz, /status, /metrics; "off" for none
   docker: unix:///run/docker.sock
   containerd: /run/containerd/containerd.sock
+  crio: /run/crio/crio.sock
   client_requests: auto          # auto, always, off
   audit:
     log: /var/log/kubernetes/audit.log

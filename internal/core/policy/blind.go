@@ -25,7 +25,7 @@ type Blind struct {
 // witnessNames are those that a rule can be about: logs of other tools never say
 // that they are down.
 var witnessNames = []string{
-	string(event.WitnessKernel), string(event.WitnessDocker), string(event.WitnessContainerd), string(event.WitnessAudit),
+	string(event.WitnessKernel), string(event.WitnessDocker), string(event.WitnessContainerd), string(event.WitnessCRIO), string(event.WitnessAudit),
 	string(event.WitnessAdmission), string(event.WitnessKube), string(event.WitnessGuard), string(event.WitnessNodes), string(event.WitnessEngine),
 }
 
