@@ -30,6 +30,7 @@ var acts = []struct {
 	do           act
 	modes        []truth.Mode // none is all
 	beside       bool         // in the second part of the storm; see play
+	containerd   bool         // not with CRI-O
 }{
 	{times: 3, do: execWS},
 	{every: 4, do: execMoment},
@@ -50,14 +51,14 @@ var acts = []struct {
 	{every: 16, do: forward},
 	{every: 16, do: ephemeral},
 	{every: 32, do: debugPod},
-	{every: 32, do: debugNode},
+	{every: 32, do: debugNode, containerd: true}, // CRI-O gives / only where it is a shared mount
 	{every: 16, do: pod},
 	{every: 32, do: deployment},
 	{every: 32, do: job},
 	{every: 32, do: cronJob},
 	{every: 32, do: staticPod},
 	{every: 4, do: proxyRun},
-	{every: 16, do: proxyExec},
+	{every: 16, do: proxyExec, containerd: true}, // CRI-O tells of no execs: it may have led to any that fits
 	{every: 4, do: kubeletRun, beside: true},
 	{every: 4, do: kubeletExec, beside: true},
 	{every: 4, do: anyoneRun, modes: []truth.Mode{Open}, beside: true},
@@ -65,7 +66,7 @@ var acts = []struct {
 	{every: 4, do: criSync, beside: true},
 	{every: 8, do: criExec, beside: true},
 	{times: 1, do: execBeside, beside: true},
-	{every: 8, do: ctr, beside: true},
+	{every: 8, do: ctr, beside: true, containerd: true},
 	{every: 8, do: nsenter, beside: true},
 }
 

@@ -77,7 +77,7 @@ func text(message []byte, field protowire.Number) (string, error) {
 // plain lets messages through as they are.
 type plain struct{}
 
-func (plain) Name() string { return "proto" }
+func (plain) Name() string { return "" } // CRI-O hangs up on "application/grpc+proto"
 
 func (plain) Marshal(v any) ([]byte, error) {
 	b, ok := v.([]byte)

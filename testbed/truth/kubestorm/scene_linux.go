@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/testbed"
 	"github.com/sallyport/sallyport/testbed/kube"
 	"github.com/sallyport/sallyport/testbed/truth"
 )
@@ -178,27 +177,13 @@ func (s *scene) build(ctx context.Context) (err error) {
 	if s.tool, err = s.cluster.RunPod(ctx, s.ns, "tool", fill.Replace(tool)); err != nil {
 		return err
 	}
-	if s.sidePID, err = s.pid(ctx, s.web.Containers["side"]); err != nil {
+	if s.sidePID, err = s.node.PID(ctx, s.web.Containers["side"]); err != nil {
 		return err
 	}
 	if s.runtime, err = dialRuntime(s.node.Socket); err != nil {
 		return err
 	}
 	return s.steal()
-}
-
-// pid asks containerd for the first process of a container.
-func (s *scene) pid(ctx context.Context, container string) (int, error) {
-	out, err := testbed.Output(s.node.Ctr(ctx, "task", "ls"))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(out) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == container {
-			return strconv.Atoi(f[1])
-		}
-	}
-	return 0, fmt.Errorf("container %s has no task: %s", container, out)
 }
 
 // steal takes the token out of the pod tool.

@@ -25,6 +25,7 @@ type Options struct {
 	Gap       time.Duration // on average between two commands, where only the audit log tells of people
 	Hold      time.Duration // how long a command runs, at most
 	Seed      uint64
+	CRIO      bool // the node's runtime, in place of containerd
 	// Keep is a directory for what was seen: per mode the deeds, the sessions
 	// and what up printed.
 	Keep string
@@ -36,7 +37,7 @@ const commandTimeout = 2 * time.Minute
 
 // Main runs a storm per mode on a private cluster and scores each.
 func Main(ctx context.Context, opts Options) (_ []truth.Result, err error) {
-	c, err := kube.Start(ctx, options())
+	c, err := kube.Start(ctx, options(opts))
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ type turn struct {
 // turns lists all acts of one part of the storm, of all rounds, in random order.
 func (s *scene) turns(rounds int, seed uint64, beside bool) (out []turn) {
 	for _, a := range acts {
-		if a.beside != beside || len(a.modes) > 0 && !slices.Contains(a.modes, s.mode) {
+		if a.beside != beside || len(a.modes) > 0 && !slices.Contains(a.modes, s.mode) || a.containerd && s.node.CRIO() {
 			continue
 		}
 		for i := range rounds * len(s.people) {

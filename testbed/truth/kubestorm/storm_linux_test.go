@@ -16,10 +16,22 @@ var small = Options{Rounds: 1, People: 8, Parallel: 8, Gap: 100 * time.Milliseco
 // TestStorm is `make truth` on Kubernetes, small.
 func TestStorm(t *testing.T) {
 	testbed.Require(t, testbed.Kube, testbed.BPF)
+	storms(t, small)
+}
+
+// TestStormOnCRIO is the same on a node whose runtime is CRI-O.
+func TestStormOnCRIO(t *testing.T) {
+	testbed.Require(t, testbed.Kube, testbed.BPF, testbed.CRIO)
+	opts := small
+	opts.CRIO = true
+	storms(t, opts)
+}
+
+func storms(t *testing.T, opts Options) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("a storm takes a minute; left out with -short")
 	}
-	opts := small
 	opts.Keep, opts.Log = t.TempDir(), t.Output()
 	opts.Modes = []truth.Mode{Audit}
 	opts.Sallyport = filepath.Join(opts.Keep, "sallyport")

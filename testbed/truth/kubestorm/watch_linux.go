@@ -23,14 +23,20 @@ import (
 type containerID = event.ContainerID
 
 // options are those of a cluster that Sallyport watches.
-func options() kube.Options { return kube.Options{AuditPolicy: string(audit.MinimalPolicy)} }
+func options(opts Options) kube.Options {
+	return kube.Options{AuditPolicy: string(audit.MinimalPolicy), Nodes: []kube.NodeOptions{{CRIO: opts.CRIO}}}
+}
 
 // admission is where the API server finds the admission webhook.
 const admission = "127.0.0.1:9443"
 
 // flags says what up is given to see. All flags of up are here.
 func flags(c *kube.Cluster, mode truth.Mode, log string) []string {
-	out := []string{"--docker", filepath.Join(c.Dir, "docker.sock"), "--containerd", c.Nodes[0].Socket, "--kubeconfig", c.Admin.Kubeconfig, "--audit-log", log}
+	runtime := "--containerd"
+	if c.Nodes[0].CRIO() {
+		runtime = "--crio"
+	}
+	out := []string{"--docker", filepath.Join(c.Dir, "docker.sock"), runtime, c.Nodes[0].Socket, "--kubeconfig", c.Admin.Kubeconfig, "--audit-log", log}
 	if mode == Admission {
 		out = append(out, "--admission", admission)
 	}
