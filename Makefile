@@ -95,6 +95,13 @@ test-receivers: ## send exports to an OpenTelemetry Collector and rsyslog (built
 	@$(GO) run ./testbed/receivers/make >/dev/null
 	SALLYPORT_REQUIRE=root,docker,bpf,receivers $(GO) test $(TESTFLAGS) -run '^TestReal' ./internal/export ./internal/cli/up
 
+.PHONY: test-crio
+test-crio: install-deps ## the tests on a real CRI-O, alone and below Kubernetes (built once, some minutes)
+	@tools/install-deps crio
+	@$(GO) run ./testbed/kube/make >/dev/null
+	@crio=$$($(GO) run ./testbed/crio/make) && export SALLYPORT_CRIO="$$crio" SALLYPORT_REQUIRE=root,bpf,kube,crio && \
+		$(GO) test $(TESTFLAGS) -p 1 -run CRIO ./testbed/crio ./testbed/kube ./internal/containerd ./internal/cli/doctor ./internal/cli/up ./internal/cli/scan ./testbed/truth/kubestorm
+
 .PHONY: truth
 truth: install-deps build ## score attribution against known ground truth; writes build/truth.json
 	@$(GO) run ./testbed/kube/make
