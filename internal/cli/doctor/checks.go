@@ -35,6 +35,7 @@ type exam struct {
 	listeners  func(socket string) (pid uint32, tcp []string, err error)
 	find       func() (address string, err error) // of containerd
 	containerd func(ctx context.Context, address string) (version string, err error)
+	crio       func(ctx context.Context) (found string, err error) // nil: it is not on this host
 	audit      func(path string) (audit.Facts, error)
 	dir        func(path string) (dirFacts, error)
 	synced     func() (bool, error)
@@ -68,6 +69,7 @@ func (x *exam) checks() []check {
 		{"cgroups", x.checkCgroups},
 		{"docker", x.checkDocker},
 		{"containerd", x.checkContainerd},
+		{"CRI-O", x.checkCRIO},
 		{"kubernetes audit", x.checkAudit},
 		{"audit canary", x.checkCanary},
 		{"API server", x.checkKube},
@@ -289,33 +291,6 @@ func dockerNotes(facts dockerFacts) []diagnosis {
 		})
 	}
 	return out
-}
-
-func (x *exam) checkContainerd(ctx context.Context) []diagnosis {
-	address, err := x.find()
-	if err != nil {
-		return one(noContainerd(err, x.uid))
-	}
-	version, err := x.containerd(ctx, address)
-	if err != nil {
-		return one(noContainerd(fmt.Errorf("%s: %w", address, err), x.uid))
-	}
-	return one(diagnosis{
-		Check: "containerd", Grade: gradeOK, Found: fmt.Sprintf("version %s, at %s", version, address),
-		gives: []attack.Need{attack.NeedContainerd},
-	})
-}
-
-func noContainerd(err error, uid int) diagnosis {
-	d := diagnosis{
-		Check: "containerd", Grade: gradeMissing, Found: err.Error(),
-		Effect: "exec ids are not tied to processes, and what goes beside Docker (ctr) is not told from it",
-		Remedy: []string{"name its socket: sallyport doctor --containerd /run/containerd/containerd.sock"},
-	}
-	if uid != 0 {
-		d.Remedy = []string{"sudo sallyport doctor"}
-	}
-	return d
 }
 
 // freeMin is what the store needs to be of use for some days of a busy host.

@@ -223,6 +223,17 @@ func TestDoctorFinds(t *testing.T) {
 			},
 			"containerd", gradeMissing, exit.Findings, "--containerd", []attack.Need{attack.NeedContainerd},
 		},
+		"CRI-O does not answer": {
+			func(x *exam) { x.crio = func(context.Context) (string, error) { return "", errRefused } },
+			"CRI-O", gradeMissing, exit.Findings, "start crio", nil,
+		},
+		"CRI-O, and no containerd": {
+			func(x *exam) {
+				x.find = func() (string, error) { return "", errors.New("none") }
+				x.crio = func(context.Context) (string, error) { return "version 1.34.0", nil }
+			},
+			"CRI-O", gradeOK, exit.Fine, "", []attack.Need{attack.NeedContainerd},
+		},
 		"no BTF": {
 			func(x *exam) { x.features = broken(kernel.FeatureBTF) },
 			"kernel: btf", gradeMissing, exit.Findings, "get btf",

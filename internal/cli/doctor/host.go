@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/host"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
+	"github.com/sallyport/sallyport/internal/containerd"
 	"github.com/sallyport/sallyport/internal/docker"
 	"github.com/sallyport/sallyport/internal/kernel"
 	"github.com/sallyport/sallyport/internal/kube/api"
@@ -42,8 +43,19 @@ func newExam(env *terminal.Env, conf config.Config) *exam {
 		conf: conf, goos: runtime.GOOS, uid: os.Geteuid(), now: time.Now, built: built,
 		read: readSmall, features: sync.OnceValue(kernel.Probe), docker: askDocker, listeners: docker.Listeners,
 		find: func() (string, error) { return host.FindContainerd(conf, daemon) }, containerd: askContainerd, dir: lookAtDir, synced: clockSynced,
-		address: daemon.Address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
+		crio: askCRIO(host.FindCRIO(conf)), address: daemon.Address, audit: audit.Inspect, kube: askKube(conf.KubeKubeconfig),
 		status: sync.OnceValues(func() (*watch.Status, error) { return askUp(conf.State) }),
+	}
+}
+
+// askCRIO returns what asks the CRI-O at a socket, nil without one.
+func askCRIO(socket string) func(context.Context) (string, error) {
+	if socket == "" {
+		return nil
+	}
+	return func(ctx context.Context) (string, error) {
+		version, err := containerd.VersionOfCRIO(ctx, socket)
+		return fmt.Sprintf("version %s, at %s", version, socket), err
 	}
 }
 
