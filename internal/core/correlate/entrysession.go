@@ -115,12 +115,15 @@ func isRuntime(a event.Ancestor) bool {
 // isCRIO reports whether a is CRI-O, or is called that.
 func isCRIO(a event.Ancestor) bool { return base(string(a.Exe)) == "crio" || a.Comm == "crio" }
 
+// isConmon reports whether a is what CRI-O and Podman have.
+func isConmon(a event.Ancestor) bool { return base(string(a.Exe)) == "conmon" || a.Comm == "conmon" }
+
 // isShim reports whether a is what a service has start processes in containers:
 // a shim of containerd, conmon, or on Windows the container's own agent.
 func isShim(a event.Ancestor) bool {
 	name := base(string(a.Exe))
 	return strings.HasPrefix(name, "containerd-shim") || strings.HasPrefix(string(a.Comm), "containerd-shim") ||
-		name == "conmon" || a.Comm == "conmon" || strings.EqualFold(string(a.Comm), "CExecSvc.exe")
+		isConmon(a) || strings.EqualFold(string(a.Comm), "CExecSvc.exe")
 }
 
 func base(path string) string { return path[strings.LastIndexByte(path, '/')+1:] }

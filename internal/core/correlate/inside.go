@@ -253,10 +253,10 @@ func (in *inside) dockerKnows(r *run) bool {
 	if c.info != nil || len(c.events) > 0 {
 		return true
 	}
-	if c.crio || in.coverage.any(event.WitnessCRIO) && in.byConmon(r) {
+	t := in.begins(r)
+	if docker := in.coverage.at(event.WitnessDocker, t); c.crio || in.byConmon(r) && (docker == nil || !docker.Up) {
 		return false
 	}
-	t := in.begins(r)
 	return !in.coverage.wouldTell(event.WitnessDocker, "", t)
 }
 
@@ -268,7 +268,7 @@ func (in *inside) byConmon(r *run) bool {
 		return false
 	}
 	i := n.runtimeParent() + 1
-	return i < len(n.fact.Lineage) && base(string(n.fact.Lineage[i].Exe)) == "conmon"
+	return i < len(n.fact.Lineage) && isConmon(n.fact.Lineage[i])
 }
 
 // isHealthcheck reports whether x runs what the daemon runs in that container
@@ -294,7 +294,7 @@ func (in *inside) isHealthcheck(x *exec) bool {
 // byShim reports whether a service let n in: a container's shim, or CRI-O itself.
 func (in *inside) byShim(n *entry) bool {
 	i := n.runtimeParent() + 1
-	return i < len(n.fact.Lineage) && (in.isShimOf(n.where, n.fact.Lineage[i]) || in.byCRIO(n.where, n.fact.Lineage[i:]))
+	return i < len(n.fact.Lineage) && (in.isShimOf(n.where, n.fact.Lineage[i]) || i > 0 && in.byCRIO(n.where, n.fact.Lineage[i:]))
 }
 
 // byCRIO reports whether CRI-O called a runtime whose parents these are: by itself
@@ -315,18 +315,24 @@ func (in *inside) byCRIO(id event.ContainerID, parents []event.Ancestor) bool {
 
 // isShimOf reports whether a is the shim of that container. A name is easily
 // taken: where the parent of the container's own first process is known, it is
-// that process and no other.
+// that process and no other. But Podman has a conmon for every exec; of CRI-O's, CRI-O
+// itself is the proof.
 func (in *inside) isShimOf(id event.ContainerID, a event.Ancestor) bool {
 	if !isShim(a) {
 		return false
 	}
+	c := in.seen(id)
 	for _, r := range in.runsIn(id) {
 		n := in.rootOf(r)
 		if n == nil || n.fact == nil {
 			continue
 		}
 		for _, p := range n.fact.Lineage {
-			if isShim(p) && p.ID.Logged() == a.ID.Logged() {
+			switch {
+			case !isShim(p):
+			case isConmon(p) && isConmon(a) && !c.crio:
+				return true
+			case p.ID.Logged() == a.ID.Logged():
 				return p.ID == a.ID
 			}
 		}
