@@ -75,10 +75,26 @@ func newRoot(c *commandLine) *cobra.Command {
 	return root
 }
 
+// sayUsage has what is wrong with a command's arguments said with how it is used.
+func sayUsage(cmd *cobra.Command) {
+	check := cmd.Args
+	if check == nil {
+		return
+	}
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil {
+			return nil
+		}
+		return exit.Fail(exit.Usage, cmd.CommandPath()+" --help", "%w: %s", err, cmd.UseLine())
+	}
+}
+
 // refuseUnknown makes a word that is no command of a group a mistake. Otherwise cobra
 // prints the help and is content, and a check with a slip in its name passes.
 func refuseUnknown(group *cobra.Command) {
 	if !group.HasSubCommands() {
+		sayUsage(group)
 		return
 	}
 	for _, cmd := range group.Commands() {
