@@ -62,8 +62,12 @@ func (c *container) name() string {
 }
 
 // called reports whether the container had this name around t. Names move from
-// one container to another, so the latest statement before t counts.
+// one container to another, so the latest statement before t counts, and none
+// before the container was made or after it was removed.
 func (c *container) called(name string, t time.Time) bool {
+	if made, removed := c.lifetime(); !between(t, made, removed) {
+		return false
+	}
 	for i := len(c.infos) - 1; i >= 0; i-- {
 		if in := c.infos[i]; !in.Time.After(t.Add(skew)) || i == 0 {
 			return in.Name == name
@@ -153,5 +157,23 @@ func (c *container) place(p podPlace, at time.Time) {
 }
 
 func (c *container) destroyed() bool {
-	return slices.ContainsFunc(c.events, func(ev event.DockerEvent) bool { return ev.Action == event.DockerDestroy })
+	_, removed := c.lifetime()
+	return !removed.IsZero()
+}
+
+// lifetime returns when Docker made c and when it removed c, zero where nobody
+// told.
+func (c *container) lifetime() (made, removed time.Time) {
+	if c.info != nil {
+		made = c.info.Created
+	}
+	for _, ev := range c.events {
+		switch {
+		case ev.Action == event.DockerCreate && made.IsZero():
+			made = ev.Time
+		case ev.Action == event.DockerDestroy:
+			removed = ev.Time
+		}
+	}
+	return made, removed
 }
