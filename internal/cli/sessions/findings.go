@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,8 +41,7 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 			if q.Severity, err = finding.ParseSeverity(severity); err != nil {
 				return exit.Fail(exit.Usage, "info, low, medium, high or critical", "--severity: %w", err)
 			}
-			q.Session = session.ID(of)
-			return findings(cmd.Context(), env, state, q, asJSON)
+			return findings(cmd.Context(), env, state, of, q, asJSON)
 		},
 	}
 	f := cmd.Flags()
@@ -49,13 +49,13 @@ approve) had it stood in the way. "sallyport show SESSION" shows the session.`,
 	f.StringVar(&since, "since", "", "only findings since `WHEN`: a duration (1h, 7d) or a time (2006-01-02, RFC 3339)")
 	f.StringVar(&severity, "severity", "info", "only findings of this `SEVERITY` or a greater one")
 	f.StringVar(&q.Rule, "rule", "", "only findings of the rule `ID`")
-	f.StringVar(&of, "session", "", "only findings about the session `ID`")
+	f.StringVar(&of, "session", "", "only findings about the session whose `ID` begins so")
 	f.IntVar(&q.Limit, "limit", 0, "only the latest `N`")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per finding")
 	return cmd
 }
 
-func findings(ctx context.Context, env *terminal.Env, state string, q store.FindingQuery, asJSON bool) error {
+func findings(ctx context.Context, env *terminal.Env, state, of string, q store.FindingQuery, asJSON bool) error {
 	if q.Limit < 0 {
 		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.Limit)
 	}
@@ -64,11 +64,23 @@ func findings(ctx context.Context, env *terminal.Env, state string, q store.Find
 		return err
 	}
 	defer r.Close()
+	var gone error
+	if of != "" {
+		s, _, err := r.Session(ctx, of)
+		q.Session = s.ID
+		if errors.Is(err, store.ErrNotFound) { // findings outlive their sessions
+			q.Session, gone = session.ID(of), err
+		} else if err != nil {
+			return statedir.NotOne(err)
+		}
+	}
 	var all []finding.Finding
+	found := false
 	for f, e := range r.Findings(ctx, q) {
 		if err = e; err != nil {
 			break
 		}
+		found = true
 		if !asJSON {
 			f.Evidence = nil // not shown in a table
 			all = append(all, f)
@@ -77,6 +89,9 @@ func findings(ctx context.Context, env *terminal.Env, state string, q store.Find
 		if err := terminal.WriteJSON(env.Stdout, f); err != nil {
 			return err
 		}
+	}
+	if err == nil && gone != nil && !found {
+		return statedir.NotOne(gone)
 	}
 	if !asJSON {
 		if e := view.Findings(env, view.Of(env), all, "no findings fit"); e != nil {

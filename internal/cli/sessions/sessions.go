@@ -4,6 +4,8 @@ package sessions
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,8 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
+	"github.com/sallyport/sallyport/internal/core/event"
+	"github.com/sallyport/sallyport/internal/core/policy/field"
 	"github.com/sallyport/sallyport/internal/core/session"
 	"github.com/sallyport/sallyport/internal/store"
 )
@@ -52,12 +56,33 @@ checks, probes) is one line with a count; --all and --json list each.`,
 	f.StringVar(&q.Actor, "actor", "", "only sessions of this user `NAME` or uid, as actor or candidate")
 	f.StringVar(&q.Container, "container", "", "only sessions in this container, by name or beginning of its id")
 	f.StringVar(&q.Channel, "channel", "", "only this channel `ID`, see \"sallyport channels\"")
-	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: start, exec, attach, healthcheck, enter, runtime, copy, probe, hook, debug, forward, proxy, change, identity")
+	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: "+kinds())
 	f.BoolVar(&q.Unexplained, "unexplained", false, "only sessions that lack their other half")
 	f.BoolVar(&q.all, "all", false, "a line for each run of a health check or probe")
 	f.IntVar(&q.limit, "limit", 0, "only the `N` that started last")
 	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per session")
 	return cmd
+}
+
+// check refuses a kind or a channel that does not exist: that no session is of it
+// would be taken for an answer. Channels may be written in any case.
+func (q *query) check() error {
+	if q.Kind != "" && !slices.Contains(field.Kinds(), session.Kind(q.Kind)) {
+		return exit.Fail(exit.Usage, "the kinds are "+kinds(), "--kind %q: there is none", q.Kind)
+	}
+	q.Channel = strings.ToUpper(q.Channel)
+	if q.Channel != "" && !slices.Contains(field.Channels(), event.Channel(q.Channel)) {
+		return exit.Fail(exit.Usage, "sallyport channels", "--channel %q: there is none", q.Channel)
+	}
+	return nil
+}
+
+func kinds() string {
+	var all []string
+	for _, k := range field.Kinds() {
+		all = append(all, string(k))
+	}
+	return strings.Join(all, ", ")
 }
 
 func sessions(ctx context.Context, env *terminal.Env, q query) error {
@@ -69,6 +94,9 @@ func sessions(ctx context.Context, env *terminal.Env, q query) error {
 		return exit.Fail(exit.Usage, "", "--limit %d: want a positive number", q.limit)
 	}
 	q.Limit = q.limit
+	if err := q.check(); err != nil {
+		return err
+	}
 	r, err := statedir.Reader(q.state)
 	if err != nil {
 		return err
