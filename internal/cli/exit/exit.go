@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 )
 
 // The exit statuses, as `sallyport --help` documents them.
@@ -67,13 +69,14 @@ func CutShort(err error) error {
 }
 
 // Report prints err, which may be nil, with its hint, and returns the exit status that
-// it means. An error before a command began is a usage error.
+// it means. An error before a command began is a usage error, and so is that the host
+// does not permit it.
 func Report(w io.Writer, err error, began bool) int {
 	if err == nil {
 		return Fine
 	}
-	code := Findings
-	if !began {
+	code, forbidden := Findings, errors.Is(err, fs.ErrPermission)
+	if !began || forbidden {
 		code = Usage
 	}
 	var e *Error
@@ -88,6 +91,8 @@ func Report(w io.Writer, err error, began bool) int {
 		fmt.Fprintf(w, "Try: %s\n", h.Hint())
 	} else if code == Usage && !began {
 		fmt.Fprintln(w, "Try: sallyport --help")
+	} else if forbidden && os.Geteuid() > 0 { // -1 on Windows
+		fmt.Fprintln(w, "Try: run it as root")
 	}
 	return code
 }

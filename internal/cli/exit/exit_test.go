@@ -1,0 +1,28 @@
+package exit_test
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/cli/exit"
+)
+
+// TestReportPermission: what the host does not permit has the exit status that help
+// gives it, and says who may unless that is who asks.
+func TestReportPermission(t *testing.T) {
+	var said strings.Builder
+	err := fmt.Errorf("open store: %w", &fs.PathError{Op: "stat", Path: "/state/sallyport.db", Err: fs.ErrPermission})
+	if got := exit.Report(&said, err, true); got != exit.Usage {
+		t.Errorf("exit status %d, want %d", got, exit.Usage)
+	}
+	want := "sallyport: open store: stat /state/sallyport.db: permission denied\n"
+	if os.Geteuid() > 0 {
+		want += "Try: run it as root\n"
+	}
+	if got := strings.Replace(said.String(), fs.ErrPermission.Error(), "permission denied", 1); got != want {
+		t.Errorf("said %q, want %q", got, want)
+	}
+}
