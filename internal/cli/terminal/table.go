@@ -31,8 +31,12 @@ type Table struct {
 	Rows    [][]Cell
 }
 
-// CellMax bounds a cell where no terminal sets the width.
-const CellMax = 4096
+// CellMax bounds a cell where no terminal sets the width, and alignMax how far a long
+// one there moves the next column of all other rows.
+const (
+	CellMax  = 4096
+	alignMax = 160
+)
 
 // gap is the space between columns.
 const gap = "  "
@@ -40,13 +44,17 @@ const gap = "  "
 // Write prints the table at most width columns wide; 0 means any width.
 func (t *Table) Write(w io.Writer, width int, p Palette) error {
 	widths := t.fit(width)
+	least := 0 // how long a cell may be, whatever the width of its column
+	if width <= 0 {
+		least = CellMax
+	}
 	var b bytes.Buffer
 	header := make([]Cell, len(t.Columns))
 	for i, c := range t.Columns {
 		header[i] = Cell{c.Title, Dim}
 	}
 	for _, row := range append([][]Cell{header}, t.Rows...) {
-		writeRow(&b, row, widths, p)
+		writeRow(&b, row, widths, least, p)
 		if _, err := w.Write(b.Bytes()); err != nil {
 			return err
 		}
@@ -55,16 +63,20 @@ func (t *Table) Write(w io.Writer, width int, p Palette) error {
 	return nil
 }
 
-func writeRow(b *bytes.Buffer, row []Cell, widths []int, p Palette) {
-	column, at := 0, 0 // where the next cell begins, and where the line ends now
+func writeRow(b *bytes.Buffer, row []Cell, widths []int, least int, p Palette) {
+	column, at := 0, 0 // where the next cell is to begin, and where the line ends now
 	for i, c := range row {
 		if widths[i] == 0 {
 			continue
 		}
-		if text := printable.Cut(c.Text, widths[i]); text != "" {
-			b.WriteString(strings.Repeat(" ", column-at))
+		if text := printable.Cut(c.Text, max(widths[i], least)); text != "" {
+			begins := column
+			if at > 0 {
+				begins = max(column, at+len(gap))
+			}
+			b.WriteString(strings.Repeat(" ", begins-at))
 			b.WriteString(p.Paint(c.Style, text))
-			at = column + printable.Width(text)
+			at = begins + printable.Width(text)
 		}
 		column += widths[i] + len(gap)
 	}
@@ -80,6 +92,9 @@ func (t *Table) fit(width int) []int {
 		}
 		if widths[i] > 0 { // a column without a single value is left out
 			widths[i] = min(max(widths[i], len(c.Title)), CellMax)
+		}
+		if width <= 0 {
+			widths[i] = min(widths[i], alignMax)
 		}
 	}
 	if width <= 0 {

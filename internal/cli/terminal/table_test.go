@@ -1,0 +1,34 @@
+package terminal_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/internal/cli/terminal"
+)
+
+// TestLongCell: where no terminal sets the width a long cell is whole, and makes no
+// other row longer.
+func TestLongCell(t *testing.T) {
+	long := strings.Repeat("x", 1000)
+	table := terminal.Table{
+		Columns: []terminal.Column{{Title: "ID"}, {Title: "COMMAND", Least: 8}, {Title: "STATE"}},
+		Rows: [][]terminal.Cell{
+			{{Text: "a"}, {Text: "ls"}, {Text: "exit 0"}},
+			{{Text: "b"}, {Text: long}, {Text: "exit 1"}},
+			{{Text: "c"}, {}, {Text: "exit 2"}},
+		},
+	}
+	var out strings.Builder
+	if err := table.Write(&out, 0, terminal.Palette{}); err != nil {
+		t.Fatal(err)
+	}
+	blanks := strings.Repeat(" ", 162) // the widest that a column is kept, and the gap
+	want := "ID  COMMAND" + blanks[7:] + "STATE\n" +
+		"a   ls" + blanks[2:] + "exit 0\n" +
+		"b   " + long + "  exit 1\n" +
+		"c   " + blanks + "exit 2\n"
+	if got := out.String(); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
