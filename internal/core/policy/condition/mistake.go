@@ -39,7 +39,11 @@ func (l *Language) check(text string) (*cel.Ast, []Mistake) {
 	var out []Mistake
 	for _, e := range issues.Errors() {
 		message, hint := l.explain(text, e.Message)
-		out = append(out, Mistake{e.Location.Line(), e.Location.Column(), message, hint})
+		m := Mistake{e.Location.Line(), e.Location.Column(), message, hint}
+		if halfOperator.MatchString(e.Message) {
+			return nil, []Mistake{m} // what follows is not understood because of it
+		}
+		out = append(out, m)
 	}
 	return nil, out
 }
@@ -47,6 +51,7 @@ func (l *Language) check(text string) (*cel.Ast, []Mistake) {
 var (
 	undefinedField     = regexp.MustCompile(`^undefined field '(.*)'$`)
 	undeclared         = regexp.MustCompile(`^undeclared reference to '(.*?)'`)
+	halfOperator       = regexp.MustCompile(`^Syntax error: token recognition error at: '([=&|])[^=&|]*'$`)
 	noMatchingOverload = regexp.MustCompile(`^found no matching overload for '(.*)' applied to '(.*)'$`)
 )
 
@@ -58,6 +63,9 @@ func (l *Language) explain(text, message string) (string, string) {
 	if m := undeclared.FindStringSubmatch(message); m != nil {
 		known := []string{"session", "request", "lists", "values", "has", "size", "like", "ilike", "commandLike", "within", "basename"}
 		return fmt.Sprintf("unknown name %q", m[1]), nearest.Suggestion(m[1], known)
+	}
+	if m := halfOperator.FindStringSubmatch(message); m != nil {
+		return fmt.Sprintf("%q is no operator", m[1]), "write " + m[1] + m[1]
 	}
 	if m := noMatchingOverload.FindStringSubmatch(message); m != nil {
 		return fmt.Sprintf("%s does not go with %s", strings.Trim(m[1], "_@"), m[2]), "compare and call with values of one type"
