@@ -164,7 +164,7 @@ func (b *outbox) succeed(stored []session.Revision) {
 	}
 	b.mu.Unlock()
 	if recovered {
-		b.opt.Logger.Info("store takes records again", slog.Time("failing_since", since), slog.Uint64("dropped_observations", dropped))
+		b.opt.Logger.Warn("store takes records again", slog.Time("failing_since", since), slog.Uint64("dropped_observations", dropped))
 	}
 	b.deliver(stored)
 }
