@@ -10,6 +10,7 @@ import (
 	"net"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -235,6 +236,9 @@ func (g *guarding) say() {
 	}
 	fmt.Fprintf(g.env.Stderr, "%s at %s by %s: %d rules, %s when none decides.\n%s", what,
 		printable.Text(c.door.said), printable.Text(c.rules), len(g.rules.Rules()), g.rules.Default(), c.mode(g.second, g.rules.Rules()))
+	if c.kind == atSocket && !listens(g.network, g.address) {
+		fmt.Fprintf(g.env.Stderr, "Nobody answers at %s: requests fail until the daemon does there.\n", printable.Text(c.to))
+	}
 	if g.runtime != nil {
 		fmt.Fprintf(g.env.Stderr, "Answering sallyport-runtime at %s.\n", printable.Text(c.runtimeDoor.said))
 	}
@@ -246,4 +250,14 @@ func (g *guarding) say() {
 		fmt.Fprintf(g.env.Stderr, "Recording (%s): sallyport recordings%s\n", how, statedir.Flag(g.env, c.record))
 	}
 	fmt.Fprintln(g.env.Stderr, "Stop with Ctrl-C.")
+}
+
+// listens reports whether somebody takes connections at address.
+func listens(network, address string) bool {
+	conn, err := net.DialTimeout(network, address, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }

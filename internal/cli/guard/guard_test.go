@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -110,5 +111,24 @@ func TestApprovers(t *testing.T) {
 	}
 	if a, err := (approvalConfig{control: "off"}).prepare(nil); err != nil || len(a.approvers.UIDs) != 0 {
 		t.Errorf("%+v %v", a, err)
+	}
+}
+
+// TestListens: a guard says at its start whether anybody answers where it is to send
+// requests.
+func TestListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !listens("tcp", l.Addr().String()) {
+		t.Error("nobody answers at an open door")
+	}
+	l.Close()
+	if listens("tcp", l.Addr().String()) {
+		t.Error("somebody answers at a closed door")
+	}
+	if listens("unix", filepath.Join(t.TempDir(), "none.sock")) {
+		t.Error("somebody answers where no socket is")
 	}
 }
