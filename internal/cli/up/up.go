@@ -275,7 +275,7 @@ func banner(env *terminal.Env, h *host.Host, conf config.Config, rules *ruling, 
 }
 
 func goodbye(s watch.Status) string {
-	line := fmt.Sprintf("Stopped after %s: %d revisions of sessions stored.", wording.Duration(time.Since(s.Started)), s.Store.Revisions)
+	line := fmt.Sprintf("Stopped after %s: %s of sessions stored.", wording.Duration(time.Since(s.Started)), wording.Plural(int(s.Store.Revisions), "revision"))
 	for _, l := range s.Losses {
 		if l.Count > 0 {
 			line += fmt.Sprintf(" Lost: %d (%s, %s).", l.Count, l.Witness, l.Reason)
