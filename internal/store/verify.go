@@ -110,13 +110,16 @@ func (r *Reader) Verify(ctx context.Context, o VerifyOptions) (Report, error) {
 	return p.report, err
 }
 
+// ErrKey says that the key to verify with is no ledger's public key.
+var ErrKey = errors.New("no public key of a ledger")
+
 func (r *Reader) verifyKey(given string) (note.Verifier, string, error) {
 	if given == "" {
 		return loadVerifier(r.dir)
 	}
 	key, err := note.NewVerifier(given)
 	if err != nil {
-		return nil, "", fmt.Errorf("verify: public key: %w", err)
+		return nil, "", fmt.Errorf("%w: %w", ErrKey, err)
 	}
 	return key, given, nil
 }

@@ -70,7 +70,7 @@ func CutShort(err error) error {
 
 // Report prints err, which may be nil, with its hint, and returns the exit status that
 // it means. An error before a command began is a usage error, and so is that the host
-// does not permit it.
+// does not permit it. A command that was interrupted is done in part.
 func Report(w io.Writer, err error, began bool) int {
 	if err == nil {
 		return Fine
@@ -83,7 +83,11 @@ func Report(w io.Writer, err error, began bool) int {
 	if errors.As(err, &e) {
 		code = e.Code
 	}
-	if text := err.Error(); text != "" {
+	text := err.Error()
+	if errors.Is(err, context.Canceled) { // by SIGINT or SIGTERM: nothing else ends what a command does
+		code, text = Incomplete, "interrupted"
+	}
+	if text != "" {
 		fmt.Fprintf(w, "sallyport: %s\n", text)
 	}
 	var h interface{ Hint() string }

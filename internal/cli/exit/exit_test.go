@@ -1,6 +1,7 @@
 package exit_test
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"os"
@@ -24,5 +25,14 @@ func TestReportPermission(t *testing.T) {
 	}
 	if got := strings.Replace(said.String(), fs.ErrPermission.Error(), "permission denied", 1); got != want {
 		t.Errorf("said %q, want %q", got, want)
+	}
+}
+
+// TestReportInterrupted: a person who presses Ctrl-C is not told of a context.
+func TestReportInterrupted(t *testing.T) {
+	var said strings.Builder
+	err := fmt.Errorf("list pods: %w", context.Canceled)
+	if got := exit.Report(&said, err, true); got != exit.Incomplete || said.String() != "sallyport: interrupted\n" {
+		t.Errorf("exit status %d and %q, want %d and that it was interrupted", got, said.String(), exit.Incomplete)
 	}
 }

@@ -94,6 +94,9 @@ func verify(ctx context.Context, env *terminal.Env, state, key, save string, ear
 	}
 	defer r.Close()
 	report, err := r.Verify(ctx, o)
+	if errors.Is(err, store.ErrKey) {
+		return exit.Fail(exit.Usage, "--key with the line in the ledger.pub of the state directory, as sallyport up printed it", "--key: %w", err)
+	}
 	if err != nil {
 		return damagedIsFinding(fmt.Errorf("verify: %w", err))
 	}
