@@ -390,6 +390,9 @@ func (p *Proxy) volumes(ctx context.Context, access *event.HostAccess, h *contai
 			return err
 		}
 		p.paths(access, c.HostAccess.Paths...)
+		if err := p.devices(ctx, access, c.Volumes); err != nil {
+			return err
+		}
 	}
 	p.follow(access)
 	return nil

@@ -15,6 +15,18 @@ import (
 func TestSettings(t *testing.T) {
 	e := docker.Shared(t)
 	box := e.RunT(t, "--name", "door-settings", "--ipc", "shareable", docker.Image)
+	for _, args := range [][]string{
+		{"volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/etc", "door-settings-etc"},
+		{"create", "--name", "door-settings-hands-on", "--volume", "door-settings-etc:/e", docker.Image},
+	} {
+		if out, err := docker.Output(e.CLI(t.Context(), args...)); err != nil {
+			t.Fatal(out, err)
+		}
+	}
+	t.Cleanup(func() {
+		_ = e.Remove(context.Background(), "door-settings-hands-on")
+		_ = e.CLI(context.Background(), "volume", "rm", "door-settings-etc").Run()
+	})
 	d := open(t, e, strings.ReplaceAll(`
 version: 1
 default: allow
@@ -26,6 +38,7 @@ rules:
   - {id: device-rule, when: 'session.settings.device_rules.size() > 0', effect: deny, severity: high}
   - {id: cgroup, when: 'has(session.settings.cgroup_parent)', effect: deny, severity: high}
   - {id: joined, when: 'session.settings.joined.exists(j, j.endsWith(":BOX"))', effect: deny, severity: high}
+  - {id: path, when: '"/etc" in session.target.host_access.paths', effect: deny, severity: high}
 `, "BOX", box))
 	for i, c := range []struct{ rule, flags string }{
 		{"", "-w /tmp -e OTHER=1 --security-opt no-new-privileges --sysctl net.ipv4.ip_forward=1"},
@@ -43,6 +56,8 @@ rules:
 		{"joined", "--network container:" + box[:12]},
 		{"joined", "--ipc container:door-settings"},
 		{"joined", "--volumes-from door-settings:ro"},
+		{"path", "--volume door-settings-etc:/e"},
+		{"path", "--volumes-from door-settings-hands-on"},
 	} {
 		name := fmt.Sprintf("door-settings%d", i)
 		args := []string{"create", "--name", name}
