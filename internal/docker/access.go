@@ -25,15 +25,17 @@ type hostConfig struct {
 // mount is a mount as a create asks for it, or as an inspect shows it.
 type mount struct {
 	Type          string
-	Name          string // of a volume, in an inspect
+	Name, Driver  string // of a volume, in an inspect
 	Source        string
 	VolumeOptions *struct {
 		DriverConfig *struct{ Options map[string]string }
 	}
+	device string // of a volume that the local driver made beforehand, where it was asked for
 }
 
 // access returns what of the host a container with that configuration is given.
-// Of a volume that was made beforehand nobody says here where it lies.
+// Where a volume lies that was made beforehand, only the daemon can tell: see
+// [daemon.container].
 func (c *hostConfig) access(mounts []mount) *event.HostAccess {
 	h := &event.HostAccess{Privileged: c.Privileged, Capabilities: c.CapAdd}
 	for _, ns := range []struct{ name, mode string }{
@@ -71,6 +73,8 @@ func (m *mount) path() string {
 		if device := m.VolumeOptions.DriverConfig.Options["device"]; strings.HasPrefix(device, "/") {
 			return device
 		}
+	case strings.HasPrefix(m.device, "/"):
+		return m.device
 	}
 	return ""
 }

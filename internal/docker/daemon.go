@@ -157,7 +157,25 @@ func (d *daemon) container(ctx context.Context, id string) (*containerJSON, erro
 	if err := d.get(ctx, "/containers/"+url.PathEscape(id)+"/json", &v); err != nil {
 		return nil, err
 	}
+	for i := range v.Mounts {
+		m := &v.Mounts[i]
+		if m.Type != "volume" || m.Driver != "local" {
+			continue
+		}
+		var err error
+		if m.device, err = d.device(ctx, m.Name); err != nil {
+			v.partial = true
+		}
+	}
 	return &v, nil
+}
+
+// device returns the directory or device of the host that the local driver mounts for
+// a volume, "" when it keeps the volume in a directory of its own.
+func (d *daemon) device(ctx context.Context, volume string) (string, error) {
+	var v struct{ Options map[string]string }
+	err := d.get(ctx, "/volumes/"+url.PathEscape(volume), &v)
+	return v.Options["device"], err
 }
 
 func (d *daemon) exec(ctx context.Context, id string) (*execJSON, error) {

@@ -50,6 +50,7 @@ type containerJSON struct {
 		RestartPolicy struct{ Name string }
 	}
 	Mounts  []mount // what became of binds, also those taken from other containers
+	partial bool    // of some of them it is not known where they lie
 	ExecIDs []string
 }
 
@@ -71,6 +72,7 @@ func (c *containerJSON) observation(at time.Time) event.DockerContainer {
 
 		HostAccess: c.HostConfig.access(c.Mounts),
 	}
+	o.HostAccess.Partial = c.partial
 	for _, v := range c.Config.Env {
 		name, value, _ := strings.Cut(v, "=")
 		o.Variables = event.AppendVariable(o.Variables, name, value)

@@ -263,6 +263,14 @@ func TestWitnessHostAccess(t *testing.T) {
 	if again.HostAccess == nil || !slices.Contains(again.HostAccess.Paths, "/etc") {
 		t.Errorf("volumes of another: %+v", again.HostAccess)
 	}
+	if out, err := bed.Output(e.CLI(t.Context(), "volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", "device=/usr", "witness-usr")); err != nil {
+		t.Fatal(out, err)
+	}
+	t.Cleanup(func() { _ = e.CLI(context.Background(), "volume", "rm", "witness-usr").Run() })
+	volume := made("a volume that is a directory", "-v", "witness-usr:/u", "-v", "witness-own:/v", "-v", "/anonymous")
+	if h := volume.HostAccess; h == nil || h.Partial || !slices.Equal(h.Paths, []string{"/usr"}) {
+		t.Errorf("a volume that is a directory: %+v", h)
+	}
 	run := access("one that runs", "--pid", "host", "-v", "/etc:/e:ro")
 	if run.HostAccess == nil || run.HostAccess.Privileged || !slices.Contains(run.HostAccess.Namespaces, "pid") || !slices.Equal(run.HostAccess.Paths, []string{"/etc"}) {
 		t.Errorf("one that runs: %+v", run.HostAccess)

@@ -178,9 +178,6 @@ func (p *Proxy) describe(ctx context.Context, a *asked) error {
 		}
 		if a.starts() {
 			// They may be others than when it was asked for.
-			if err := p.devices(ctx, s.Target.HostAccess, c.Volumes); err != nil {
-				return err
-			}
 			if s.Settings, err = c.Settings(ctx, c.Dir, c.Env, p.daemon.fullID); err != nil {
 				return err
 			}
@@ -236,7 +233,7 @@ func (p *Proxy) describe(ctx context.Context, a *asked) error {
 
 // target resolves a name by asking the daemon.
 func (p *Proxy) target(ctx context.Context, a *asked, ref string) (docker.Container, error) {
-	c, err := p.daemon.container(ctx, ref)
+	c, err := p.container(ctx, ref)
 	if err != nil {
 		return c, err
 	}
@@ -244,8 +241,18 @@ func (p *Proxy) target(ctx context.Context, a *asked, ref string) (docker.Contai
 		ContainerID: c.ID, ContainerName: c.Name, Image: c.Image, ImageID: c.ImageID, Runtime: c.Runtime, Labels: c.Labels,
 		HostAccess: c.HostAccess,
 	}
-	p.follow(c.HostAccess)
 	return c, nil
+}
+
+// container asks the daemon for a container, and which directories of the host its
+// volumes are.
+func (p *Proxy) container(ctx context.Context, ref string) (docker.Container, error) {
+	c, err := p.daemon.container(ctx, ref)
+	if err != nil {
+		return c, err
+	}
+	p.follow(c.HostAccess)
+	return c, p.devices(ctx, c.HostAccess, c.Volumes)
 }
 
 // about fills in what the container itself says of a request.
@@ -385,14 +392,11 @@ func (p *Proxy) volumes(ctx context.Context, access *event.HostAccess, h *contai
 	}
 	for _, from := range h.VolumesFrom {
 		ref, _, _ := strings.Cut(from, ":")
-		c, err := p.daemon.container(ctx, ref)
+		c, err := p.container(ctx, ref)
 		if err != nil {
 			return err
 		}
 		p.paths(access, c.HostAccess.Paths...)
-		if err := p.devices(ctx, access, c.Volumes); err != nil {
-			return err
-		}
 	}
 	p.follow(access)
 	return nil

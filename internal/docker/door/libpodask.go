@@ -235,14 +235,11 @@ func (p *Proxy) mounted(ctx context.Context, s *session.Session, m *mountsOf) er
 	}
 	for _, from := range m.VolumesFrom {
 		ref, _, _ := strings.Cut(from, ":")
-		c, err := p.daemon.container(ctx, ref)
+		c, err := p.container(ctx, ref)
 		if err != nil {
 			return err
 		}
 		p.paths(access, c.HostAccess.Paths...)
-		if err := p.devices(ctx, access, c.Volumes); err != nil {
-			return err
-		}
 		s.Settings.Joined = append(s.Settings.Joined, "volumes:"+string(c.ID))
 	}
 	access.Tidy()
@@ -306,12 +303,12 @@ func (p *Proxy) inPod(ctx context.Context, s *session.Session, pod string) error
 	if v.InfraContainerID == "" {
 		return nil
 	}
-	c, err := p.daemon.container(ctx, v.InfraContainerID)
+	c, err := p.container(ctx, v.InfraContainerID)
 	if err != nil {
 		return err
 	}
 	s.Target.HostAccess = s.Target.HostAccess.With(c.HostAccess)
-	return p.devices(ctx, s.Target.HostAccess, c.Volumes)
+	return nil
 }
 
 var errNoID = errors.New("it has no id")

@@ -33,19 +33,15 @@ func (p *Proxy) follows(ctx context.Context, s *session.Session) error {
 			if seen[id] = true; len(seen) > asksMax {
 				return misread(http.StatusBadRequest, fmt.Errorf("more than %d containers would be started with it", asksMax))
 			}
-			c, err := p.daemon.container(ctx, id)
+			c, err := p.container(ctx, id)
 			if err != nil {
 				return err
 			}
 			if c.InitPID != 0 {
 				continue
 			}
-			p.follow(c.HostAccess)
 			s.Carried = append(s.Carried, session.Carried{Place: session.PlaceCommand, Container: c.Name, Argv: c.Argv})
 			s.Target.HostAccess = s.Target.HostAccess.With(c.HostAccess)
-			if err := p.devices(ctx, s.Target.HostAccess, c.Volumes); err != nil {
-				return err
-			}
 			next = append(next, id)
 		}
 	}

@@ -27,6 +27,7 @@ func TestSettings(t *testing.T) {
 		_ = e.Remove(context.Background(), "door-settings-hands-on")
 		_ = e.CLI(context.Background(), "volume", "rm", "door-settings-etc").Run()
 	})
+	e.RunT(t, "--name", "door-settings-handed", "--volumes-from", "door-settings-hands-on", docker.Image)
 	d := open(t, e, strings.ReplaceAll(`
 version: 1
 default: allow
@@ -84,8 +85,10 @@ rules:
 		out, err = d.run(t, "start", name)
 		denied("start", out, err)
 	}
-	for rule, flags := range map[string]string{"dir": "-w /etc", "variable": "-e TOKEN=secret"} {
-		args := append(append([]string{"exec"}, strings.Fields(flags)...), "door-settings", "/bin/true")
+	for rule, flags := range map[string]string{
+		"dir": "-w /etc door-settings", "variable": "-e TOKEN=secret door-settings", "path": "door-settings-handed",
+	} {
+		args := append(append([]string{"exec"}, strings.Fields(flags)...), "/bin/true")
 		if out, err := d.run(t, args...); err == nil || !strings.Contains(out, "denied by rule "+rule+" ") {
 			t.Errorf("%s: %v %s", flags, err, out)
 		}
