@@ -37,6 +37,9 @@ func actorAt(p place) Actor {
 		}
 		return Actor("group:" + p.name)
 	}
+	if p.name == rbac.AnonymousUser {
+		return Anonymous
+	}
 	if namespace, name, ok := rbac.ServiceAccountOf(p.name); ok {
 		return Actor("serviceaccount:" + namespace + "/" + name)
 	}
@@ -69,6 +72,9 @@ func placeOf(a Actor) (place, error) {
 	}
 	switch kind {
 	case "user":
+		if name == rbac.AnonymousUser {
+			return placeOf(Anonymous)
+		}
 		return place{kind: atUser, name: name}, nil
 	case "group":
 		return place{kind: atGroup, name: name}, nil

@@ -45,18 +45,19 @@ func buildAsks() []rbac.Ask {
 	add(coreGroup, "serviceaccounts", "token", "create")
 	add(coreGroup, "secrets", "", "get", "list", "watch", "create")
 	for _, r := range []string{"roles", "clusterroles"} {
-		add(rbacGroup, r, "", "bind", "escalate", "patch", "update")
+		add(rbacGroup, r, "", "bind", "escalate", "create", "patch", "update")
 	}
 	for _, r := range []string{"rolebindings", "clusterrolebindings"} {
 		add(rbacGroup, r, "", "create", "patch", "update")
 	}
 	add(certs, "certificatesigningrequests", "", "create")
 	add(certs, "certificatesigningrequests", "approval", "update", "patch")
+	add(certs, "certificatesigningrequests", "nodeclient", "create")
 	add(certs, "signers", "", "approve")
 	for _, r := range []string{"mutatingwebhookconfigurations", "mutatingadmissionpolicies", "mutatingadmissionpolicybindings"} {
 		add(admission, r, "", "create", "patch", "update")
 	}
-	add(coreGroup, "namespaces", "", "patch", "update")
+	add(coreGroup, "namespaces", "", "create", "patch", "update")
 	add(coreGroup, "persistentvolumes", "", "create")
 	add(coreGroup, "persistentvolumeclaims", "", "create")
 	add(coreGroup, "configmaps", "", "create", "patch", "update")

@@ -14,6 +14,7 @@ type Analysis struct {
 	index   *rbac.Index
 	*graph
 	named        named
+	admitting    bool        // one namespace lets pods break out
 	keeping      []string    // namespaces whose Pod Security level keeps pods from breaking out
 	makers       []maker     // kinds of the cluster that make pods
 	starts       rbac.Mask   // questions of which one is enough to start a pod of any form
@@ -34,6 +35,7 @@ type Analysis struct {
 func New(c *inventory.Cluster, hosts ...Entry) *Analysis {
 	room := newGraph(2*len(c.Pods)+len(c.ServiceAccounts)+len(c.Bindings)/2, 8*len(c.Pods)+4*len(c.Bindings), len(c.Bindings)/2)
 	a := &Analysis{cluster: c, index: rbac.NewIndex(c, table), graph: room, named: byName(c), hosts: hosts, rights: map[string][]int{}}
+	a.anonymous()
 	a.refusing, a.makers = refusing(c), makersIn(c)
 	a.starts = starting(a.makers)
 	a.none, a.member = a.hop(Hop{Edge: edgeHolds}), a.hop(Hop{Edge: edgeMember})
@@ -42,21 +44,59 @@ func New(c *inventory.Cluster, hosts ...Entry) *Analysis {
 	a.nodes()
 	a.entries(hosts)
 	a.at(place{kind: atGroup, name: rbac.Authenticated})
+	a.at(place{kind: atGroup, name: rbac.Unauthenticated})
 	a.masters()
 	a.apiServer()
 	a.subjects()
 	for user, grants := range sorted(a.index.Users) {
+		if _, node := rbac.NodeOf(user); node {
+			a.byName(user)
+		}
 		a.singles(a.user(user), grants)
 		a.together(a.user(user), a.index.Of(rbac.IdentityOf(user)))
 	}
 	for group, grants := range sorted(a.index.Groups) {
 		g := a.at(place{kind: atGroup, name: group})
+		if group != rbac.Masters {
+			a.link(a.at(place{kind: atGroups}), g, a.none)
+		}
 		a.singles(g, grants)
 		a.together(g, grants)
 	}
 	a.grouped()
 	a.seal()
 	return a
+}
+
+// anonymous makes the user of whoever says no name one with the group that he alone is
+// in. What they are given is nobody's where the API server refuses such requests.
+func (a *Analysis) anonymous() {
+	if a.refusesNameless() {
+		delete(a.index.Users, rbac.AnonymousUser)
+		delete(a.index.Groups, rbac.Unauthenticated)
+		return
+	}
+	unite(a.index.Users, a.index.Groups)
+	if len(a.index.Groups[rbac.Unauthenticated]) > 0 {
+		a.link(a.at(place{kind: atUsers}), a.user(rbac.AnonymousUser), a.none)
+	}
+}
+
+// refusesNameless reports whether the API server surely takes no request without a name,
+// or for health checks alone.
+func (a *Analysis) refusesNameless() bool {
+	s := a.cluster.APIServer
+	return s != nil && (s.Anonymous == inventory.No || len(s.AnonymousPaths) > 0)
+}
+
+// unite moves what names the anonymous user to the group that he is in.
+func unite(users, groups map[string][]int) {
+	if its := users[rbac.AnonymousUser]; len(its) > 0 {
+		delete(users, rbac.AnonymousUser)
+		all := append(slices.Clone(groups[rbac.Unauthenticated]), its...)
+		slices.Sort(all)
+		groups[rbac.Unauthenticated] = slices.Compact(all)
+	}
 }
 
 // grouped links users who have no grants of their own with what those of several of
@@ -85,11 +125,14 @@ func (a *Analysis) grouped() {
 // sets links what is reached together with what it consists of.
 func (a *Analysis) sets() {
 	all := a.at(place{kind: atAll})
-	for _, k := range []placeKind{atPods, atNew, atAccounts, atUsers, atNode} {
+	for _, k := range []placeKind{atPods, atNew, atAccounts, atUsers, atGroups, atKubelets, atNode} {
 		a.link(all, a.at(place{kind: k}), a.none)
 	}
 	for i := range a.cluster.Namespaces {
 		a.namespace(a.cluster.Namespaces[i].Name)
+	}
+	if a.cluster.Partial { // files seldom hold it, and every cluster has it
+		a.namespace("kube-system")
 	}
 	for i := range a.cluster.Bindings { // of a namespace that was not read, its bindings may have been
 		if in := a.cluster.Bindings[i].Namespace; in != "" {
@@ -123,6 +166,7 @@ func (a *Analysis) namespace(name string) {
 	}
 	a.link(fresh, accounts, a.hop(Hop{Edge: edgeToken, Setting: "a new pod may use any service account of namespace " + name, Usual: true}))
 	if h, ok := a.admits(name); ok {
+		a.admitting = true
 		a.link(fresh, a.at(place{kind: atNode}), a.hop(h))
 	} else {
 		a.past(name)
@@ -269,6 +313,9 @@ func (a *Analysis) nodes() {
 		a.link(a.at(place{kind: atNode}), somewhere, onNode)
 	}
 	elsewhere := a.hop(Hop{Edge: EdgeNode, Setting: "root on a node has its runtime's socket", Usual: true, Unless: "they are on another node: theirs is not known"})
+	for _, n := range accounts[""] { // of pods whose node is not known
+		a.link(a.at(place{kind: atKubelets}), n, tokens)
+	}
 	for name, kubelet := range sorted(names) {
 		node, pods, self := a.at(place{kind: atNode, name: name}), a.at(place{kind: atNodePods, name: name}), a.user(rbac.NodeUser(name))
 		a.link(a.at(place{kind: atNode}), node, a.none)
@@ -290,7 +337,7 @@ const nodesTokens = "a node may ask for the tokens of its pods' service accounts
 func (a *Analysis) accountsByNode() map[string][]int32 {
 	out := map[string][]int32{}
 	for i := range a.cluster.Pods {
-		if p := &a.cluster.Pods[i]; p.Node != "" && a.podAs[i] >= 0 {
+		if p := &a.cluster.Pods[i]; a.podAs[i] >= 0 {
 			out[p.Node] = append(out[p.Node], a.podAs[i])
 		}
 	}
@@ -344,13 +391,19 @@ const allowsAll = "AlwaysAllow"
 
 // user returns the place of a user, who is in the groups in which he surely is.
 func (a *Analysis) user(name string) int32 {
+	if name == rbac.AnonymousUser {
+		return a.at(place{kind: atGroup, name: rbac.Unauthenticated})
+	}
 	p := place{kind: atUser, name: name}
 	if n, ok := a.number[p]; ok {
 		return n
 	}
 	n := a.at(p)
-	if isUser(name) {
+	switch {
+	case ordinary(name):
 		a.link(a.at(place{kind: atUsers}), n, a.none)
+	case isUser(name):
+		a.link(a.at(place{kind: atKubelets}), n, a.none)
 	}
 	for _, g := range rbac.IdentityOf(name).Groups {
 		a.link(n, a.at(place{kind: atGroup, name: g}), a.member)

@@ -12,13 +12,14 @@ import (
 // Levers of the control plane (X15): what forbids pods, and who may do everything, is
 // kept in objects that somebody may change.
 var (
-	mayLabel    = ask(coreGroup, "namespaces", "", "patch", "update")
-	mayVolume   = ask(coreGroup, "persistentvolumes", "", "create")
-	mayClaim    = ask(coreGroup, "persistentvolumeclaims", "", "create")
-	mayMap      = ask(coreGroup, "configmaps", "", "patch", "update")
-	mayMakeMap  = ask(coreGroup, "configmaps", "", "create")
-	mayServeAPI = ask(apiRegistration, "apiservices", "", "create", "patch", "update")
-	mayBlind    = func() (m rbac.Mask) {
+	mayMakeNamespace = ask(coreGroup, "namespaces", "", "create")
+	mayLabel         = ask(coreGroup, "namespaces", "", "patch", "update")
+	mayVolume        = ask(coreGroup, "persistentvolumes", "", "create")
+	mayClaim         = ask(coreGroup, "persistentvolumeclaims", "", "create")
+	mayMap           = ask(coreGroup, "configmaps", "", "patch", "update")
+	mayMakeMap       = ask(coreGroup, "configmaps", "", "create")
+	mayServeAPI      = ask(apiRegistration, "apiservices", "", "create", "patch", "update")
+	mayBlind         = func() (m rbac.Mask) {
 		for _, r := range guards {
 			m = m.Or(ask(admission, r, "", "patch", "update", "delete"))
 		}
@@ -33,9 +34,22 @@ const apiRegistration = "apiregistration.k8s.io"
 
 // How a new pod gets past its namespace's Pod Security level: the name of its place.
 const (
-	relabelled = "without its Pod Security level"
-	byVolume   = "with a volume of the node's files"
+	relabelled   = "without its Pod Security level"
+	ownNamespace = "in a namespace of its own"
+	byVolume     = "with a volume of the node's files"
 )
+
+// settles links a subject with new pods in a namespace that it makes, which has the Pod
+// Security level that it gives it. Where another one lets everything in there is no need to.
+func (a *Analysis) settles(who int32, has *held) {
+	everywhere := has.in("")
+	if make, pod := everywhere.one(mayMakeNamespace, unnamed), everywhere.one(a.starts, unnamed); make >= 0 && pod >= 0 && !a.admitting {
+		n := a.at(place{kind: atNew, name: ownNamespace})
+		a.link(who, n, a.by(EdgeControl, make, pod))
+		a.link(n, a.at(place{kind: atNode}), a.hop(Hop{Edge: EdgeEscape, Unless: strings.Join(a.refusing, ", or "),
+			Setting: "a namespace has the Pod Security level that whoever makes it gives it"}))
+	}
+}
 
 // control links a subject with new pods that it gets past the Pod Security level of their
 // namespace. Where that lets everything in, or he owns all, there is nothing to get past; who

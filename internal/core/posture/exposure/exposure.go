@@ -266,6 +266,10 @@ func (a *Analysis) placeName(n int32) string {
 		return "any service account" + in
 	case atUsers:
 		return "any user"
+	case atGroups:
+		return "any group"
+	case atKubelets:
+		return "any node's kubelet"
 	case atActing:
 		return p.name
 	case atNode:

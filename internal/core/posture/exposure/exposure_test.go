@@ -87,6 +87,28 @@ func role(namespace, name, resource string) func(*inventory.Cluster) {
 	}
 }
 
+// nodesAccount lets the service account of a pod on node n1 exec in shop.
+func nodesAccount(t *testing.T) func(*inventory.Cluster) {
+	return func(c *inventory.Cluster) { give(t, c, "shop", "ServiceAccount", "dev/ci", "create pods/exec") }
+}
+
+// bound makes a ClusterRole, and bob somebody who has it everywhere.
+func bound(name, resource string) func(*inventory.Cluster) {
+	return func(c *inventory.Cluster) {
+		role("", name, resource)(c)
+		c.Bindings = append(c.Bindings, inventory.Binding{Object: inventory.Object{Name: name}, ToClusterRole: true, Role: name, Subjects: []inventory.Subject{{Kind: inventory.User, Name: "bob"}}})
+	}
+}
+
+// aggregated makes a ClusterRole that takes over others, which ann has in a namespace, and
+// one that it does not.
+func aggregated(c *inventory.Cluster) {
+	c.Roles = append(c.Roles,
+		inventory.Role{Object: inventory.Object{Name: "sum"}, Selectors: []map[string]string{{"in": "sum"}}},
+		inventory.Role{Object: inventory.Object{Name: "part"}})
+	c.Bindings = append(c.Bindings, inventory.Binding{Object: inventory.Object{Namespace: "shop", Name: "sum"}, ToClusterRole: true, Role: "sum", Subjects: []inventory.Subject{{Kind: inventory.User, Name: "ann"}}})
+}
+
 // TestEdges: what each grant lets somebody reach, and what it does not.
 func TestEdges(t *testing.T) {
 	const all = "dev/other dev/run shop/db-0 shop/web-1"
@@ -148,7 +170,19 @@ func TestEdges(t *testing.T) {
 		{name: "binding one of two roles", in: "shop", text: []string{"create rbac.authorization.k8s.io:rolebindings", "bind rbac.authorization.k8s.io:roles view",
 			"bind rbac.authorization.k8s.io:roles exec"}, change: role("shop", "exec", "pods/exec"), want: "shop/db-0 shop/web-1"},
 		{name: "a binding to be made has no name", text: []string{"create rbac.authorization.k8s.io:clusterrolebindings x", "bind rbac.authorization.k8s.io:clusterroles"}},
-		{name: "one to be changed has", text: []string{"update rbac.authorization.k8s.io:clusterrolebindings x", "bind rbac.authorization.k8s.io:clusterroles"}, want: "everything " + all},
+		{name: "one to be changed has, and is to its role", text: []string{"update rbac.authorization.k8s.io:clusterrolebindings x", "bind rbac.authorization.k8s.io:clusterroles"},
+			change: bound("x", "pods/exec"), want: all},
+		{name: "one to be changed is to no other role", text: []string{"patch rbac.authorization.k8s.io:clusterrolebindings", "bind rbac.authorization.k8s.io:clusterroles"},
+			change: bound("x", "configmaps")},
+		{name: "one that is not there is not changed", text: []string{"update rbac.authorization.k8s.io:clusterrolebindings y", "bind rbac.authorization.k8s.io:clusterroles"}, change: bound("x", "pods/exec")},
+		{name: "a binding of a namespace is changed", in: "shop", text: []string{"patch rbac.authorization.k8s.io:rolebindings", "bind rbac.authorization.k8s.io:roles"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "User", "bob", "create pods/exec web-1")
+			give(t, c, "dev", "User", "bob", "create pods/exec")
+		}, want: "shop/web-1"},
+		{name: "escalate a role that another takes over", text: []string{"escalate,create rbac.authorization.k8s.io:clusterroles"}, change: aggregated, want: "shop/db-0 shop/web-1"},
+		{name: "escalate a role so that another takes it over", text: []string{"escalate,patch rbac.authorization.k8s.io:clusterroles part"}, change: aggregated, want: "shop/db-0 shop/web-1"},
+		{name: "escalate a role that is to be made, which none takes over", text: []string{"escalate,create rbac.authorization.k8s.io:clusterroles"}},
+		{name: "escalate a role that is not there", text: []string{"escalate,patch rbac.authorization.k8s.io:clusterroles none"}, change: aggregated},
 		{name: "escalate one's own role", in: "shop", text: []string{"escalate,update rbac.authorization.k8s.io:roles r0"}, want: "shop/db-0 shop/web-1"},
 		{name: "escalate another role", in: "shop", text: []string{"escalate,update rbac.authorization.k8s.io:roles r9"}},
 		{name: "escalate a role of one's own that gives nothing yet", text: []string{"escalate,update rbac.authorization.k8s.io:roles"}, change: func(c *inventory.Cluster) {
@@ -193,6 +227,54 @@ func TestEdges(t *testing.T) {
 			"update certificates.k8s.io:certificatesigningrequests/approval mine"}, change: func(c *inventory.Cluster) {
 			give(t, c, "dev", "User", "bob", "create pods/exec")
 		}, want: "dev/other dev/run"},
+		{name: "certificates with a group", text: []string{"create,update,approve certificates.k8s.io:certificatesigningrequests,certificates.k8s.io:certificatesigningrequests/approval,certificates.k8s.io:signers"},
+			change: func(c *inventory.Cluster) { give(t, c, "dev", "Group", "devs", "create pods/exec") }, want: "dev/other dev/run"},
+		{name: "certificates of nodes", text: []string{"create,update certificates.k8s.io:certificatesigningrequests,certificates.k8s.io:certificatesigningrequests/approval",
+			"approve certificates.k8s.io:signers kubernetes.io/kube-apiserver-client-kubelet"}, change: nodesAccount(t), want: "shop/db-0 shop/web-1"},
+		{name: "certificates of nodes that are approved by themselves", text: []string{"create certificates.k8s.io:certificatesigningrequests,certificates.k8s.io:certificatesigningrequests/nodeclient"},
+			change: nodesAccount(t), want: "shop/db-0 shop/web-1"},
+		{name: "certificates of nodes are none of others", text: []string{"create certificates.k8s.io:certificatesigningrequests,certificates.k8s.io:certificatesigningrequests/nodeclient"},
+			change: func(c *inventory.Cluster) { give(t, c, "dev", "Group", "devs", "create pods/exec") }},
+		{name: "impersonating a node's user is no node", text: []string{"impersonate users system:node:n1"}, change: nodesAccount(t)},
+		{name: "impersonating any user is no node", text: []string{"impersonate users"}, change: nodesAccount(t)},
+		{name: "impersonating a node's user has what names him", text: []string{"impersonate users"}, change: func(c *inventory.Cluster) {
+			give(t, c, "dev", "User", "system:node:n1", "create pods/exec")
+		}, want: "dev/other dev/run"},
+		{name: "impersonating a node's user and group", text: []string{"impersonate users system:node:n1", "impersonate groups system:nodes"}, change: nodesAccount(t), want: "shop/db-0 shop/web-1"},
+		{name: "impersonating another node's", text: []string{"impersonate users system:node:n2", "impersonate groups system:nodes"}, change: nodesAccount(t)},
+		{name: "impersonating whoever is anonymous", text: []string{"impersonate users system:anonymous"}, change: func(c *inventory.Cluster) {
+			give(t, c, "dev", "User", "system:anonymous", "create pods/exec")
+		}, want: "dev/other dev/run"},
+		{name: "a secret made and read by its name", in: "dev", text: []string{"create secrets", "get secrets mine"}, change: nodesAccount(t), want: "shop/db-0 shop/web-1"},
+		{name: "a secret made by its name is none", in: "dev", text: []string{"create,get secrets mine"}, change: nodesAccount(t)},
+		{name: "a token for an account that is written as a user", in: "dev", text: []string{"create serviceaccounts/token"}, change: func(c *inventory.Cluster) {
+			c.ServiceAccounts, c.Pods = nil, c.Pods[:2]
+			give(t, c, "shop", "User", "system:serviceaccount:dev:ci", "create pods/exec")
+		}, want: "shop/db-0 shop/web-1"},
+		{name: "a Role of the whole cluster is none", change: func(c *inventory.Cluster) {
+			bound("x", "pods/exec")(c)
+			b := &c.Bindings[len(c.Bindings)-1]
+			b.ToClusterRole, b.Subjects[0].Name = false, "ann"
+		}},
+		{name: "policies that rewrite, with the gate on", minor: 35, text: []string{"create admissionregistration.k8s.io:mutatingadmissionpolicies,admissionregistration.k8s.io:mutatingadmissionpolicybindings"},
+			change: func(c *inventory.Cluster) {
+				c.Namespaces[0].Enforce, c.Gates = "", map[string]bool{"MutatingAdmissionPolicy": true}
+			}, want: all},
+		{name: "policies that rewrite, before they were on", minor: 35, text: []string{"create admissionregistration.k8s.io:mutatingadmissionpolicies,admissionregistration.k8s.io:mutatingadmissionpolicybindings"},
+			change: func(c *inventory.Cluster) { c.Namespaces[0].Enforce = "" }},
+		{name: "a policy that rewrites already", text: []string{"patch admissionregistration.k8s.io:mutatingadmissionpolicies"}, change: func(c *inventory.Cluster) {
+			c.Namespaces[0].Enforce = ""
+			c.Policies = []inventory.Policy{{Object: inventory.Object{Name: "p"}, Mutating: true, Bound: true}}
+		}, want: all},
+		{name: "a policy that is not in force", text: []string{"patch admissionregistration.k8s.io:mutatingadmissionpolicies"}, change: func(c *inventory.Cluster) {
+			c.Namespaces[0].Enforce = ""
+			c.Policies = []inventory.Policy{{Object: inventory.Object{Name: "p"}, Mutating: true}}
+		}},
+		{name: "a new pod in a namespace of one's own", text: []string{"create namespaces,pods"}, want: all},
+		{name: "a new pod in a namespace of one's own takes pods everywhere", in: "shop", text: []string{"create pods"}, change: func(c *inventory.Cluster) {
+			give(t, c, "", "User", "ann", "create namespaces")
+		}},
+		{name: "a new pod anywhere, where not all namespaces were read", text: []string{"create pods"}, change: func(c *inventory.Cluster) { c.Partial = true }, want: all},
 		{name: "everything", text: []string{"* *:*"}, want: "everything " + all},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -555,8 +637,8 @@ func TestUnknownActors(t *testing.T) {
 		who   []exposure.Actor
 		not   []exposure.Actor
 	}{
-		{"system:authenticated", []exposure.Actor{"user:new", "serviceaccount:x/new", "node:new"}, []exposure.Actor{"user:system:anonymous"}},
-		{"system:unauthenticated", []exposure.Actor{"user:system:anonymous"}, []exposure.Actor{"user:new", "serviceaccount:x/new"}},
+		{"system:authenticated", []exposure.Actor{"user:new", "serviceaccount:x/new", "node:new"}, nil},
+		{"system:unauthenticated", nil, []exposure.Actor{"user:new", "serviceaccount:x/new"}},
 		{"system:serviceaccounts", []exposure.Actor{"serviceaccount:x/new"}, []exposure.Actor{"user:new", "node:new"}},
 		{"system:serviceaccounts:x", []exposure.Actor{"serviceaccount:x/new"}, []exposure.Actor{"serviceaccount:y/new"}},
 		{"system:nodes", []exposure.Actor{"node:new"}, []exposure.Actor{"user:new"}},
@@ -620,5 +702,36 @@ func TestOwnerIsKeptByLevel(t *testing.T) {
 	give(t, c, "", "User", "ann", "create persistentvolumes")
 	if got := reached(t, c, "user:ann"); got != all {
 		t.Errorf("with volumes he reaches %q", got)
+	}
+}
+
+// TestAnonymous: whoever says no name is one, whether he is named by his user or by his
+// group, and nobody where the API server refuses him.
+func TestAnonymous(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		server *inventory.APIServer
+		want   string
+	}{
+		{"nobody told", nil, "dev/other dev/run shop/web-1"},
+		{"taken", &inventory.APIServer{Anonymous: inventory.Yes}, "dev/other dev/run shop/web-1"},
+		{"refused", &inventory.APIServer{Anonymous: inventory.No}, ""},
+		{"for health checks alone", &inventory.APIServer{Anonymous: inventory.Yes, AnonymousPaths: []string{"/healthz"}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := shop()
+			c.APIServer = tt.server
+			give(t, c, "dev", "User", "system:anonymous", "create pods/exec")
+			give(t, c, "shop", "Group", "system:unauthenticated", "create pods/attach web-1")
+			for _, who := range []exposure.Actor{exposure.Anonymous, "user:system:anonymous"} {
+				r, err := exposure.New(c).Reach(who)
+				if pods := len(strings.Fields(tt.want)); err != nil || r.Pods != pods {
+					t.Errorf("%s reaches %d pods, want %d: %v", who, r.Pods, pods, err)
+				}
+			}
+			if got := reached(t, c, exposure.Anonymous); got != tt.want {
+				t.Errorf("reaches %q, want %q", got, tt.want)
+			}
+		})
 	}
 }

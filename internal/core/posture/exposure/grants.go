@@ -9,27 +9,29 @@ import (
 
 // The questions, by what a yes is good for.
 var (
-	mayExec       = ask(coreGroup, "pods", "exec", "create")
-	mayGetExec    = ask(coreGroup, "pods", "exec", "get")
-	mayAttach     = ask(coreGroup, "pods", "attach", "create")
-	mayGetAttach  = ask(coreGroup, "pods", "attach", "get")
-	mayDebug      = ask(coreGroup, "pods", "ephemeralcontainers", "patch", "update")
-	mayNodeProxy  = ask(coreGroup, "nodes", "proxy", "create", "get")
-	mayCreatePod  = ask(coreGroup, "pods", "", "create")
-	mayChangePod  = ask(coreGroup, "pods", "", "patch", "update")
-	mayBeUser     = ask(coreGroup, "users", "", "impersonate")
-	mayBeGroup    = ask(coreGroup, "groups", "", "impersonate")
-	mayBeAccount  = ask(coreGroup, "serviceaccounts", "", "impersonate")
-	mayMint       = ask(coreGroup, "serviceaccounts", "token", "create")
-	mayReadSecret = ask(coreGroup, "secrets", "", "get", "list", "watch")
-	mayMakeSecret = ask(coreGroup, "secrets", "", "create")
-	mayRequest    = ask(certs, "certificatesigningrequests", "", "create")
-	mayApprove    = ask(certs, "certificatesigningrequests", "approval", "update", "patch")
-	maySign       = ask(certs, "signers", "", "approve")
-	mayMakeHook   = ask(admission, "mutatingwebhookconfigurations", "", "create")
-	mayChangeHook = ask(admission, "mutatingwebhookconfigurations", "", "patch", "update")
-	mayPolicy     = ask(admission, "mutatingadmissionpolicies", "", "create", "patch", "update")
-	mayBindPolicy = ask(admission, "mutatingadmissionpolicybindings", "", "create", "patch", "update")
+	mayExec         = ask(coreGroup, "pods", "exec", "create")
+	mayGetExec      = ask(coreGroup, "pods", "exec", "get")
+	mayAttach       = ask(coreGroup, "pods", "attach", "create")
+	mayGetAttach    = ask(coreGroup, "pods", "attach", "get")
+	mayDebug        = ask(coreGroup, "pods", "ephemeralcontainers", "patch", "update")
+	mayNodeProxy    = ask(coreGroup, "nodes", "proxy", "create", "get")
+	mayCreatePod    = ask(coreGroup, "pods", "", "create")
+	mayChangePod    = ask(coreGroup, "pods", "", "patch", "update")
+	mayBeUser       = ask(coreGroup, "users", "", "impersonate")
+	mayBeGroup      = ask(coreGroup, "groups", "", "impersonate")
+	mayBeAccount    = ask(coreGroup, "serviceaccounts", "", "impersonate")
+	mayMint         = ask(coreGroup, "serviceaccounts", "token", "create")
+	mayReadSecret   = ask(coreGroup, "secrets", "", "get", "list", "watch")
+	mayMakeSecret   = ask(coreGroup, "secrets", "", "create")
+	mayRequest      = ask(certs, "certificatesigningrequests", "", "create")
+	mayApprove      = ask(certs, "certificatesigningrequests", "approval", "update", "patch")
+	mayBeNode       = ask(certs, "certificatesigningrequests", "nodeclient", "create")
+	maySign         = ask(certs, "signers", "", "approve")
+	mayMakeHook     = ask(admission, "mutatingwebhookconfigurations", "", "create")
+	mayChangeHook   = ask(admission, "mutatingwebhookconfigurations", "", "patch", "update")
+	mayPolicy       = ask(admission, "mutatingadmissionpolicies", "", "create", "patch", "update")
+	mayChangePolicy = ask(admission, "mutatingadmissionpolicies", "", "patch", "update")
+	mayBindPolicy   = ask(admission, "mutatingadmissionpolicybindings", "", "create", "patch", "update")
 )
 
 // singles links a subject with what each of its grants gives by itself.
@@ -83,7 +85,7 @@ func (a *Analysis) steps(m rbac.Mask, in scope, names []string) (out []step) {
 	if in.everywhere && m.Any(mayBeUser) {
 		add(mayBeUser, EdgeImpersonate, a.theUsers(names)...)
 	}
-	if in.everywhere && (m.Any(mayChangeHook) || m.Any(mayMakeHook) && names == nil) {
+	if in.everywhere && a.rewrites(m, names) {
 		add(m, EdgeRewrite, a.at(place{kind: atNew}))
 	}
 	if m.Any(mayBeAccount.Or(mayMint)) {
@@ -130,25 +132,6 @@ func (a *Analysis) theNodes(names []string) (out []int32) {
 	}
 	for _, n := range names {
 		out = append(out, a.at(place{kind: atNodePods, name: n}))
-	}
-	return out
-}
-
-// isUser reports whether the API server asks for a user when somebody wants to act as
-// that name. It asks for a service account where it is one's.
-func isUser(name string) bool {
-	_, _, ok := rbac.ServiceAccountOf(name)
-	return !ok
-}
-
-func (a *Analysis) theUsers(names []string) (out []int32) {
-	if names == nil {
-		return []int32{a.at(place{kind: atUsers})}
-	}
-	for _, n := range names {
-		if isUser(n) {
-			out = append(out, a.user(n))
-		}
 	}
 	return out
 }
@@ -201,60 +184,51 @@ func (a *Analysis) together(who int32, grants []int) {
 	owned := a.escalate(who, &has)
 	for _, namespace := range a.scopes(grants) {
 		h := has.in(namespace)
-		if g, ok := h.all(mayMakeSecret, mayReadSecret); ok && h.here(g) {
-			a.link(who, a.at(place{kind: atAccounts, namespace: namespace}), a.by(EdgeSecret, g...))
-		}
+		a.madeSecret(who, h)
 		if !slices.Contains(owned, namespace) && !slices.Contains(owned, "") { // else there is no more to get
 			a.selfGrant(who, h)
 		}
 	}
-	if g, ok := has.all(mayRequest); ok {
-		approve, sign := has.one(mayApprove, anyGrant), has.one(maySign, func(g *rbac.Grant) bool { return g.Names == nil || slices.ContainsFunc(g.Names, clientSigner) })
-		if approve >= 0 && sign >= 0 {
-			hop := a.by(EdgeCertificate, append(g, approve, sign)...)
-			a.link(who, a.at(place{kind: atUsers}), hop)
-			a.link(who, a.at(place{kind: atAccounts}), hop) // a certificate may have any name
-		}
-	}
-	if g, ok := has.all(mayPolicy, mayBindPolicy); ok && a.cluster.Version.AtLeast(36) {
+	a.certified(who, &has)
+	if g, ok := has.all(mayPolicy, mayBindPolicy); ok && a.mutates() {
 		a.link(who, a.at(place{kind: atNew}), a.by(EdgeRewrite, g...))
 	}
 	a.actAsGroup(who, &has)
 	a.constrained(who, &has)
+	a.settles(who, &has)
 	a.control(who, &has, owned)
 }
 
-// clientSigner reports whether a signer's certificates are taken by the API server.
-func clientSigner(name string) bool {
-	return name == "kubernetes.io/kube-apiserver-client" || name == "kubernetes.io/*"
+// madeSecret links a subject with the tokens that it has put into a secret and reads. The
+// secret may have any name that it may read by.
+func (a *Analysis) madeSecret(who int32, h *held) {
+	create, read := h.one(mayMakeSecret, unnamed), h.one(mayReadSecret, unnamed)
+	if read < 0 {
+		read = h.one(mayReadSecret, anyGrant)
+	}
+	if g := []int{create, read}; create >= 0 && read >= 0 && h.here(g) {
+		a.link(who, a.at(place{kind: atAccounts, namespace: h.namespace}), a.by(EdgeSecret, g...))
+	}
 }
 
-// actAsGroup: who may act as some user, or as a service account of any namespace, may
-// say which groups that is in.
-func (a *Analysis) actAsGroup(who int32, has *held) {
-	if !has.may.Any(mayBeGroup) {
-		return
+// mutates reports whether the server knows mutating policies (gate
+// MutatingAdmissionPolicy, on since 1.36).
+func (a *Analysis) mutates() bool {
+	if on, ok := a.cluster.Gates["MutatingAdmissionPolicy"]; ok {
+		return on
 	}
-	i := slices.IndexFunc(has.grants, func(n int) bool {
-		g := &a.index.Grants[n]
-		return g.Mask.Any(mayBeUser) && g.Namespace == "" && (g.Names == nil || slices.ContainsFunc(g.Names, isUser)) || g.Mask.Any(mayBeAccount)
+	return a.cluster.Version.AtLeast(36)
+}
+
+// rewrites reports whether a rule lets be changed what rewrites pods on their way in: a
+// webhook, or a policy that is in force.
+func (a *Analysis) rewrites(m rbac.Mask, names []string) bool {
+	if m.Any(mayChangeHook) || m.Any(mayMakeHook) && names == nil {
+		return true
+	}
+	return m.Any(mayChangePolicy) && a.mutates() && slices.ContainsFunc(a.cluster.Policies, func(p inventory.Policy) bool {
+		return p.Mutating && p.Bound && (names == nil || slices.Contains(names, p.Name))
 	})
-	if i < 0 {
-		return
-	}
-	for _, n := range has.grants {
-		g := &a.index.Grants[n]
-		if !g.Mask.Any(mayBeGroup) || g.Namespace != "" {
-			continue
-		}
-		hop := a.by(EdgeImpersonate, n, has.grants[i])
-		if g.Names == nil {
-			a.link(who, a.at(place{kind: atGroup, name: rbac.Masters}), hop)
-		}
-		for _, name := range g.Names {
-			a.link(who, a.at(place{kind: atGroup, name: name}), hop)
-		}
-	}
 }
 
 // scopes lists where some of the grants hold, the whole cluster first.
@@ -341,180 +315,4 @@ func (h *held) all(masks ...rbac.Mask) (grants []int, ok bool) {
 		grants = append(grants, n)
 	}
 	return grants, true
-}
-
-// giving is a way of giving oneself a role.
-type giving struct {
-	bind       rbac.Mask // passes the check that nobody gives more than he has
-	create     rbac.Mask // makes a binding
-	change     rbac.Mask // changes one
-	cluster    bool      // the role is a ClusterRole
-	everywhere bool      // the binding is a ClusterRoleBinding
-}
-
-// gives reports whether a grant lets a binding be made or changed: one to be made has
-// no name yet.
-func (k *giving) gives(g *rbac.Grant) bool { return g.Names == nil || g.Mask.Any(k.change) }
-
-var (
-	bindAny, bindRole = ask(rbacGroup, "clusterroles", "", "bind"), ask(rbacGroup, "roles", "", "bind")
-	inCluster, inOne  = "clusterrolebindings", "rolebindings"
-
-	givings = []giving{
-		{bindAny, ask(rbacGroup, inCluster, "", "create"), ask(rbacGroup, inCluster, "", "patch", "update"), true, true},
-		{bindAny, ask(rbacGroup, inOne, "", "create"), ask(rbacGroup, inOne, "", "patch", "update"), true, false},
-		{bindRole, ask(rbacGroup, inOne, "", "create"), ask(rbacGroup, inOne, "", "patch", "update"), false, false},
-	}
-	mayEscalate      = ask(rbacGroup, "roles", "", "escalate")
-	mayChangeRole    = ask(rbacGroup, "roles", "", "patch", "update")
-	mayEscalateAll   = ask(rbacGroup, "clusterroles", "", "escalate")
-	mayChangeCluster = ask(rbacGroup, "clusterroles", "", "patch", "update")
-)
-
-// escalates reports whether one of the grants is for changing a role beyond what one holds.
-func (a *Analysis) escalates(grants []int) bool {
-	return slices.ContainsFunc(grants, func(n int) bool { return a.index.Grants[n].Mask.Any(mayEscalate.Or(mayEscalateAll)) })
-}
-
-// escalate links a subject with what it gets by changing a role that it is bound to
-// beyond what it holds, and returns where that is: everything in a namespace, or
-// altogether ("").
-func (a *Analysis) escalate(who int32, has *held) (owned []string) {
-	if !has.may.Any(mayEscalate.Or(mayEscalateAll)) {
-		return nil
-	}
-	for _, i := range a.boundBy(who) {
-		if a.gone != nil && a.gone[i] {
-			continue
-		}
-		b := &a.cluster.Bindings[i]
-		in, escalate, change := b.Namespace, mayEscalate, mayChangeRole
-		if b.ToClusterRole {
-			in, escalate, change = "", mayEscalateAll, mayChangeCluster // no RoleBinding gives these
-		}
-		named := func(g *rbac.Grant) bool { return g.Names == nil || slices.Contains(g.Names, b.Role) }
-		h := has.in(in)
-		first, second := h.one(escalate, named), h.one(change, named)
-		if first < 0 || second < 0 || slices.Contains(owned, b.Namespace) {
-			continue
-		}
-		owned = append(owned, b.Namespace)
-		a.linkOwner(who, scope{b.Namespace, b.Namespace == ""}, a.hop(Hop{Edge: EdgeGrant, Grants: []int{first, second}, bound: []int{i}}))
-	}
-	return owned
-}
-
-// grantsOf lists the grants of an identity and of the groups that it is surely in.
-func (a *Analysis) grantsOf(who int32) []int {
-	if p := a.places[who]; p.kind == atUser {
-		return a.index.Of(rbac.IdentityOf(p.name))
-	}
-	return slices.Clone(a.index.Groups[a.places[who].name])
-}
-
-// boundBy lists the bindings that name an identity or a group that it is surely in.
-func (a *Analysis) boundBy(who int32) []int {
-	if a.bound == nil {
-		a.bound = rbac.NewBound(a.cluster)
-	}
-	if p := a.places[who]; p.kind == atUser {
-		return a.bound.Of(rbac.IdentityOf(p.name))
-	}
-	return a.bound.Groups[a.places[who].name]
-}
-
-// selfGrant links a subject with what it can give itself by a binding to a role that
-// holds more.
-func (a *Analysis) selfGrant(who int32, h *held) {
-	for i := range givings {
-		k := &givings[i]
-		if k.everywhere && h.namespace != "" {
-			continue
-		}
-		give := h.one(k.create.Or(k.change), k.gives)
-		if give < 0 {
-			continue
-		}
-		in, binds := scope{h.namespace, k.everywhere}, h.every(k.bind)
-		if n := slices.IndexFunc(binds, func(n int) bool { return a.index.Grants[n].Names == nil }); n >= 0 {
-			binds = binds[n : n+1] // any role, whatever others are named
-		}
-		for _, bind := range binds {
-			g, names := []int{bind, give}, a.index.Grants[bind].Names
-			switch {
-			case !h.here(g):
-			case k.cluster && names == nil:
-				a.linkOwner(who, in, a.by(EdgeGrant, g...))
-				return // there is no more to get
-			default:
-				a.linkRoles(who, in, k.cluster, names, a.by(EdgeGrant, g...))
-			}
-		}
-	}
-}
-
-func anyGrant(*rbac.Grant) bool { return true }
-
-// unnamed reports whether a grant is not limited to names.
-func unnamed(g *rbac.Grant) bool { return g.Names == nil }
-
-// linkOwner links a subject with everything in a namespace, in all of them, or
-// altogether.
-func (a *Analysis) linkOwner(who int32, in scope, hop int32) {
-	if in.everywhere {
-		a.link(who, a.at(place{kind: atAll}), hop)
-		return
-	}
-	a.link(who, a.at(place{kind: atPods, namespace: in.namespace}), hop)
-	a.link(who, a.at(place{kind: atNew, namespace: in.namespace}), hop)
-}
-
-// linkRoles links a subject with what the roles lead to that it can bind.
-func (a *Analysis) linkRoles(who int32, in scope, cluster bool, names []string, hop int32) {
-	for _, i := range a.rolesIn(in.namespace, cluster) {
-		r, there := &a.cluster.Roles[i], in
-		if names != nil && !slices.Contains(names, r.Name) {
-			continue
-		}
-		if !cluster {
-			there.namespace = r.Namespace
-		}
-		for _, rule := range r.Rules {
-			if whole(rule) {
-				a.linkOwner(who, there, hop)
-			}
-			for _, s := range a.steps(table.Rule(rule), there, limited(rule)) {
-				a.link(who, s.to, hop)
-			}
-		}
-	}
-}
-
-// rolesIn lists the ClusterRoles, or the Roles of a namespace; of all, when it has no
-// name.
-func (a *Analysis) rolesIn(namespace string, cluster bool) (out []int) {
-	if cluster || namespace != "" {
-		if cluster {
-			namespace = ""
-		}
-		return a.named.roles[namespace]
-	}
-	for in, list := range sorted(a.named.roles) {
-		if in != "" {
-			out = append(out, list...)
-		}
-	}
-	return out
-}
-
-func limited(r inventory.Rule) []string {
-	if len(r.Names) == 0 {
-		return nil
-	}
-	return r.Names
-}
-
-// whole reports whether a rule allows everything.
-func whole(r inventory.Rule) bool {
-	return slices.Contains(r.Verbs, "*") && slices.Contains(r.Groups, "*") && slices.Contains(r.Resources, "*") && len(r.Names) == 0
 }

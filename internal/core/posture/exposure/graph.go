@@ -35,9 +35,12 @@ const (
 	// name says how it got past the namespace's level.
 	atNew
 	// atAccounts is any service account of a namespace, of the cluster when it has
-	// none; atUsers any user that is no service account.
+	// none; atUsers any user that is neither a service account nor a node; atGroups any
+	// group but system:masters; atKubelets any node, with the groups that make it one.
 	atAccounts
 	atUsers
+	atGroups
+	atKubelets
 	// atActing is somebody who acts as others for single things; name says as whom, and
 	// for which.
 	atActing

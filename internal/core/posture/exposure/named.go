@@ -5,6 +5,7 @@ import (
 	"iter"
 
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
+	"github.com/sallyport/sallyport/internal/core/posture/rbac"
 )
 
 // named finds objects as rules name them. Lists are of indexes in the cluster's.
@@ -87,8 +88,14 @@ func accounts(c *inventory.Cluster) (out []account) {
 	for i := range c.Bindings {
 		b := &c.Bindings[i]
 		for _, s := range b.Subjects {
-			if s.Kind == inventory.ServiceAccountSubject {
+			switch s.Kind {
+			case inventory.ServiceAccountSubject:
 				add(cmp.Or(s.Namespace, b.Namespace), s.Name)
+			case inventory.User: // a service account may be written as the user that it is
+				if namespace, name, ok := rbac.ServiceAccountOf(s.Name); ok {
+					add(namespace, name)
+				}
+			case inventory.Group:
 			}
 		}
 	}

@@ -42,8 +42,8 @@ func NewIndex(c *inventory.Cluster, t *Table) *Index {
 	for b := range c.Bindings {
 		binding := &c.Bindings[b]
 		r, ok := roles[roleKey(binding)]
-		if !ok {
-			continue // a binding whose role is not there grants nothing
+		if !ok || binding.Namespace == "" && !binding.ToClusterRole {
+			continue // a binding whose role is not there grants nothing; one of the cluster has no Role to refer to
 		}
 		if masks[r] == nil {
 			masks[r] = make([]Mask, len(c.Roles[r].Rules), len(c.Roles[r].Rules)+1) // never nil
