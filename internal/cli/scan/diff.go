@@ -99,14 +99,14 @@ func differences(env *terminal.Env, list []exposure.Change) error {
 	}
 	r := view.Of(env)
 	t := terminal.Table{Columns: changeColumns}
-	for n := range list {
-		c := &list[n]
+	for _, both := range exposure.Changes(list) {
+		c := both.Of
 		style := terminal.Good
 		if c.Change == exposure.Opened {
 			style = terminal.Bad
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(c.Where())}, {Text: c.How()}, {Text: c.Scope}, {Text: printable.Text(exposure.PathText(c.Via))},
+			{Text: c.Change, Style: style}, {Text: printable.Text(string(c.Actor)), Style: terminal.Bold}, {Text: printable.Text(c.Where())}, {Text: channels(both.Channels)}, {Text: c.Scope}, {Text: printable.Text(exposure.PathText(c.Via))},
 		})
 	}
 	return t.Write(env.Stdout, r.Width, r.Palette)

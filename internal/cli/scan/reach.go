@@ -157,10 +157,10 @@ func reached(env *terminal.Env, i *inventory.Inventory, r *exposure.Reach, list 
 	rend := view.Of(env)
 	t := terminal.Table{Columns: reachColumns}
 	for _, way := range byWay(list) {
-		e := way[0]
+		e := way[0].Of
 		t.Rows = append(t.Rows, []terminal.Cell{
 			{Text: printable.Text(e.Target.Namespace), Style: terminal.Bold}, {Text: fmt.Sprintf("%d of %d", len(way), of[e.Target.Namespace])},
-			{Text: string(e.Channel)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
+			{Text: channels(way[0].Channels)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
 		})
 	}
 	if len(t.Rows) > 0 {
@@ -173,24 +173,24 @@ func reached(env *terminal.Env, i *inventory.Inventory, r *exposure.Reach, list 
 	return nil
 }
 
-// byWay puts exposures of a namespace together that have the same channel and path.
-func byWay(list []exposure.Exposure) (out [][]*exposure.Exposure) {
+// byWay puts exposures of a namespace together that have the same channels and path.
+func byWay(list []exposure.Exposure) (out [][]exposure.Joined[exposure.Exposure]) {
 	type key struct{ namespace, channel, scope, by string }
 	at := map[key]int{}
 	words := map[*exposure.Step]string{} // by where a path begins: pods share theirs
-	for n := range list {
-		e := &list[n]
+	for _, way := range exposure.Ways(list) {
+		e := way.Of
 		by, ok := words[&e.Via[0]]
 		if !ok {
 			by = printable.Text(exposure.PathText(e.Via))
 			words[&e.Via[0]] = by
 		}
-		k := key{e.Target.Namespace, string(e.Channel), e.Scope, by}
+		k := key{e.Target.Namespace, channels(way.Channels), e.Scope, by}
 		if _, ok := at[k]; !ok {
 			at[k] = len(out)
 			out = append(out, nil)
 		}
-		out[at[k]] = append(out[at[k]], e)
+		out[at[k]] = append(out[at[k]], way)
 	}
 	return out
 }

@@ -253,6 +253,9 @@ var exposureColumns = []terminal.Column{
 	{Title: "BY", Least: 20},
 }
 
+// channels writes the channels of one way.
+func channels(list []string) string { return strings.Join(list, ", ") }
+
 // exposures prints who can, one to a line.
 func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 	shown := list
@@ -268,14 +271,14 @@ func exposures(env *terminal.Env, list []exposure.Exposure, all bool) error {
 	}
 	r := view.Of(env)
 	t := terminal.Table{Columns: exposureColumns}
-	for i := range shown {
-		e := &shown[i]
+	for _, way := range exposure.Ways(shown) {
+		e := way.Of
 		style := terminal.Warn
 		if e.Direct {
 			style = terminal.Bold
 		}
 		t.Rows = append(t.Rows, []terminal.Cell{
-			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: string(e.Channel)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
+			{Text: printable.Text(string(e.Actor)), Style: style}, {Text: channels(way.Channels)}, {Text: e.Scope}, {Text: printable.Text(exposure.PathText(e.Via))},
 		})
 	}
 	return t.Write(env.Stdout, r.Width, r.Palette)

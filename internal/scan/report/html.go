@@ -150,12 +150,13 @@ const waysMax = 2000
 // channel, of an engine by actor and channel; without what every new cluster has.
 func (p *Page) ways(r *Result) {
 	if r.analysis != nil {
-		for _, c := range exposure.Diff(exposure.New(&inventory.Cluster{}), r.analysis) {
+		for _, both := range exposure.Changes(exposure.Diff(exposure.New(&inventory.Cluster{}), r.analysis)) {
+			c := both.Of
 			e := exposure.Exposure{Via: c.Via}
 			if e.ByDefault() {
 				continue
 			}
-			p.Ways = append(p.Ways, htmlWay{string(c.Actor), c.Where(), c.How(), c.Scope, printable.Text(exposure.PathText(c.Via))})
+			p.Ways = append(p.Ways, htmlWay{string(c.Actor), c.Where(), strings.Join(both.Channels, ", "), c.Scope, printable.Text(exposure.PathText(c.Via))})
 		}
 	}
 	for n := range r.Inventory.Hosts {

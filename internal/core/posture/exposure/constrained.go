@@ -94,7 +94,7 @@ func (a *Analysis) acting(who int32, as *acted, on int, may rbac.Mask) {
 		}
 		if in, names, ok := common(limit, g); ok {
 			for _, s := range a.steps(g.Mask.And(may), scope{in, in == ""}, names) {
-				a.link(n, s.to, a.by(s.edge, i))
+				a.link(n, s.to, a.through(s.by, s.edge, i))
 			}
 		}
 	}

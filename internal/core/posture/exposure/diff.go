@@ -80,7 +80,7 @@ func (a *Analysis) opened() *state {
 
 func (s *state) note(actor Actor, n int32, c *counter) {
 	for _, r := range s.from(n) {
-		if channel, ok := channels[s.hops[r.hop].Edge]; ok {
+		if channel := s.hops[r.hop].channel(); channel != "" {
 			d := door{actor, channel, coarse(s.places[r.to])}
 			if _, ok := s.doors[d]; !ok {
 				s.doors[d] = r

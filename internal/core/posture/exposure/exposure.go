@@ -140,8 +140,8 @@ func (a *Analysis) direct(target int32, to Target) (out []Exposure) {
 	holds := func(c arc) bool { return a.hops[c.hop].Edge == edgeHolds }
 	a.walk(target, true, holds, func(set int32, _ *arc) bool {
 		for _, c := range a.into(set) {
-			channel, ok := channels[a.hops[c.hop].Edge]
-			if !ok || !identity(a.places[c.from]) {
+			channel := a.hops[c.hop].channel()
+			if channel == "" || !identity(a.places[c.from]) {
 				continue
 			}
 			for _, who := range append([]int32{c.from}, a.members(c.from)...) {
@@ -179,7 +179,7 @@ func (a *Analysis) along(actor Actor, from int32, onwards map[int32]*arc, to Tar
 			continue
 		}
 		e.Via = append(e.Via, a.step(c))
-		e.Channel, e.Scope = channels[a.hops[c.hop].Edge], scopeOf(a.places[c.to])
+		e.Channel, e.Scope = a.hops[c.hop].channel(), scopeOf(a.places[c.to])
 	}
 	return e
 }
@@ -200,8 +200,10 @@ func scopeOf(p place) string {
 func (a *Analysis) step(c arc) Step {
 	h := &a.hops[c.hop]
 	s := Step{Edge: h.Edge, From: a.placeName(c.from), To: a.placeName(c.to), Setting: h.Setting, Unless: h.Unless, Usual: h.Usual}
-	for _, n := range h.Grants {
-		s.Grants = append(s.Grants, a.grant(n))
+	for i, n := range h.Grants {
+		if !slices.Contains(h.Grants[:i], n) { // one may give all that is needed
+			s.Grants = append(s.Grants, a.grant(n))
+		}
 	}
 	return s
 }

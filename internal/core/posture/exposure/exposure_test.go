@@ -458,7 +458,7 @@ func TestWhoCanExec(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s %s direct=%t %s %d", e.Actor, e.Channel, e.Direct, e.Scope, len(e.Via)))
 	}
 	want := []string{
-		"group:ops K8-EXEC-WS direct=true namespace 1",
+		"group:ops K8-EXEC-SPDY direct=true namespace 1",
 		"group:system:serviceaccounts:dev K8-ATTACH direct=true cluster 1",
 		"serviceaccount:dev/ci K8-ATTACH direct=true cluster 1",
 		"group:system:masters  direct=false cluster 1",

@@ -3,6 +3,7 @@ package exposure
 import (
 	"slices"
 
+	"github.com/sallyport/sallyport/internal/core/event"
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/core/posture/rbac"
 )
@@ -39,7 +40,7 @@ func (a *Analysis) singles(who int32, grants []int) {
 	for _, n := range grants {
 		g := &a.index.Grants[n]
 		for _, s := range a.steps(g.Mask, scope{g.Namespace, g.Namespace == ""}, g.Names) {
-			a.link(who, s.to, a.by(s.edge, n))
+			a.link(who, s.to, a.through(s.by, s.edge, n))
 		}
 	}
 }
@@ -55,6 +56,7 @@ type scope struct {
 type step struct {
 	to   int32
 	edge Edge
+	by   event.Channel // of a stream
 }
 
 // steps lists where the permissions of a rule lead that do so by themselves. Places are
@@ -64,23 +66,15 @@ func (a *Analysis) steps(m rbac.Mask, in scope, names []string) (out []step) {
 	add := func(mask rbac.Mask, edge Edge, to ...int32) {
 		if m.Any(mask) {
 			for _, t := range to {
-				out = append(out, step{t, edge})
+				out = append(out, step{to: t, edge: edge})
 			}
 		}
 	}
-	exec, attach := mayExec, mayAttach
-	if !a.WebSocketNeedsCreate() {
-		exec, attach = exec.Or(mayGetExec), attach.Or(mayGetAttach)
-	}
-	if m.Any(exec.Or(attach).Or(mayDebug).Or(mayChangePod)) {
+	out = a.streams(m, in, names)
+	if m.Any(mayDebug.Or(mayChangePod)) {
 		pods := a.thePods(namespace, names)
-		add(exec, EdgeExec, pods...)
-		add(attach, EdgeAttach, pods...)
 		add(mayDebug, EdgeEphemeral, pods...)
 		add(mayChangePod, EdgeChange, pods...)
-	}
-	if in.everywhere && m.Any(mayNodeProxy) {
-		add(mayNodeProxy, EdgeNodeProxy, a.theNodes(names)...)
 	}
 	if in.everywhere && m.Any(mayBeUser) {
 		add(mayBeUser, EdgeImpersonate, a.theUsers(names)...)
@@ -97,19 +91,9 @@ func (a *Analysis) steps(m rbac.Mask, in scope, names []string) (out []step) {
 		add(mayReadSecret, EdgeSecret, a.tokens(namespace, names)...)
 	}
 	if a.mapped(m, namespace, names) {
-		out = append(out, step{a.at(place{kind: atAll}), EdgeControl})
+		out = append(out, step{to: a.at(place{kind: atAll}), edge: EdgeControl})
 	}
 	return append(out, a.making(m, namespace, names)...)
-}
-
-// WebSocketNeedsCreate reports whether the server asks for create, not only for
-// get, when a stream is opened by WebSocket (gate
-// AuthorizePodWebsocketUpgradeCreatePermission, on since 1.35).
-func (a *Analysis) WebSocketNeedsCreate() bool {
-	if on, ok := a.cluster.Gates["AuthorizePodWebsocketUpgradeCreatePermission"]; ok {
-		return on
-	}
-	return a.cluster.Version.AtLeast(35)
 }
 
 func (a *Analysis) thePods(namespace string, names []string) (out []int32) {
@@ -122,16 +106,6 @@ func (a *Analysis) thePods(namespace string, names []string) (out []int32) {
 				out = append(out, a.podAt[i])
 			}
 		}
-	}
-	return out
-}
-
-func (a *Analysis) theNodes(names []string) (out []int32) {
-	if names == nil {
-		return []int32{a.at(place{kind: atPods})}
-	}
-	for _, n := range names {
-		out = append(out, a.at(place{kind: atNodePods, name: n}))
 	}
 	return out
 }
@@ -193,6 +167,7 @@ func (a *Analysis) together(who int32, grants []int) {
 	if g, ok := has.all(mayPolicy, mayBindPolicy); ok && a.mutates() {
 		a.link(who, a.at(place{kind: atNew}), a.by(EdgeRewrite, g...))
 	}
+	a.sockets(who, &has)
 	a.actAsGroup(who, &has)
 	a.constrained(who, &has)
 	a.settles(who, &has)
@@ -293,6 +268,17 @@ func (h *held) one(m rbac.Mask, ok func(*rbac.Grant) bool) int {
 func (h *held) every(m rbac.Mask) (out []int) {
 	for _, n := range h.grants {
 		if h.says(n, m) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// but lists the grants that say yes to one of some questions, wherever, and to none of
+// others.
+func (h *held) but(m, not rbac.Mask) (out []int) {
+	for _, n := range h.grants {
+		if g := &h.a.index.Grants[n]; g.Mask.Any(m) && !g.Mask.Any(not) {
 			out = append(out, n)
 		}
 	}

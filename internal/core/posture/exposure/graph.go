@@ -3,6 +3,8 @@ package exposure
 import (
 	"maps"
 	"slices"
+
+	"github.com/sallyport/sallyport/internal/core/event"
 )
 
 // place is where a step leads from and to.
@@ -117,20 +119,24 @@ func (g *graph) hop(h Hop) int32 {
 
 // given is a step that grants alone allow, three at the most: their numbers plus 1, or 0.
 type given struct {
-	edge   Edge
-	grants [3]int
+	edge    Edge
+	channel event.Channel
+	grants  [3]int
 }
 
 // by returns the hop that grants allow, one for all the places between which it is: they are
 // many.
-func (g *graph) by(edge Edge, grants ...int) int32 {
-	k := given{edge: edge}
+func (g *graph) by(edge Edge, grants ...int) int32 { return g.through("", edge, grants...) }
+
+// through is by for a step whose channel depends on the grants.
+func (g *graph) through(channel event.Channel, edge Edge, grants ...int) int32 {
+	k := given{edge: edge, channel: channel}
 	for i, n := range grants {
 		k.grants[i] = n + 1
 	}
 	n, ok := g.given[k]
 	if !ok {
-		n = g.hop(Hop{Edge: edge, Grants: slices.Clone(grants)})
+		n = g.hop(Hop{Edge: edge, by: channel, Grants: slices.Clone(grants)})
 		g.given[k] = n
 	}
 	return n

@@ -11,7 +11,11 @@
 // on; docs/guide/scan.md has them with their conditions. The package is pure.
 package exposure
 
-import "github.com/sallyport/sallyport/internal/core/event"
+import (
+	"cmp"
+
+	"github.com/sallyport/sallyport/internal/core/event"
+)
 
 // Edge is a kind of step, by its id in docs/guide/scan.md.
 type Edge string
@@ -45,12 +49,14 @@ const (
 	edgeHolds  Edge = "holds"  // what a set consists of
 )
 
-// channels are the channels by which a step runs a command, as watch will see it.
+// channels are the channels by which a step runs a command, as watch will see it, where
+// that does not depend on what allows it.
 var channels = map[Edge]event.Channel{
-	EdgeExec: event.ChannelKubeExecWS, EdgeAttach: event.ChannelKubeAttach, EdgeEphemeral: event.ChannelKubeEphemeral,
-	EdgeNodeProxy: event.ChannelKubeNodeRun, EdgeKubelet: event.ChannelKubeletRun, EdgeCreate: event.ChannelKubePod,
-	EdgeChange: event.ChannelKubeWorkload,
+	EdgeEphemeral: event.ChannelKubeEphemeral, EdgeKubelet: event.ChannelKubeletRun, EdgeCreate: event.ChannelKubePod, EdgeChange: event.ChannelKubeWorkload,
 }
+
+// channel is that by which the step runs a command; "" when it runs none.
+func (h *Hop) channel() event.Channel { return cmp.Or(h.by, channels[h.Edge]) }
 
 // Hop is one step, and what allows it.
 type Hop struct {
@@ -64,6 +70,8 @@ type Hop struct {
 	Unless string
 	// Usual says that the setting is as every new cluster has it.
 	Usual bool
+	// by is the channel of a stream, which depends on what allows it.
+	by event.Channel
 	// bound are the bindings besides those of the grants that it needs.
 	bound []int
 	// closers are the settings of which each takes it away when it is changed: numbers of the analysis' closers.

@@ -50,18 +50,18 @@ func starting(makers []maker) rbac.Mask {
 // What is created has no name yet.
 func (a *Analysis) making(m rbac.Mask, namespace string, names []string) (out []step) {
 	if names == nil && m.Any(mayCreatePod) {
-		out = append(out, step{a.at(place{kind: atNew, namespace: namespace}), EdgeCreate})
+		out = append(out, step{to: a.at(place{kind: atNew, namespace: namespace}), edge: EdgeCreate})
 	}
 	for i := range a.makers {
 		k := &a.makers[i]
 		if names == nil && m.Any(k.make) {
-			out = append(out, step{a.fresh(k, namespace), EdgeCreate})
+			out = append(out, step{to: a.fresh(k, namespace), edge: EdgeCreate})
 		}
 		if m.Any(k.remake) {
 			for _, t := range a.theWorkloads(namespace, k.Kind.Kind, names) {
-				out = append(out, step{t, EdgeChange})
+				out = append(out, step{to: t, edge: EdgeChange})
 			}
-			out = append(out, step{a.fresh(k, namespace), EdgeCreate})
+			out = append(out, step{to: a.fresh(k, namespace), edge: EdgeCreate})
 		}
 	}
 	return out

@@ -43,15 +43,15 @@ func (a *Analysis) doorsOf(actor Actor, start int32) (out []Exposure, seen map[i
 	holds := func(c arc) bool { return a.hops[c.hop].Edge == edgeHolds }
 	for _, who := range append([]int32{start}, a.groupsOf(start)...) {
 		for _, c := range a.from(who) {
-			channel, ok := channels[a.hops[c.hop].Edge]
-			if !ok {
+			channel := a.hops[c.hop].channel()
+			if channel == "" {
 				continue
 			}
-			step := a.step(c)
+			via := []Step{a.step(c)} // one for all of them
 			a.walk(c.to, false, holds, func(at int32, _ *arc) bool {
 				if k := (key{at, channel}); a.places[at].kind == atPod && !have[k] {
 					have[k], seen[at] = true, true
-					out = append(out, Exposure{Actor: actor, Channel: channel, Direct: true, Target: a.targetAt(at), Scope: scopeOf(a.places[c.to]), Via: []Step{step}})
+					out = append(out, Exposure{Actor: actor, Channel: channel, Direct: true, Target: a.targetAt(at), Scope: scopeOf(a.places[c.to]), Via: via})
 				}
 				return true
 			})
@@ -97,7 +97,7 @@ func (w *ways) to(at int32) way {
 	}
 	out, ok := w.known[at]
 	if !ok {
-		out = way{slices.Concat(w.to(c.from).via, []Step{w.step(*c)}), channels[edge], scopeOf(w.places[c.to])}
+		out = way{slices.Concat(w.to(c.from).via, []Step{w.step(*c)}), w.hops[c.hop].channel(), scopeOf(w.places[c.to])}
 		w.known[at] = out
 	}
 	return out

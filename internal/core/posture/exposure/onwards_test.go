@@ -27,10 +27,10 @@ func TestExposures(t *testing.T) {
 		got = append(got, fmt.Sprintf("%s/%s %s direct=%t %s %d", e.Target.Namespace, e.Target.Pod, e.Channel, e.Direct, e.Scope, len(e.Via)))
 	}
 	want := []string{
-		"dev/other K8-EXEC-WS direct=false namespace 2",
-		"dev/run K8-EXEC-WS direct=false namespace 2",
+		"dev/other K8-EXEC-SPDY direct=false namespace 2",
+		"dev/run K8-EXEC-SPDY direct=false namespace 2",
 		"shop/web-1 K8-ATTACH direct=true object 1",
-		"shop/web-1 K8-EXEC-WS direct=true object 1",
+		"shop/web-1 K8-EXEC-SPDY direct=true object 1",
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
@@ -101,10 +101,10 @@ func TestDiff(t *testing.T) {
 		want          []string
 	}{
 		{name: "nothing"},
-		{name: "opened", after: exec("shop", "Group", "devs"), want: []string{`opened group:devs namespace "shop" K8-EXEC-WS`}},
-		{name: "closed", before: exec("shop", "Group", "devs"), want: []string{`closed group:devs namespace "shop" K8-EXEC-WS`}},
-		{name: "narrowed", before: exec("", "User", "ann"), after: exec("shop", "User", "ann"), want: []string{`closed user:ann cluster "" K8-EXEC-WS`}},
-		{name: "widened", before: exec("shop", "User", "ann"), after: exec("", "User", "ann"), want: []string{`opened user:ann cluster "" K8-EXEC-WS`}},
+		{name: "opened", after: exec("shop", "Group", "devs"), want: []string{`opened group:devs namespace "shop" K8-EXEC-SPDY`}},
+		{name: "closed", before: exec("shop", "Group", "devs"), want: []string{`closed group:devs namespace "shop" K8-EXEC-SPDY`}},
+		{name: "narrowed", before: exec("", "User", "ann"), after: exec("shop", "User", "ann"), want: []string{`closed user:ann cluster "" K8-EXEC-SPDY`}},
+		{name: "widened", before: exec("shop", "User", "ann"), after: exec("", "User", "ann"), want: []string{`opened user:ann cluster "" K8-EXEC-SPDY`}},
 		{name: "the same by another role", before: exec("shop", "User", "ann"), after: func(t *testing.T, c *inventory.Cluster) {
 			give(t, c, "shop", "User", "ann", "get pods")
 			give(t, c, "shop", "User", "ann", "create pods/exec")
@@ -114,12 +114,12 @@ func TestDiff(t *testing.T) {
 			c.Pods[0].Name = "web-2"
 		}},
 		{name: "one pod", after: func(t *testing.T, c *inventory.Cluster) { give(t, c, "shop", "User", "ann", "create pods/exec web-1") },
-			want: []string{`opened user:ann object "shop" K8-EXEC-WS web-1`}},
+			want: []string{`opened user:ann object "shop" K8-EXEC-SPDY web-1`}},
 		{name: "several pods, in order", after: func(t *testing.T, c *inventory.Cluster) {
 			give(t, c, "", "User", "ann", "create pods/exec web-1,run,db-0,other")
 		}, want: []string{
-			`opened user:ann object "dev" K8-EXEC-WS other`, `opened user:ann object "dev" K8-EXEC-WS run`,
-			`opened user:ann object "shop" K8-EXEC-WS web-1`, `opened user:ann object "shop" K8-EXEC-WS db-0`,
+			`opened user:ann object "dev" K8-EXEC-SPDY other`, `opened user:ann object "dev" K8-EXEC-SPDY run`,
+			`opened user:ann object "shop" K8-EXEC-SPDY web-1`, `opened user:ann object "shop" K8-EXEC-SPDY db-0`,
 		}},
 		{name: "by way of others", before: func(t *testing.T, c *inventory.Cluster) {
 			give(t, c, "dev", "User", "ann", "create serviceaccounts/token")
@@ -128,11 +128,11 @@ func TestDiff(t *testing.T) {
 				give(t, c, "dev", "User", "ann", "create serviceaccounts/token")
 				give(t, c, "shop", "ServiceAccount", "dev/ci", "create pods/exec")
 			}, want: []string{
-				`opened serviceaccount:dev/ci namespace "shop" K8-EXEC-WS`,
+				`opened serviceaccount:dev/ci namespace "shop" K8-EXEC-SPDY`,
 				`opened user:ann namespace "shop"`,
 			}},
 		{name: "for a group, and not each in it", after: exec("shop", "Group", "system:serviceaccounts"),
-			want: []string{`opened group:system:serviceaccounts namespace "shop" K8-EXEC-WS`}},
+			want: []string{`opened group:system:serviceaccounts namespace "shop" K8-EXEC-SPDY`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			before, after := shop(), shop()
