@@ -34,7 +34,7 @@ var (
 	verbs      = []string{"get", "list", "create", "update", "patch", "impersonate", "impersonate:user-info", "impersonate-on:user-info:create"}
 	ruleVerbs  = append([]string{"*", "", "GET", "exec"}, verbs...)
 	ruleGroups = []string{"", "apps", rbacGroup, "authentication.k8s.io", "*", "extensions"}
-	resources  = []string{"pods", "pods/exec", "pods/attach", "pods/*", "*/exec", "*/*", "*", "nodes/proxy", "*/proxy", "secrets", "users", "deployments", "deployments/scale", "clusterroles", "exec", "pods/", "/exec", "pods/exec/x"}
+	resources  = []string{"pods", "pods/exec", "pods/attach", "pods/*", "*/exec", "*/*", "*", "nodes/proxy", "*/proxy", "secrets", "users", "deployments", "deployments/scale", "clusterroles", "exec", "pods/", "/exec", "pods/exec/x", "pods/ephemeralcontainers"}
 	names      = []string{"", "web", "db", "*"}
 	namespaces = []string{"", "shop", "bank", "kube-system"}
 	users      = []string{"jane", "joe", "system:anonymous", "system:node:n1", "system:serviceaccount:shop:web", "system:serviceaccount:bank:web", "system:serviceaccount:shop", "*", ""}
