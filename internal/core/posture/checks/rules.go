@@ -85,7 +85,7 @@ var rules = []rule{
 		Remedy: "Leave out bind and escalate, or limit bind to the names of harmless roles",
 		Attack: []attack.Technique{attack.T1609, "T1098.006"}, CIS: []string{"kubernetes 5.1.8"}}, edge: exposure.EdgeGrant, does: "can give itself"},
 	{Rule: posture.Rule{ID: "SP-K8S-012", Weighed: true, Title: "A binding allows client certificates to be made",
-		Remedy: "Leave approval of kubernetes.io/kube-apiserver-client to its controller",
+		Remedy: "Leave approval of clients' certificates to its controller, and nodeclient to the tokens by which nodes join",
 		Attack: []attack.Technique{attack.T1609, "T1078"}, CIS: []string{"kubernetes 5.1.11"}}, edge: exposure.EdgeCertificate, does: "can get a certificate for"},
 	{Rule: posture.Rule{ID: "SP-K8S-013", Weighed: true, Title: "A binding allows pods to be rewritten on their way in",
 		Remedy: "Leave out mutating webhooks and policies, or limit them to names",

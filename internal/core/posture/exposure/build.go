@@ -184,10 +184,7 @@ func (a *Analysis) admits(namespace string) (Hop, bool) {
 	if level == "" {
 		h.Setting, h.Usual = "namespace "+namespace+" has no Pod Security level", true
 	}
-	if unless != "" {
-		h.Unless = unless + ", or "
-	}
-	h.Unless = strings.TrimSuffix(h.Unless+strings.Join(a.refusing, ", or "), ", or ")
+	h.Unless = either(append([]string{unless}, a.refusing...)...)
 	return h, true
 }
 
@@ -263,29 +260,38 @@ func (a *Analysis) pods() {
 			a.link(w, n, a.none)
 		}
 		a.link(a.at(place{kind: atNodePods, name: p.Node}), n, a.none)
-		a.gives(n, i, escape(&p.Template))
+		a.gives(n, i, p.Containers)
 		if isAPIServer(p) {
 			a.link(a.at(place{kind: atNode, name: p.Node}), a.at(place{kind: atAll}), a.hop(Hop{Edge: EdgeNode, Setting: "the API server's keys are on node " + p.Node}))
 		}
 	}
 }
 
-// gives links where a command runs in a pod with the token there and, where something
-// breaks out, with root on its node.
-func (a *Analysis) gives(n int32, pod int, why string) {
+// gives links where a command runs in some containers of a pod with the token there and,
+// where something breaks out, with root on its node or, where its key is read, with the node.
+func (a *Analysis) gives(n int32, pod int, in []inventory.Container) {
 	p := &a.cluster.Pods[pod]
 	if p.Token != inventory.No && a.podAs[pod] >= 0 {
 		a.link(n, a.podAs[pod], a.token)
 	}
-	node := a.at(place{kind: atNode, name: p.Node})
-	if why == "" {
-		return
+	to, h := a.at(place{kind: atNode, name: p.Node}), Hop{Edge: EdgeEscape}
+	if h.Setting, h.Unless = escape(&p.Template, in); h.Setting == "" {
+		if h.Setting, h.Unless = readsKey(&p.Template, in); h.Setting == "" {
+			return
+		}
+		if h.Edge, to = edgeToken, a.at(place{kind: atKubelets}); p.Node != "" {
+			to = a.user(rbac.NodeUser(p.Node))
+		}
 	}
-	h := Hop{Edge: EdgeEscape, Setting: why}
 	if p.Node == "" {
-		h.Unless = "what follows is on another node: that of the pod is not known"
+		h.Unless = either(h.Unless, "what follows is on another node: that of the pod is not known")
 	}
-	a.link(n, node, a.hop(h))
+	a.link(n, to, a.hop(h))
+}
+
+// either joins what may stand in the way; "" is nothing.
+func either(doubts ...string) string {
+	return strings.Join(slices.DeleteFunc(doubts, func(s string) bool { return s == "" }), ", or ")
 }
 
 // isAPIServer reports whether p is the API server itself, as its node's file has it.

@@ -87,7 +87,7 @@ func (a *Analysis) past(in string) {
 	}
 	label := Hop{Edge: EdgeEscape, Setting: "namespace " + in + " admits privileged pods once its label is gone"}
 	for name, h := range sorted(map[string]Hop{relabelled: label, byVolume: volume}) {
-		h.Unless = strings.Join(slices.DeleteFunc(append([]string{h.Unless}, a.refusing...), func(s string) bool { return s == "" }), ", or ")
+		h.Unless = either(append([]string{h.Unless}, a.refusing...)...)
 		n := a.at(place{kind: atNew, namespace: in, name: name})
 		a.link(n, a.at(place{kind: atNode}), a.hop(h))
 	}

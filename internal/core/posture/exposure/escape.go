@@ -8,22 +8,53 @@ import (
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 )
 
-// escape says how whoever runs a command in one of the template's containers gets
-// root on the node; "" when no way is known.
-func escape(t *inventory.Template) string {
-	for i := range t.Containers {
-		c := &t.Containers[i]
-		if why := EscapeOfPod(t, c); why != "" {
-			return "container " + c.Name + ": " + why
+// escape says how whoever runs a command in one of some of the template's containers gets
+// root on the node, and what may stand in the way; "" when no way is known.
+func escape(t *inventory.Template, in []inventory.Container) (why, unless string) {
+	for i := range in {
+		c := &in[i]
+		switch how, doubt := EscapeOfPod(t, c); {
+		case how == "" || why != "" && doubt != "":
+		case doubt == "":
+			return "container " + c.Name + ": " + how, ""
+		default:
+			why, unless = "container "+c.Name+": "+how, doubt
 		}
+	}
+	return why, unless
+}
+
+// EscapeOfPod says how whoever runs a command in a container of a pod gets root on its
+// node, by a runtime's socket, too, and what may stand in the way; "" when no way is known.
+func EscapeOfPod(t *inventory.Template, c *inventory.Container) (why, unless string) {
+	if why = escapeBy(t, c, pathOver); why == "" {
+		return "", ""
+	}
+	return why, notRoot(c)
+}
+
+// notRoot doubts what takes root in a container whose processes are somebody else's; ""
+// for one that may be root.
+func notRoot(c *inventory.Container) string {
+	if uid := c.RunsAs(); uid != nil && *uid != 0 || uid == nil && c.NonRoot == inventory.Yes {
+		return "container " + c.Name + " runs as another user than root, and nothing in it makes that root"
 	}
 	return ""
 }
 
-// EscapeOfPod says how whoever runs a command in a container of a pod gets root on its
-// node, by a runtime's socket, too; "" when no way is known.
-func EscapeOfPod(t *inventory.Template, c *inventory.Container) string {
-	return escapeBy(t, c, pathOver)
+// kubeletKey is where a kubelet has the key by which it is its node.
+const kubeletKey = "/var/lib/kubelet/pki"
+
+// readsKey says which of some of the template's containers reads the kubelet's key, and what
+// may stand in the way; "" when none does.
+func readsKey(t *inventory.Template, in []inventory.Container) (why, unless string) {
+	for _, m := range t.HostPaths {
+		i := slices.IndexFunc(in, func(c inventory.Container) bool { return c.Name == m.Container })
+		if p := path.Clean(m.Path); i >= 0 && over(p, kubeletKey) {
+			return "container " + m.Container + " reads the kubelet's key in " + p + " of the node", notRoot(&in[i])
+		}
+	}
+	return "", ""
 }
 
 // Escape says how whoever runs a command in a container gets root on its host by
@@ -72,11 +103,15 @@ var sockets = []string{
 	"/run/k3s/containerd/containerd.sock",
 }
 
-// written are paths at which whoever may write is root soon: the loader's, cron's,
-// systemd's and the kubelet's files, and the kernel's own.
+// written are paths at which whoever may write is root soon: programs and their loader's,
+// cron's, systemd's, accounts' and the kubelet's files, and the kernel's own.
 var written = []string{
 	"/etc", "/root", "/bin", "/sbin", "/usr", "/lib", "/lib64", "/opt/cni/bin", "/boot", "/proc", "/sys",
-	"/etc/kubernetes/manifests", "/etc/cron.d", "/var/spool/cron", "/etc/systemd/system", "/var/lib/kubelet", "/var/lib/docker", "/var/lib/containerd",
+	"/usr/bin", "/usr/sbin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/local/bin", "/usr/local/sbin", "/lib/modules", "/usr/lib/modules",
+	"/etc/kubernetes/manifests", "/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system", "/etc/init.d", "/etc/udev/rules.d",
+	"/etc/cron.d", "/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly", "/etc/crontab", "/var/spool/cron", "/var/spool/cron/crontabs",
+	"/etc/passwd", "/etc/shadow", "/etc/sudoers", "/etc/sudoers.d", "/etc/pam.d", "/etc/ssh", "/etc/profile.d", "/etc/ld.so.preload", "/etc/ld.so.conf.d", "/root/.ssh",
+	"/var/lib/kubelet", "/var/lib/docker", "/var/lib/containerd", "/var/lib/containers", "/var/lib/rancher",
 }
 
 // pathOver says why a mounted path of the node is root on it.

@@ -351,6 +351,12 @@ func TestEscape(t *testing.T) {
 		{"logs", func(p *inventory.Template) {
 			p.HostPaths = []inventory.HostPath{{Container: "app", Path: "/var/log/app", Mount: "/log"}}
 		}, false},
+		{"programs", func(p *inventory.Template) {
+			p.HostPaths = []inventory.HostPath{{Container: "app", Path: "/usr/local/bin", Mount: "/b"}}
+		}, true},
+		{"accounts", func(p *inventory.Template) {
+			p.HostPaths = []inventory.HostPath{{Container: "app", Path: "/etc/sudoers.d", Mount: "/s"}}
+		}, true},
 		{"/etc, read-only", func(p *inventory.Template) {
 			p.HostPaths = []inventory.HostPath{{Container: "app", Path: "/etc", Mount: "/e", ReadOnly: true}}
 		}, false},
@@ -367,6 +373,60 @@ func TestEscape(t *testing.T) {
 				t.Errorf("reaches %q, want %q", got, want)
 			}
 		})
+	}
+}
+
+// TestEscapeOfOthers: a container that is not root's breaks out only where something in it
+// makes it root, which another one need not.
+func TestEscapeOfOthers(t *testing.T) {
+	const doubt = "container app runs as another user than root, and nothing in it makes that root"
+	number := func(n int64) *int64 { return &n }
+	for _, tt := range []struct {
+		name string
+		pod  func(*inventory.Template)
+		want string
+	}{
+		{"the image's user", func(*inventory.Template) {}, ""},
+		{"root", func(p *inventory.Template) { p.Containers[0].User = number(0) }, ""},
+		{"another user", func(p *inventory.Template) { p.Containers[0].User = number(7) }, doubt},
+		{"another user, of the image", func(p *inventory.Template) { p.Containers[0].Inside = &inventory.Inside{UID: number(7)} }, doubt},
+		{"whoever is not root", func(p *inventory.Template) { p.Containers[0].NonRoot = inventory.Yes }, doubt},
+		{"another one besides", func(p *inventory.Template) {
+			p.Containers[0].User = number(7)
+			p.Containers = append(p.Containers, inventory.Container{Name: "side", Privileged: true})
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := shop()
+			give(t, c, "dev", "User", "ann", "create pods/exec run")
+			c.Pods[2].Containers[0].Privileged = true
+			tt.pod(&c.Pods[2].Template)
+			e, ok, err := exposure.New(c).Path("user:ann", &c.Pods[0])
+			if err != nil || !ok || e.Via[1].Unless != tt.want {
+				t.Errorf("%t %v %+v, want doubt %q", ok, err, e.Via, tt.want)
+			}
+		})
+	}
+}
+
+// TestKubeletKey: whoever reads a kubelet's key is its node, and not root on it.
+func TestKubeletKey(t *testing.T) {
+	for _, tt := range []struct{ path, want string }{
+		{"/var/lib/kubelet", "dev/run shop/db-0 shop/web-1"},
+		{"/var/lib/kubelet/pki", "dev/run shop/db-0 shop/web-1"},
+		{"/var/lib/kubelet/pods", "dev/run"},
+	} {
+		c := shop()
+		c.Pods[2].Token = inventory.No
+		c.Pods[2].HostPaths = []inventory.HostPath{{Container: "app", Path: tt.path, ReadOnly: true}}
+		give(t, c, "dev", "User", "ann", "create pods/exec run")
+		give(t, c, "shop", "ServiceAccount", "shop/web", "create pods/exec") // of a pod on the same node
+		if got := reached(t, c, "user:ann"); got != tt.want {
+			t.Errorf("%s: reaches %q, want %q", tt.path, got, tt.want)
+		}
+		if r, err := exposure.New(c).Reach("user:ann"); err != nil || len(r.Nodes) > 0 {
+			t.Errorf("%s: root on %v, %v", tt.path, r.Nodes, err)
+		}
 	}
 }
 

@@ -286,9 +286,12 @@ func (w *Weighing) Breakouts() (out []Breakout) {
 	a, seen := w.Analysis, map[place]bool{}
 	for i := range a.cluster.Pods {
 		p := &a.cluster.Pods[i]
-		why := escape(&p.Template)
+		why, unless := escape(&p.Template, p.Containers)
 		if why == "" {
 			continue
+		}
+		if unless != "" {
+			why += ", unless " + unless
 		}
 		k := place{kind: atPod, namespace: p.Namespace, name: p.Name}
 		if p.Workload != "" {

@@ -92,7 +92,7 @@ func (a *Analysis) container(at place) bool {
 		return false
 	}
 	n := a.at(at)
-	a.gives(n, i, EscapeOfPod(&p.Template, &p.Containers[from]))
+	a.gives(n, i, p.Containers[from:from+1])
 	for to := range p.Containers {
 		if h, ok := sibling(p, from, to); ok {
 			a.link(n, a.podAt[i], a.hop(h))

@@ -97,7 +97,11 @@ func InPod(namespace string, t *inventory.Template, c *inventory.Container, kube
 		case inventory.Unknown:
 		}
 	}
-	g.weigh(exposure.EscapeOfPod(t, c))
+	how, unless := exposure.EscapeOfPod(t, c)
+	if unless != "" {
+		how += ", unless " + unless
+	}
+	g.weigh(how)
 	if g.Power == PowerUnknown && c.NonRoot == inventory.Yes { // the kubelet starts no other
 		g.Power, g.Capabilities, g.Added = PowerUser, BaseNone, nil
 	}
