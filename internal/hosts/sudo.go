@@ -461,15 +461,15 @@ func (s *sudoers) as(users, groups string) (out []string, err error) {
 			}
 			out = append(out, u)
 		}
-		if len(out) > 0 {
-			return out, nil // a group beside a user gives nothing that he would not have
+		if slices.Contains(out, "ALL") || slices.Contains(out, "root") {
+			return out, nil // a group beside these gives nothing more
 		}
 	}
 	if strings.TrimSpace(groups) == "" {
 		return nil, nil // oneself
 	}
 	names, err := s.expand("Runas_Alias", apart(groups, ','))
-	for _, g := range names {
+	for _, g := range names { // with a user besides it is what his command is in, whether he is or not
 		out = append(out, "%"+strings.TrimPrefix(g, "%"))
 	}
 	return out, err
@@ -527,7 +527,8 @@ func (s *sudoers) keep(r inventory.SudoRule, here bool) {
 // becomes who he runs them as.
 var tools = []string{
 	"docker", "podman", "nerdctl", "ctr", "crictl", "runc", "crun", "nsenter", "kubectl", "docker-compose", "buildctl",
-	"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh", "su", "sudo", "env", "chroot", "unshare", "systemd-run", "busybox",
+	"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh", "script", "screen", "tmux", "su", "sudo", "env", "chroot", "unshare", "systemd-run", "busybox",
+	"runuser", "setpriv", "doas", "nice", "nohup", "timeout", "setsid", "xargs", "flock", "watch",
 }
 
 // places are where programs are.

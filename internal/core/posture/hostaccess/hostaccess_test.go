@@ -86,6 +86,10 @@ func TestWhoCanExec(t *testing.T) {
 		{"the owner counts before the group", func(h *inventory.Host) { h.Sockets[0].UID, h.Sockets[0].Mode = 1000, 0o060 }, []string{"-unix:jane DK-EXEC"}},
 		{"an access control list", func(h *inventory.Host) { h.Sockets[0].ACL = []string{"user:eve:rw-", "mask::rw-", "group::rw-"} }, []string{"unix:eve DK-EXEC"}},
 		{"its mask", func(h *inventory.Host) { h.Sockets[0].ACL = []string{"user:eve:rw-", "mask::r--", "group::rw-"} }, []string{"-unix:bob DK-EXEC", "-unix:jane DK-EXEC"}},
+		{"a user of the same number", func(h *inventory.Host) {
+			h.Users = append(h.Users, inventory.Account{Name: "evelyn", UID: 1002, GID: 1002})
+			h.Sockets[0].ACL = []string{"user:eve:rw-", "mask::rw-", "group::rw-"}
+		}, []string{"unix:eve DK-EXEC", "unix:evelyn DK-EXEC"}},
 		{"by number, and for a group", func(h *inventory.Host) {
 			h.Sockets[0].ACL, h.Sockets[0].GID = []string{"user:1000:---", "group:eve:-w-", "mask::rwx", "group::rw-"}, 998
 		}, []string{"-unix:jane DK-EXEC", "unix:eve DK-EXEC"}},
@@ -119,7 +123,19 @@ func TestWhoCanExec(t *testing.T) {
 		{"sudo docker exec web", sudo("/usr/bin/docker exec web *", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
 		{"sudo without arguments", sudo(`/usr/bin/docker ""`, "root", "eve"), nil},
 		{"sudo nsenter", sudo("/usr/bin/nsenter", "root", "eve"), []string{"unix:eve HO-NSENTER indirect"}},
-		{"sudo podman, whose containers are others", sudo("/usr/bin/podman", "root", "eve"), nil},
+		{"sudo podman, whose containers are others, and may be root", sudo("/usr/bin/podman", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo podman exec", sudo("/usr/bin/podman exec -it web sh", "root", "eve"), nil},
+		{"sudo podman run", sudo("/usr/bin/podman run *", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo a script", sudo("/bin/sh /opt/backup.sh", "root", "eve"), nil},
+		{"sudo a shell with options", sudo("/bin/bash -l", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo a shell without arguments", sudo(`/bin/bash ""`, "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo any script", sudo("/bin/sh /opt/*.sh", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo env with a shell", sudo("/usr/bin/env A=1 /bin/bash", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo env with a program", sudo("/usr/bin/env A=1 /opt/backup", "root", "eve"), nil},
+		{"sudo su -", sudo("/bin/su -", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo su to somebody who may nothing", sudo("/bin/su - daemon", "root", "eve"), nil},
+		{"sudo su to jane", sudo("/bin/su - jane", "root", "eve"), []string{"unix:eve DK-EXEC indirect"}},
+		{"sudo su with a command", sudo("/bin/su jane -c /opt/backup", "root", "eve"), nil},
 		{"sudo a shell as jane", sudo("/bin/bash", "jane", "eve"), []string{"unix:eve DK-EXEC indirect"}},
 		{"sudo as a group", sudo("ALL", "%docker", "eve"), []string{"unix:eve DK-EXEC indirect"}},
 		{"sudo for everybody", sudo("ALL", "root", "ALL"), []string{"anyone DK-EXEC indirect"}},

@@ -2,7 +2,6 @@ package hostaccess
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,8 +71,8 @@ func (a *Analysis) allows(name string, f *file, want uint32) string {
 			groups = append(groups, e)
 		}
 	}
-	for _, e := range users {
-		if e.name == name || known && e.name == strconv.FormatUint(uint64(uid), 10) {
+	for _, e := range users { // of several users with one number the list names the first
+		if e.name == name || known && a.is(e.name, uid) {
 			return given("its access control list, user "+name, e.perm&mask, want)
 		}
 	}
@@ -93,6 +92,12 @@ func (a *Analysis) allows(name string, f *file, want uint32) string {
 		return ""
 	}
 	return given("others", f.mode, want)
+}
+
+// is reports whether a name, or a number that stands for one, is that of a user's number.
+func (a *Analysis) is(name string, uid uint32) bool {
+	other, ok := a.uids[name]
+	return ok && other == uid || !ok && name == strconv.FormatUint(uint64(uid), 10)
 }
 
 func given(by string, perm, want uint32) string {
@@ -165,45 +170,6 @@ func (a *Analysis) everybody(s *inventory.Socket) (why, unless string) {
 	return fmt.Sprintf("socket %s (%04o), everybody", s.Path, s.Mode&0o777), unless
 }
 
-// byTool are the channels that sudo opens with a tool.
-var byTool = map[string]event.Channel{
-	"docker": event.ChannelDockerExec, "docker-compose": event.ChannelDockerExec, "nerdctl": event.ChannelRuntimeCtr, "ctr": event.ChannelRuntimeCtr,
-	"crictl": event.ChannelRuntimeCRI, "runc": event.ChannelRuntimeRunc, "crun": event.ChannelRuntimeRunc, "nsenter": event.ChannelHostNsenter,
-}
-
-// verbs are the commands of these tools that run something in a container, or make
-// one that is root on the host.
-var verbs = []string{"exec", "run", "attach", "create", "start", "cp", "update", "compose", "up", "restore", "shell", "task", "tasks", "t", "c", "container", "containers", "load", "build", "plugin", "service", "stack"}
-
-// shells are the programs by which somebody becomes who he runs them as.
-var shells = []string{
-	"sh", "bash", "dash", "ash", "zsh", "ksh", "fish", "csh", "tcsh", "su", "sudo", "env", "chroot", "unshare", "systemd-run", "busybox",
-}
-
-// opens says what a command of a rule opens: a channel, or everything of whom it is
-// run as.
-func opens(command string) (channels []event.Channel, everything bool) {
-	name, args, restricted := strings.Cut(command, " ")
-	switch {
-	case strings.HasPrefix(command, "!"):
-		return nil, false
-	case command == all, command == "sudoedit", strings.HasSuffix(name, "/"), strings.ContainsAny(name, "*?["):
-		return nil, true
-	case slices.Contains(shells, path.Base(name)):
-		return nil, true
-	}
-	c, ok := byTool[path.Base(name)]
-	if !ok || restricted && !commands(args) && path.Base(name) != "nsenter" {
-		return nil, false
-	}
-	return []event.Channel{c}, false
-}
-
-// commands reports whether arguments that a rule prescribes let a command be run.
-func commands(args string) bool {
-	return strings.ContainsAny(args, "*?[") || strings.HasPrefix(args, "^") || slices.ContainsFunc(strings.Fields(args), func(w string) bool { return slices.Contains(verbs, w) })
-}
-
 // bySudo adds who gets to the engine as root, or as somebody who does, by as many
 // rules as that takes.
 func (a *Analysis) bySudo(w *list) {
@@ -218,7 +184,9 @@ func (a *Analysis) bySudo(w *list) {
 		for i := range a.host.Sudo {
 			r := &a.host.Sudo[i]
 			for _, c := range r.Commands {
-				if channels, everything := opens(c); everything || len(channels) > 0 {
+				if as := switches(c); as != "" {
+					a.become(w, &grant{r, c, nil, true}, as, ways)
+				} else if channels, everything := opens(c); everything || len(channels) > 0 {
 					for _, as := range r.As {
 						a.become(w, &grant{r, c, channels, everything}, as, ways)
 					}
