@@ -43,6 +43,7 @@ func buildAsks() []rbac.Ask {
 	add(authentication, "nodes", "", "impersonate:"+modeNode, "impersonate:"+modeOwnNode)
 	add("", "", "", rbac.ActOn)
 	add(coreGroup, "serviceaccounts", "token", "create")
+	add(coreGroup, "serviceaccounts", "", "create")
 	add(coreGroup, "secrets", "", "get", "list", "watch", "create")
 	for _, r := range []string{"roles", "clusterroles"} {
 		add(rbacGroup, r, "", "bind", "escalate", "create", "patch", "update")

@@ -143,6 +143,31 @@ func (a *Analysis) sets() {
 		a.namespace(s.namespace)
 		a.link(a.at(place{kind: atAccounts, namespace: s.namespace}), a.account(s.namespace, s.name), a.none)
 	}
+	a.absent()
+	a.link(all, a.anyName(""), a.none)
+}
+
+// absent makes the places of service accounts that are not there beside those that are.
+func (a *Analysis) absent() {
+	every := place{kind: atNames}
+	for _, s := range a.named.absent {
+		in, known := place{kind: atNames, namespace: s.namespace}, false
+		if _, known = a.number[in]; !known {
+			a.link(a.at(every), a.at(in), a.none)
+			a.link(a.at(every), a.at(place{kind: atAccounts}), a.none)
+			a.link(a.at(in), a.at(place{kind: atAccounts, namespace: s.namespace}), a.none)
+		}
+		a.link(a.at(in), a.account(s.namespace, s.name), a.none)
+	}
+}
+
+// anyName returns the place of any service account of a namespace, whether it is there or
+// not: of which all are, that of those.
+func (a *Analysis) anyName(namespace string) int32 {
+	if n, ok := a.number[place{kind: atNames, namespace: namespace}]; ok {
+		return n
+	}
+	return a.at(place{kind: atAccounts, namespace: namespace})
 }
 
 func (a *Analysis) account(namespace, name string) int32 {

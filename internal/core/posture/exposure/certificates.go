@@ -42,8 +42,8 @@ func (a *Analysis) certified(who int32, has *held) {
 		a.link(who, kubelets, hop)
 	}
 	if hop, ok := by(clientSigner); ok { // a certificate may have any name
-		for _, k := range []placeKind{atUsers, atGroups, atAccounts, atKubelets} {
-			a.link(who, a.at(place{kind: k}), hop)
+		for _, to := range []int32{a.at(place{kind: atUsers}), a.at(place{kind: atGroups}), a.anyName(""), kubelets} {
+			a.link(who, to, hop)
 		}
 	}
 }

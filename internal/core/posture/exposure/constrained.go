@@ -218,7 +218,7 @@ func (a *Analysis) asGroups(names []string) acted {
 }
 
 func (a *Analysis) asAccounts(g *rbac.Grant) acted {
-	places := a.theAccounts(g.Namespace, g.Names)
+	places := a.theNames(g.Namespace, g.Names)
 	out := acted{mode: modeAccount}
 	var words []string
 	for _, n := range places {
@@ -230,7 +230,10 @@ func (a *Analysis) asAccounts(g *rbac.Grant) acted {
 		if g.Namespace != "" {
 			list = a.named.within[g.Namespace]
 		}
-		for _, s := range list {
+		for _, s := range slices.Concat(list, a.named.absent) {
+			if g.Namespace != "" && g.Namespace != s.namespace {
+				continue
+			}
 			if g.Names == nil || slices.Contains(g.Names, s.name) {
 				grants = append(grants, a.index.Of(rbac.IdentityOf(rbac.ServiceAccountUser(s.namespace, s.name)))...)
 			}

@@ -264,6 +264,8 @@ func (a *Analysis) placeName(n int32) string {
 		return "pods on node " + p.name
 	case atNew:
 		return strings.TrimSpace("a new pod" + in + " " + p.name)
+	case atNames:
+		return "any name of a service account" + in
 	case atAccounts:
 		return "any service account" + in
 	case atUsers:

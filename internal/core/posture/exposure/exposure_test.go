@@ -207,6 +207,25 @@ func TestEdges(t *testing.T) {
 		{name: "impersonating a service account that only a binding names", in: "dev", text: []string{"impersonate serviceaccounts gone"}, change: func(c *inventory.Cluster) {
 			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
 		}, want: "shop/db-0 shop/web-1"},
+		{name: "a token for a service account that only a binding names", in: "dev", text: []string{"create serviceaccounts/token"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
+		}},
+		{name: "a token for one that is made first", in: "dev", text: []string{"create serviceaccounts/token,serviceaccounts"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
+		}, want: "shop/db-0 shop/web-1"},
+		{name: "a new pod as one that is made first", in: "dev", text: []string{"create pods,serviceaccounts"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
+		}, want: "shop/db-0 shop/web-1"},
+		{name: "impersonating any service account, be it there or not", in: "dev", text: []string{"impersonate serviceaccounts"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
+		}, want: "shop/db-0 shop/web-1"},
+		{name: "a token where files need not hold all service accounts", in: "dev", text: []string{"create serviceaccounts/token"}, change: func(c *inventory.Cluster) {
+			c.Partial = true
+			give(t, c, "shop", "ServiceAccount", "dev/gone", "create pods/exec")
+		}, want: "shop/db-0 shop/web-1"},
+		{name: "a new pod in a namespace that is gone", text: []string{"create pods"}, change: func(c *inventory.Cluster) {
+			give(t, c, "shop", "ServiceAccount", "gone/x", "get pods")
+		}},
 		{name: "a token for the account of a pod", in: "dev", text: []string{"create serviceaccounts/token"}, change: func(c *inventory.Cluster) {
 			c.ServiceAccounts = nil
 			give(t, c, "shop", "Group", "system:serviceaccounts:dev", "create pods/exec")

@@ -22,6 +22,7 @@ var (
 	mayBeGroup      = ask(coreGroup, "groups", "", "impersonate")
 	mayBeAccount    = ask(coreGroup, "serviceaccounts", "", "impersonate")
 	mayMint         = ask(coreGroup, "serviceaccounts", "token", "create")
+	mayMakeAccount  = ask(coreGroup, "serviceaccounts", "", "create")
 	mayReadSecret   = ask(coreGroup, "secrets", "", "get", "list", "watch")
 	mayMakeSecret   = ask(coreGroup, "secrets", "", "create")
 	mayRequest      = ask(certs, "certificatesigningrequests", "", "create")
@@ -82,10 +83,11 @@ func (a *Analysis) steps(m rbac.Mask, in scope, names []string) (out []step) {
 	if in.everywhere && a.rewrites(m, names) {
 		add(m, EdgeRewrite, a.at(place{kind: atNew}))
 	}
-	if m.Any(mayBeAccount.Or(mayMint)) {
-		accounts := a.theAccounts(namespace, names)
-		add(mayBeAccount, EdgeImpersonate, accounts...)
-		add(mayMint, EdgeMint, accounts...)
+	if m.Any(mayBeAccount) {
+		add(mayBeAccount, EdgeImpersonate, a.theNames(namespace, names)...)
+	}
+	if m.Any(mayMint) {
+		add(mayMint, EdgeMint, a.theAccounts(namespace, names)...)
 	}
 	if m.Any(mayReadSecret) {
 		add(mayReadSecret, EdgeSecret, a.tokens(namespace, names)...)
@@ -124,6 +126,32 @@ func (a *Analysis) theAccounts(namespace string, names []string) (out []int32) {
 	return out
 }
 
+// theNames are theAccounts with those that are not there.
+func (a *Analysis) theNames(namespace string, names []string) (out []int32) {
+	if names == nil {
+		return []int32{a.anyName(namespace)}
+	}
+	out = a.theAccounts(namespace, names)
+	for _, s := range a.named.absent {
+		if (namespace == "" || namespace == s.namespace) && slices.Contains(names, s.name) {
+			out = append(out, a.account(s.namespace, s.name))
+		}
+	}
+	return out
+}
+
+// madeAccount links a subject with a service account that is not there, which it makes, and
+// then has a token for or a new pod as.
+func (a *Analysis) madeAccount(who int32, h *held) {
+	if make := h.one(mayMakeAccount, unnamed); make >= 0 {
+		for edge, m := range sorted(map[Edge]rbac.Mask{EdgeMint: mayMint, EdgeCreate: a.starts}) {
+			if n := h.one(m, unnamed); n >= 0 && h.here([]int{make, n}) {
+				a.link(who, a.anyName(h.namespace), a.by(edge, make, n))
+			}
+		}
+	}
+}
+
 // tokens lists the service accounts whose tokens are kept in secrets that may be read.
 func (a *Analysis) tokens(namespace string, names []string) (out []int32) {
 	for i := range a.cluster.TokenSecrets {
@@ -159,6 +187,9 @@ func (a *Analysis) together(who int32, grants []int) {
 	for _, namespace := range a.scopes(grants) {
 		h := has.in(namespace)
 		a.madeSecret(who, h)
+		if len(a.named.absent) > 0 {
+			a.madeAccount(who, h)
+		}
 		if !slices.Contains(owned, namespace) && !slices.Contains(owned, "") { // else there is no more to get
 			a.selfGrant(who, h)
 		}

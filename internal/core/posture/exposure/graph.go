@@ -40,6 +40,7 @@ const (
 	// none; atUsers any user that is neither a service account nor a node; atGroups any
 	// group but system:masters; atKubelets any node, with the groups that make it one.
 	atAccounts
+	atNames // as atAccounts, with those that are not there
 	atUsers
 	atGroups
 	atKubelets

@@ -1,6 +1,7 @@
 package exposure_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
@@ -17,6 +18,8 @@ func TestOtherMakers(t *testing.T) {
 	by := func(kind, account string) func(*testing.T, *inventory.Cluster) {
 		return func(t *testing.T, c *inventory.Cluster) {
 			c.PodMakers = []string{kind}
+			namespace, name, _ := strings.Cut(account, "/")
+			c.ServiceAccounts = append(c.ServiceAccounts, inventory.ServiceAccount{Object: inventory.Object{Namespace: namespace, Name: name}})
 			give(t, c, "dev", "ServiceAccount", account, "create pods/exec")
 		}
 	}

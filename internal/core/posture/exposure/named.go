@@ -14,6 +14,7 @@ type named struct {
 	every      []account            // all service accounts
 	within     map[string][]account // those of a namespace
 	accounts   map[string][]string  // namespaces of service accounts, by name
+	absent     []account            // those that bindings name and that are not there
 	roles      map[string][]int     // by namespace; ClusterRoles have none
 	workloads  listed               // pods by "Kind/name" of what made them
 	namespaces map[string]int
@@ -23,8 +24,9 @@ func byName(c *inventory.Cluster) named {
 	n := named{
 		pods:      list(len(c.Pods), func(i int) string { return c.Pods[i].Name }),
 		workloads: list(len(c.Pods), func(i int) string { return c.Pods[i].Workload }),
-		every:     accounts(c), within: map[string][]account{}, accounts: map[string][]string{}, roles: map[string][]int{}, namespaces: map[string]int{},
+		within:    map[string][]account{}, accounts: map[string][]string{}, roles: map[string][]int{}, namespaces: map[string]int{},
 	}
+	n.every, n.absent = accounts(c)
 	for i := range c.Roles {
 		n.roles[c.Roles[i].Namespace] = append(n.roles[c.Roles[i].Namespace], i)
 	}
@@ -66,38 +68,43 @@ func (l *listed) of(name string) iter.Seq[int] {
 type account struct{ namespace, name string }
 
 // accounts lists the service accounts that there are, also where only what uses them
-// was read: those of pods and of token secrets, and those that bindings name, which can
-// be acted as without being there.
-func accounts(c *inventory.Cluster) (out []account) {
+// was read: those of pods and of token secrets; and those that bindings name. Of the latter
+// whatever is not there is absent, where all that are there were read: it can be acted as, and
+// nobody has its token before somebody makes it.
+func accounts(c *inventory.Cluster) (there, absent []account) {
 	seen := map[account]bool{}
-	add := func(namespace, name string) {
+	add := func(to *[]account, namespace, name string) {
 		if a := (account{namespace, name}); namespace != "" && name != "" && !seen[a] {
 			seen[a] = true
-			out = append(out, a)
+			*to = append(*to, a)
 		}
 	}
 	for i := range c.ServiceAccounts {
-		add(c.ServiceAccounts[i].Namespace, c.ServiceAccounts[i].Name)
+		add(&there, c.ServiceAccounts[i].Namespace, c.ServiceAccounts[i].Name)
 	}
 	for i := range c.Pods {
-		add(c.Pods[i].Namespace, c.Pods[i].ServiceAccount)
+		add(&there, c.Pods[i].Namespace, c.Pods[i].ServiceAccount)
 	}
 	for i := range c.TokenSecrets {
-		add(c.TokenSecrets[i].Namespace, c.TokenSecrets[i].ServiceAccount)
+		add(&there, c.TokenSecrets[i].Namespace, c.TokenSecrets[i].ServiceAccount)
+	}
+	named := &absent
+	if c.Partial || len(c.ServiceAccounts) == 0 {
+		named = &there
 	}
 	for i := range c.Bindings {
 		b := &c.Bindings[i]
 		for _, s := range b.Subjects {
 			switch s.Kind {
 			case inventory.ServiceAccountSubject:
-				add(cmp.Or(s.Namespace, b.Namespace), s.Name)
+				add(named, cmp.Or(s.Namespace, b.Namespace), s.Name)
 			case inventory.User: // a service account may be written as the user that it is
 				if namespace, name, ok := rbac.ServiceAccountOf(s.Name); ok {
-					add(namespace, name)
+					add(named, namespace, name)
 				}
 			case inventory.Group:
 			}
 		}
 	}
-	return out
+	return there, absent
 }

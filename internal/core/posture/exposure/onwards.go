@@ -116,7 +116,7 @@ func (a *Analysis) targetAt(at int32) Target {
 		t.Workload = p.name
 	case atNodePods:
 		t.Node = p.name
-	case atUser, atGroup, atOutside, atActing, atContainer, atPods, atAccounts, atUsers, atGroups, atKubelets, atNode, atAll:
+	case atUser, atGroup, atOutside, atActing, atContainer, atPods, atAccounts, atNames, atUsers, atGroups, atKubelets, atNode, atAll:
 	}
 	return t
 }

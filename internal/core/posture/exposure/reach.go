@@ -73,7 +73,7 @@ func (a *Analysis) Reach(actor Actor) (Reach, error) {
 			if by != nil && a.hops[by.hop].Edge != edgeMember {
 				r.Identities = append(r.Identities, actorAt(p))
 			}
-		case atOutside, atContainer, atActing, atPods, atKind, atWorkload, atNodePods, atAccounts, atUsers, atGroups, atKubelets:
+		case atOutside, atContainer, atActing, atPods, atKind, atWorkload, atNodePods, atAccounts, atNames, atUsers, atGroups, atKubelets:
 		}
 		return true
 	})
