@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/internal/lib/printable"
@@ -83,8 +84,25 @@ func writeRow(b *bytes.Buffer, row []Cell, widths []int, least int, p Palette) {
 	b.WriteByte('\n')
 }
 
-// fit returns the width of each column, 0 for one that is left out.
+// fit returns the width of each column, 0 for one that is left out. What a column that
+// is left out would have taken is for the others.
 func (t *Table) fit(width int) []int {
+	full := t.full(width)
+	if width <= 0 {
+		return full
+	}
+	for {
+		widths := slices.Clone(full)
+		for total(widths) > width && t.shrink(widths, total(widths)-width) {
+		}
+		if total(widths) <= width || !t.leaveOut(full) {
+			return widths
+		}
+	}
+}
+
+// full returns the width that each column has where nothing is short of room.
+func (t *Table) full(width int) []int {
 	widths := make([]int, len(t.Columns))
 	for i, c := range t.Columns {
 		for _, row := range t.Rows {
@@ -95,14 +113,6 @@ func (t *Table) fit(width int) []int {
 		}
 		if width <= 0 {
 			widths[i] = min(widths[i], alignMax)
-		}
-	}
-	if width <= 0 {
-		return widths
-	}
-	for total(widths) > width {
-		if !t.shrink(widths, total(widths)-width) && !t.leaveOut(widths) {
-			break
 		}
 	}
 	return widths

@@ -32,3 +32,25 @@ func TestLongCell(t *testing.T) {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
 }
+
+// TestNarrow: the room of a column that is left out goes to those that were shortened.
+func TestNarrow(t *testing.T) {
+	table := terminal.Table{
+		Columns: []terminal.Column{{Title: "ID"}, {Title: "STARTED", Drop: 1}, {Title: "COMMAND", Least: 8}},
+		Rows:    [][]terminal.Cell{{{Text: "a1"}, {Text: "12-01 10:45:14"}, {Text: "cat /etc/hostname"}}},
+	}
+	for width, want := range map[int]string{
+		37: "ID  STARTED         COMMAND\na1  12-01 10:45:14  cat /etc/hostname\n",
+		28: "ID  STARTED         COMMAND\na1  12-01 10:45:14  cat /et…\n",
+		27: "ID  COMMAND\na1  cat /etc/hostname\n",
+		14: "ID  COMMAND\na1  cat /etc/…\n",
+	} {
+		var out strings.Builder
+		if err := table.Write(&out, width, terminal.Palette{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); got != want {
+			t.Errorf("%d columns: got\n%swant\n%s", width, got, want)
+		}
+	}
+}

@@ -18,8 +18,8 @@ func Findings(env *terminal.Env, r Renderer, all []finding.Finding, empty string
 		return nil
 	}
 	t := terminal.Table{Columns: []terminal.Column{
-		{Title: "TIME"}, {Title: "SEVERITY"}, {Title: "RULE", Least: 10}, {Title: "EFFECT"}, {Title: "SESSION"},
-		{Title: "ACTOR", Least: 8}, {Title: "TARGET", Least: 8}, {Title: "MESSAGE", Least: 20},
+		{Title: "TIME", Drop: 4}, {Title: "SEVERITY"}, {Title: "RULE", Least: 10}, {Title: "EFFECT", Drop: 1}, {Title: "SESSION"},
+		{Title: "ACTOR", Least: 8, Drop: 3}, {Title: "TARGET", Least: 8, Drop: 2}, {Title: "MESSAGE", Least: 20},
 	}}
 	for i := range all {
 		f := &all[i]
