@@ -6,6 +6,4 @@ import "errors"
 
 func spaceIn(string) (writable bool, free uint64) { return true, freeMin }
 
-func holderOf(string) int { return 0 }
-
 func clockSynced() (bool, error) { return false, errors.ErrUnsupported }

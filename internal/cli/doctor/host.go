@@ -172,6 +172,6 @@ func lookAtDir(path string) (dirFacts, error) {
 		facts.Writable, facts.Free = spaceIn(dir)
 		break
 	}
-	facts.Holder = holderOf(filepath.Join(abs, "lock"))
+	facts.Holder, _ = statedir.Writer(abs)
 	return facts, nil
 }

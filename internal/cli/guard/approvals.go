@@ -115,6 +115,17 @@ approved for. Whoever asked is told by whom, and the reason.`,
 	return cmd
 }
 
+// list is the command that lists what waits there.
+func (d *desk) list() string { return "sallyport approvals" + controlFlag(d.address) }
+
+// controlFlag returns the flag that whoever answers needs to find a guard.
+func controlFlag(address string) string {
+	if address == defaultControl {
+		return ""
+	}
+	return " --control " + printable.Command([]string{address})
+}
+
 // client returns what asks the guard.
 func (d *desk) client() (*control.Client, error) {
 	network, path, err := daemonAt(d.address)
@@ -134,7 +145,7 @@ func (d *desk) failed(err error) error {
 	case errors.As(err, &said) && said.Status == http.StatusForbidden:
 		return exit.Fail(exit.Findings, "have another one of its --approvers answer", "%w", err)
 	case errors.As(err, &said) && (said.Status == http.StatusNotFound || said.Status == http.StatusConflict):
-		return exit.Fail(exit.Findings, "sallyport approvals", "%w", err)
+		return exit.Fail(exit.Findings, d.list(), "%w", err)
 	case errors.As(err, &said):
 		return exit.Fail(exit.Findings, "", "%w", err)
 	case errors.Is(err, fs.ErrPermission):
@@ -169,7 +180,7 @@ func approvals(ctx context.Context, env *terminal.Env, d desk) error {
 // settle answers for a request and says what became of it.
 func settle(env *terminal.Env, d desk, id, reason string, give func(*control.Client) (guard.Record, error)) error {
 	if err := errors.Join(control.CheckID(id), control.CheckReason(reason)); err != nil {
-		return exit.Fail(exit.Usage, "sallyport approvals", "%w", err)
+		return exit.Fail(exit.Usage, d.list(), "%w", err)
 	}
 	c, err := d.client()
 	if err != nil {
@@ -182,7 +193,7 @@ func settle(env *terminal.Env, d desk, id, reason string, give func(*control.Cli
 	if d.asJSON {
 		return terminal.WriteJSON(env.Stdout, r)
 	}
-	out := decisions{render: view.Of(env)}
+	out := decisions{render: view.Of(env), control: d.address}
 	_, err = fmt.Fprintln(env.Stdout, out.line(&r))
 	return err
 }
@@ -261,14 +272,14 @@ func approvalStyle(s guard.ApprovalState) terminal.Style {
 }
 
 // approvalText says what became of a request, behind the rest of its line.
-func approvalText(r view.Renderer, v *guard.Record) string {
+func (d *decisions) approvalText(v *guard.Record) string {
 	a := v.Approval
 	var parts []string
 	switch a.State {
 	case guard.StateWaiting:
-		parts = append(parts, "until "+a.Until.In(r.Zone).Format(view.TimeOfDay)+": sallyport approve "+string(a.ID))
+		parts = append(parts, "until "+a.Until.In(d.render.Zone).Format(view.TimeOfDay)+": sallyport approve "+string(a.ID)+controlFlag(d.control))
 	case guard.StateAsked:
-		parts = append(parts, "sallyport approve "+string(a.ID))
+		parts = append(parts, "sallyport approve "+string(a.ID)+controlFlag(d.control))
 	case guard.StateApproved, guard.StateDenied, guard.StateExpired, guard.StateWithdrawn, guard.StateEnded, guard.StateRevoked, guard.StateRefused:
 		if a.By != nil {
 			parts = append(parts, "by "+view.Actor(a.By))

@@ -23,6 +23,8 @@ type decisions struct {
 	out    io.Writer
 	render view.Renderer
 	asJSON bool
+	// control is where approvers answer.
+	control string
 	// records says that there is a place for recordings.
 	records bool
 	silent  bool // nobody reads
@@ -59,7 +61,7 @@ func (d *decisions) line(r *guard.Record) string {
 		parts = append(parts, "record")
 	}
 	if r.Approval != nil {
-		parts = append(parts, approvalText(d.render, r))
+		parts = append(parts, d.approvalText(r))
 	}
 	return strings.Join(nonEmpty(parts), "  ")
 }

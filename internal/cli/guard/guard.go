@@ -170,7 +170,7 @@ func newGuarding(env *terminal.Env, c *settings) (*guarding, error) {
 	if g.second, err = c.approvals.prepare(g.log); err != nil {
 		return nil, err
 	}
-	out := &decisions{out: env.Stdout, render: view.Of(env), asJSON: c.asJSON, records: c.record != ""}
+	out := &decisions{out: env.Stdout, render: view.Of(env), asJSON: c.asJSON, records: c.record != "", control: c.approvals.control}
 	g.judge = guard.New(guard.Options{
 		Rules: g.rules, Enforce: c.enforce, Nameless: c.kind != atSocket, Approvers: g.second.approvers, Wait: g.second.wait,
 		Tell: func(r guard.Record) {

@@ -54,7 +54,7 @@ that was played.`,
 				return err
 			}
 			defer r.Close()
-			return play(cmd.Context(), env, r, p)
+			return play(cmd.Context(), env, state, r, p)
 		},
 	}
 	f := cmd.Flags()
@@ -68,7 +68,7 @@ that was played.`,
 	return cmd
 }
 
-func play(ctx context.Context, env *terminal.Env, r *recording.Reader, p recording.Playing) error {
+func play(ctx context.Context, env *terminal.Env, state string, r *recording.Reader, p recording.Playing) error {
 	h := &r.Header
 	introduce(env, h)
 	ctx, cancel := context.WithCancel(ctx)
@@ -94,7 +94,7 @@ func play(ctx context.Context, env *terminal.Env, r *recording.Reader, p recordi
 	if p.To > 0 && err == nil {
 		return nil
 	}
-	return readToEnd(env, r, err)
+	return readToEnd(env, state, r, err)
 }
 
 // introduce says what is going to be played.

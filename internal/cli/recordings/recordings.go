@@ -218,7 +218,7 @@ that is written.`,
 				return err
 			}
 			defer r.Close()
-			return exportRecording(env, r, format, stream, file)
+			return exportRecording(env, state, r, format, stream, file)
 		},
 	}
 	f := cmd.Flags()
@@ -231,7 +231,7 @@ that is written.`,
 	return cmd
 }
 
-func exportRecording(env *terminal.Env, r *recording.Reader, format, stream, file string) error {
+func exportRecording(env *terminal.Env, state string, r *recording.Reader, format, stream, file string) error {
 	write, err := exportTo(r, format, stream)
 	if err != nil {
 		return err
@@ -250,7 +250,7 @@ func exportRecording(env *terminal.Env, r *recording.Reader, format, stream, fil
 	if e := done(); e != nil {
 		return fmt.Errorf("export: %w", e)
 	}
-	return readToEnd(env, r, err)
+	return readToEnd(env, state, r, err)
 }
 
 // exportTo returns what writes a recording in a format.
@@ -275,11 +275,11 @@ func exportTo(r *recording.Reader, format, stream string) (func(io.Writer) error
 }
 
 // readToEnd says how a recording ended that was read with an error or none.
-func readToEnd(env *terminal.Env, r *recording.Reader, err error) error {
+func readToEnd(env *terminal.Env, state string, r *recording.Reader, err error) error {
 	var torn *recording.TornError
 	switch {
 	case errors.As(err, &torn):
-		return exit.Fail(exit.Incomplete, "sallyport verify says whether it was changed or its writer was killed", "%w", err)
+		return exit.Fail(exit.Incomplete, "sallyport verify"+statedir.Flag(env, state)+" says whether it was changed or its writer was killed", "%w", err)
 	case err == nil && !r.Ended():
 		fmt.Fprintln(env.Stderr, "It has no end: it still runs, or its writer was killed.")
 	}
@@ -293,7 +293,7 @@ func openRecording(ctx context.Context, env *terminal.Env, state, id string, ide
 	if err != nil {
 		return nil, err
 	}
-	id, err = findRecording(ctx, state, id)
+	id, err = findRecording(ctx, env, state, id)
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +303,7 @@ func openRecording(ctx context.Context, env *terminal.Env, state, id string, ide
 		return nil, exit.Fail(exit.Usage, "give the age identity of one of its recipients with --identity FILE", "recording %s: %w", id, err)
 	}
 	if err != nil {
-		return nil, exit.Fail(exit.Incomplete, "sallyport verify", "%w", err)
+		return nil, exit.Fail(exit.Incomplete, "sallyport verify"+statedir.Flag(env, state), "%w", err)
 	}
 	return r, nil
 }
@@ -324,9 +324,10 @@ func readIdentities(files []string) (out []age.Identity, err error) {
 }
 
 // findRecording returns the id of the one recording that is meant.
-func findRecording(ctx context.Context, state, id string) (string, error) {
+func findRecording(ctx context.Context, env *terminal.Env, state, id string) (string, error) {
+	list := "sallyport recordings" + statedir.Flag(env, state)
 	if id == "" {
-		return "", exit.Fail(exit.Usage, "sallyport recordings", "recording: an empty id")
+		return "", exit.Fail(exit.Usage, list, "recording: an empty id")
 	}
 	ids, err := recording.IDs(recording.DirIn(state))
 	if err != nil {
@@ -334,13 +335,13 @@ func findRecording(ctx context.Context, state, id string) (string, error) {
 	}
 	ids = slices.DeleteFunc(ids, func(other string) bool { return !strings.HasPrefix(other, id) })
 	if len(ids) == 0 {
-		if ids, err = recordingsOfSession(ctx, state, id); err != nil {
+		if ids, err = recordingsOfSession(ctx, env, state, id); err != nil {
 			return "", err
 		}
 	}
 	switch len(ids) {
 	case 0:
-		return "", exit.Fail(exit.Findings, "sallyport recordings", "recording %q: there is none of that id, nor of such a session", id)
+		return "", exit.Fail(exit.Findings, list, "recording %q: there is none of that id, nor of such a session", id)
 	case 1:
 		return ids[0], nil
 	}
@@ -349,7 +350,7 @@ func findRecording(ctx context.Context, state, id string) (string, error) {
 
 // recordingsOfSession returns the ids of the recordings of the session or the
 // guard's request that id begins; none where there is no such one.
-func recordingsOfSession(ctx context.Context, state, id string) (ids []string, err error) {
+func recordingsOfSession(ctx context.Context, env *terminal.Env, state, id string) (ids []string, err error) {
 	r, err := store.OpenReadOnly(state)
 	if errors.Is(err, store.ErrNoStore) {
 		return nil, nil
@@ -365,7 +366,7 @@ func recordingsOfSession(ctx context.Context, state, id string) (ids []string, e
 	s, _, err := r.Session(ctx, id)
 	unknown := errors.Is(err, store.ErrNotFound)
 	if err != nil && !unknown {
-		return nil, statedir.NotOne(err)
+		return nil, statedir.NotOne(env, state, err)
 	}
 	for _, rec := range all {
 		if unknown && strings.HasPrefix(string(rec.Session), id) || !unknown && statedir.OfSession(&rec, &s) {

@@ -263,7 +263,7 @@ func explain(ctx context.Context, env *terminal.Env, prefix string, rules []stri
 	if err != nil {
 		return err
 	}
-	s, err := h.one(ctx, prefix)
+	s, err := h.one(ctx, env, prefix)
 	if err != nil {
 		return err
 	}
@@ -281,7 +281,7 @@ func explain(ctx context.Context, env *terminal.Env, prefix string, rules []stri
 }
 
 // one returns the session whose id begins so.
-func (h *history) one(ctx context.Context, prefix string) (session.Session, error) {
+func (h *history) one(ctx context.Context, env *terminal.Env, prefix string) (session.Session, error) {
 	if len(h.captures) == 0 {
 		r, err := statedir.Reader(h.state)
 		if err != nil {
@@ -289,7 +289,7 @@ func (h *history) one(ctx context.Context, prefix string) (session.Session, erro
 		}
 		defer r.Close()
 		s, _, err := r.Session(ctx, prefix)
-		return s, statedir.NotOne(err)
+		return s, statedir.NotOne(env, h.state, err)
 	}
 	var found []session.Session
 	for s, err := range h.sessions(ctx) {

@@ -71,7 +71,7 @@ func findings(ctx context.Context, env *terminal.Env, state, of string, q store.
 		if errors.Is(err, store.ErrNotFound) { // findings outlive their sessions
 			q.Session, gone = session.ID(of), err
 		} else if err != nil {
-			return statedir.NotOne(err)
+			return statedir.NotOne(env, state, err)
 		}
 	}
 	var all []finding.Finding
@@ -91,7 +91,7 @@ func findings(ctx context.Context, env *terminal.Env, state, of string, q store.
 		}
 	}
 	if err == nil && gone != nil && !found {
-		return statedir.NotOne(gone)
+		return statedir.NotOne(env, state, gone)
 	}
 	if !asJSON {
 		if e := view.Findings(env, view.Of(env), all, "no findings fit"); e != nil {

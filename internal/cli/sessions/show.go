@@ -37,7 +37,7 @@ func NewShow(env *terminal.Env) *cobra.Command {
 
 func show(ctx context.Context, env *terminal.Env, state, id string, evidence, asJSON bool) error {
 	if id == "" {
-		return exit.Fail(exit.Usage, "sallyport sessions", "show: an empty id")
+		return exit.Fail(exit.Usage, "sallyport sessions"+statedir.Flag(env, state), "show: an empty id")
 	}
 	r, err := statedir.Reader(state)
 	if err != nil {
@@ -46,17 +46,18 @@ func show(ctx context.Context, env *terminal.Env, state, id string, evidence, as
 	defer r.Close()
 	s, revisions, err := r.Session(ctx, id)
 	if err != nil {
-		return statedir.NotOne(err)
+		return statedir.NotOne(env, state, err)
 	}
 	if asJSON {
 		return terminal.WriteJSON(env.Stdout, s)
 	}
 	w := &terminal.Writer{To: env.Stdout}
 	render := view.Of(env)
+	render.State = statedir.Flag(env, state)
 	render.Session(w, &s, revisions, evidence)
 	recorded, err := statedir.RecordingsOf(ctx, r, &s)
 	for _, rec := range recorded {
-		w.Line("Recorded: sallyport play %s", rec.ID)
+		w.Line("Recorded: sallyport play %s%s", rec.ID, statedir.Flag(env, state))
 	}
 	if err != nil {
 		return exit.CutShort(err)

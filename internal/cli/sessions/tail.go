@@ -11,6 +11,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
+	"github.com/sallyport/sallyport/internal/lib/printable"
 	"github.com/sallyport/sallyport/internal/store"
 )
 
@@ -47,6 +48,9 @@ func tail(ctx context.Context, env *terminal.Env, state string, last int, asJSON
 		return err
 	}
 	defer r.Close()
+	if pid, known := statedir.Writer(state); known && pid == 0 {
+		fmt.Fprintf(env.Stderr, "Nothing writes to %s now; waiting for `sallyport up%s`.\n", printable.Text(state), statedir.Flag(env, state))
+	}
 	position, err := r.Last(ctx)
 	if err != nil {
 		return interrupted(ctx, err)
@@ -82,8 +86,11 @@ func awaitReader(ctx context.Context, env *terminal.Env, state string) (*store.R
 		if !errors.Is(err, store.ErrNoStore) {
 			return r, err
 		}
+		if statedir.OfNode(state) {
+			return statedir.Reader(state) // says so
+		}
 		if !said {
-			fmt.Fprintf(env.Stderr, "Nothing is stored in %s yet; waiting for `sallyport up`.\n", state)
+			fmt.Fprintf(env.Stderr, "Nothing is stored in %s yet; waiting for `sallyport up%s`.\n", printable.Text(state), statedir.Flag(env, state))
 			said = true
 		}
 		select {

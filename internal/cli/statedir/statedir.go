@@ -68,17 +68,28 @@ func Store(dir string) (*store.Store, error) {
 func Reader(dir string) (*store.Reader, error) {
 	r, err := store.OpenReadOnly(dir)
 	if errors.Is(err, store.ErrNoStore) {
-		return nil, exit.Fail(exit.Usage, "start `sallyport up`, or name another directory with --state", "state directory %w", err)
+		hint := "start `sallyport up`, or name another directory with --state"
+		if OfNode(dir) {
+			hint = "ask at the collector: this is the directory of a node, which keeps no sessions"
+		}
+		return nil, exit.Fail(exit.Usage, hint, "state directory %w", err)
 	}
 	return r, err
 }
 
-// NotOne adds what to do when an id does not name one session.
-func NotOne(err error) error {
+// OfNode reports whether a state directory is that of a node, which sends what it sees
+// to a collector.
+func OfNode(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, Spool))
+	return err == nil
+}
+
+// NotOne adds what to do when an id does not name one session of a state directory.
+func NotOne(env *terminal.Env, state string, err error) error {
 	var many *store.ErrAmbiguous
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return exit.Fail(exit.Findings, "sallyport sessions", "%w", err)
+		return exit.Fail(exit.Findings, "sallyport sessions"+Flag(env, state), "%w", err)
 	case errors.As(err, &many):
 		return exit.Fail(exit.Usage, "give more of the id", "%w", err)
 	}

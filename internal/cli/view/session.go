@@ -32,7 +32,7 @@ func (r Renderer) Session(w *terminal.Writer, s *session.Session, revisions []se
 		return
 	}
 	w.Line("")
-	w.Line("%s", p.Paint(terminal.Dim, fmt.Sprintf("%d pieces of evidence, %s: sallyport show %s --evidence", len(s.Evidence), wording.Plural(len(revisions), "revision"), s.ID)))
+	w.Line("%s", p.Paint(terminal.Dim, fmt.Sprintf("%d pieces of evidence, %s: sallyport show %s --evidence%s", len(s.Evidence), wording.Plural(len(revisions), "revision"), s.ID, r.State)))
 }
 
 func (r Renderer) field(w *terminal.Writer, name, format string, args ...any) {

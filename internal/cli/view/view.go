@@ -23,6 +23,8 @@ type Renderer struct {
 	Palette terminal.Palette
 	Width   int // 0: any
 	Zone    *time.Location
+	// State is the flag that a command needs to find the sessions again; "" for none.
+	State string
 }
 
 // Of returns the renderer for the terminal of a command.
