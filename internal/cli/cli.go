@@ -14,10 +14,12 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -59,6 +61,10 @@ func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	word := slices.IndexFunc(args, func(a string) bool { return !strings.HasPrefix(a, "-") })
+	if e := new(exit.Error); err != nil && cmd == root && !c.running && word >= 0 && !errors.As(err, &e) { // cobra's own
+		err = unknown(root, args[word])
+	}
 	return exit.Report(c.Stderr, err, c.running)
 }

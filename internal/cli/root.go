@@ -1,7 +1,11 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
@@ -15,6 +19,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/scan"
 	"github.com/sallyport/sallyport/internal/cli/sessions"
 	"github.com/sallyport/sallyport/internal/cli/up"
+	"github.com/sallyport/sallyport/internal/core/nearest"
 )
 
 const rootLong = `Sallyport watches how commands get into containers: who asked, by which
@@ -67,12 +72,25 @@ func newRoot(c *commandLine) *cobra.Command {
 		newVersion(env),
 	)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return exit.Fail(exit.Usage, cmd.CommandPath()+" --help", "%w", err)
+		return exit.Fail(exit.Usage, cmd.CommandPath()+" "+meant(cmd, err), "%w", err)
 	})
 	for _, cmd := range root.Commands() {
 		refuseUnknown(cmd)
 	}
+	root.DisableSuggestions, root.SuggestionsMinimumDistance = true, 2 // unknown makes them
 	return root
+}
+
+// meant returns the flag that may have been meant by one that does not exist, or
+// --help.
+func meant(cmd *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) || len(unknown.GetSpecifiedName()) < 2 {
+		return "--help"
+	}
+	var known []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+	return "--" + cmp.Or(nearest.Name(unknown.GetSpecifiedName(), known), "help")
 }
 
 // sayUsage has what is wrong with a command's arguments said with how it is used.
@@ -108,10 +126,15 @@ func refuseUnknown(group *cobra.Command) {
 		if len(args) == 0 {
 			return nil
 		}
-		hint := cmd.CommandPath() + " --help"
-		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-			hint = cmd.CommandPath() + " " + near[0]
-		}
-		return exit.Fail(exit.Usage, hint, "unknown command %q for %q", args[0], cmd.CommandPath())
+		return unknown(cmd, args[0])
 	}
+}
+
+// unknown says that a word is no command of a group, and which one may have been meant.
+func unknown(group *cobra.Command, word string) error {
+	hint := group.CommandPath() + " --help"
+	if near := group.SuggestionsFor(word); len(near) > 0 {
+		hint = group.CommandPath() + " " + near[0]
+	}
+	return exit.Fail(exit.Usage, hint, "unknown command %q for %q", word, group.CommandPath())
 }

@@ -5,10 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"github.com/sallyport/sallyport/internal/core/nearest"
 )
 
 // configMax bounds the configuration file.
@@ -37,12 +40,22 @@ func (c *Config) parse(file string, data []byte) error {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return notYAML(file, err)
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
 		return nil // comments only
 	}
 	return c.apply(file, "", doc.Content[0], map[string]int{})
+}
+
+// yamlPlace finds in which line a YAML error says that it is.
+var yamlPlace = regexp.MustCompile(`^yaml: line (\d+): (.*)`)
+
+func notYAML(file string, err error) error {
+	if m := yamlPlace.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("%s:%s: not YAML: %s", file, m[1], m[2])
+	}
+	return fmt.Errorf("%s: %w", file, err)
 }
 
 // apply sets what a mapping says. prefix is the key of the mapping itself.
@@ -101,7 +114,16 @@ func (e *unknownKey) Error() string {
 	return fmt.Sprintf("%s:%d: %s: unknown key", e.file, e.line, e.key)
 }
 
-// Hint lists what is known.
+// Hint names what may have been meant, or lists what is known.
 func (e *unknownKey) Hint() string {
+	known := Keys()
+	for _, k := range Keys() {
+		if section, _, ok := strings.Cut(k, "."); ok {
+			known = append(known, section)
+		}
+	}
+	if near := nearest.Name(e.key, known); near != "" {
+		return near
+	}
 	return "the keys are " + strings.Join(Keys(), ", ")
 }

@@ -84,6 +84,7 @@ func TestErrorsHaveAPlaceAndASuggestion(t *testing.T) {
 			`r.yaml:4:57: rule r: message:1:9: executing "message" at <.Sesion.ID>: can't evaluate field Sesion in type policy.Subject`},
 		{"alias", "version: 1\ndefault: &d allow\nlists: {x: *d}\n", "r.yaml:3:12: aliases, merge keys and deep nesting are not read (write it out)"},
 		{"two documents", "version: 1\n---\nversion: 1\n", "r.yaml: not one YAML document: expected single document, found multiple"},
+		{"not YAML in a range", "rules:\n  - id: x\n   when: y\n", "r.yaml:3:4: not YAML: did not find expected '-' indicator"},
 		{"not YAML", "a: [\n", "r.yaml:2:1: not YAML: did not find expected node content"},
 		{"allow the unknown", "version: 1\ndefault: deny\nrules:\n  - {id: r, effect: allow, when: session.tty, unknown: match}\n",
 			"r.yaml:4:56: rule r: a rule cannot allow what it cannot tell (ask with has() what must be known)"},

@@ -108,8 +108,9 @@ func documents(lines []string, data []byte) ([]*yaml.Node, error) {
 	return out, nil
 }
 
-// yamlPlace finds where in the text a YAML error says that it is.
-var yamlPlace = regexp.MustCompile(`at L(\d+)\.C(\d+): (.*)`)
+// yamlPlace finds where in the text a YAML error says that it is: of a range, where that
+// ends.
+var yamlPlace = regexp.MustCompile(`at (?:L\d+\.C\d+-)?L(\d+)\.C(\d+): (.*)`)
 
 func (r *Reader) unreadable(err error) {
 	if m := yamlPlace.FindStringSubmatch(err.Error()); m != nil {
