@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/coverage"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/exit"
@@ -77,6 +78,7 @@ func newRoot(c *commandLine) *cobra.Command {
 	for _, cmd := range root.Commands() {
 		refuseUnknown(cmd)
 	}
+	complete.Flags(root)
 	root.DisableSuggestions, root.SuggestionsMinimumDistance = true, 2 // unknown makes them
 	return root
 }

@@ -14,8 +14,8 @@ import (
 // ExportFlags adds the flags that say where sessions and findings are sent.
 func ExportFlags(f *pflag.FlagSet) {
 	f.String("export", "", "send sessions and findings to `URLS`, with blanks between: FORMAT+URL, with jsonl, falco, ocsf, ecs, otlp or webhook over http(s), or syslog+tls://HOST:PORT")
-	f.String("export-records", "", "send `all` records, or findings alone (default all)")
-	f.String("export-from", "", "where a new export begins: `now`, or at the beginning of what is kept (default now)")
+	f.String("export-records", "", "send `WHICH` records: all, or findings alone (default all)")
+	f.String("export-from", "", "`WHERE` a new export begins: now, or at the beginning of what is kept (default now)")
 	f.String("export-queue", "", "let up to `SIZE` wait on disk for each receiver (default 256MiB)")
 	f.String("export-ca", "", "`FILE` with the authority of the receivers' certificates (default: the system's)")
 	f.String("export-cert", "", "certificate `FILE` to show to receivers")

@@ -38,7 +38,7 @@ func WatchFlags(f *pflag.FlagSet) {
 	f.String("admission-client-ca", "", "`FILE` of the authorities whose client certificates the webhook asks for")
 	f.String("kubeconfig", "", "ask the API server about pods by `FILE`, or in-cluster; see sallyport kube rbac")
 	f.String("kube-node", "", "ask only about the pods of node `NAME`")
-	f.String("client-requests", "", "when to read what Docker clients ask: `auto`, always or off (default auto)")
+	f.String("client-requests", "", "`WHEN` to read what Docker clients ask: auto, always or off (default auto)")
 }
 
 // Load returns the configuration: defaults, then the file, then the flags.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/doctor"
 	"github.com/sallyport/sallyport/internal/cli/exit"
@@ -43,7 +44,8 @@ each can be seen at all, what this version does about it, the test that proves
 each claim (--json, or a single ID), and whether this host can see it now.
 
 A channel without a claim is one that this version does nothing about.`,
-		Example: "  sallyport channels --observed\n  sallyport channels --family docker,host\n  sallyport channels DK-EXEC --json",
+		Example:           "  sallyport channels --observed\n  sallyport channels --family docker,host\n  sallyport channels DK-EXEC --json",
+		ValidArgsFunction: completeChannels,
 		RunE: func(cmd *cobra.Command, ids []string) error {
 			rows, err := filter.rows(ids)
 			if err != nil {
@@ -77,15 +79,25 @@ A channel without a claim is one that this version does nothing about.`,
 	flags.BoolVar(&filter.here, "here", false, "only channels that this host can see now")
 	flags.String("state", "", "state directory `DIR` (default "+statedir.Default(env)+")")
 	config.WatchFlags(flags)
+	complete.Words(cmd, "family", families()...)
 	return cmd
 }
 
-func familyNames() string {
-	var names []string
+func families() (names []string) {
 	for _, f := range attack.Families() {
 		names = append(names, string(f))
 	}
-	return strings.Join(names, ", ")
+	return names
+}
+
+func familyNames() string { return strings.Join(families(), ", ") }
+
+func completeChannels(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	var out []cobra.Completion
+	for _, c := range attack.Channels() {
+		out = append(out, cobra.CompletionWithDesc(string(c.ID), c.Way))
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
 // rows returns the rows that the filter and the ids leave, in the catalogue's

@@ -67,13 +67,15 @@ func logFormats() []logFormat {
 	}
 }
 
-func logFormatNames() string {
-	var names []string
+// LogFormats names them.
+func LogFormats() (names []string) {
 	for _, f := range logFormats() {
 		names = append(names, f.name)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+func logFormatNames() string { return strings.Join(LogFormats(), ", ") }
 
 // captureMark begins a capture of ours.
 var captureMark = []byte(`{"sallyport_capture"`)

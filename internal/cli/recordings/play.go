@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -45,6 +46,7 @@ that was played.`,
   sallyport play 4t7k --speed 4 --idle 1s
   sallyport play 4t7k --from 2m --to 2m30s --safe
   sallyport play 4t7k --identity key.txt`,
+		ValidArgsFunction: complete.Recordings(&state),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.Speed <= 0 || p.Idle < 0 || p.From < 0 || p.To < 0 {
 				return exit.Fail(exit.Usage, "", "play: --speed, --idle, --from and --to want positive values")

@@ -17,6 +17,7 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -212,6 +213,7 @@ that is written.`,
 		Example: `  sallyport recordings export 4t7k -o session.cast
   sallyport recordings export 4t7k --format raw --stream stdout -o out.bin
   sallyport recordings export 4t7k --identity key.txt -o session.cast`,
+		ValidArgsFunction: complete.Recordings(&state),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := openRecording(cmd.Context(), env, state, args[0], identities)
 			if err != nil {
@@ -228,6 +230,7 @@ that is written.`,
 	f.StringVarP(&file, "output", "o", "", "`FILE` to write; - for standard output")
 	f.StringArrayVar(&identities, "identity", nil, "age identity `FILE` that an encrypted recording is read with; may be repeated")
 	_ = cmd.MarkFlagRequired("output")
+	complete.Words(cmd, "format", "asciicast", "raw")
 	return cmd
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/ruleset"
@@ -62,6 +63,7 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.Format, "format", "", "the logs are of the format `NAME`, whatever they begin with")
+	complete.Words(cmd, "format", evidence.LogFormats()...)
 	f.StringVar(&v.Node, "node", "", "logs that name no node are of `NODE`")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/evidence"
 	"github.com/sallyport/sallyport/internal/cli/exit"
@@ -231,8 +232,9 @@ session needs.
 ANSWER is yes, no, unknown (a field that decides is not known), error, elsewhere
 (the rule cannot hold for such sessions) or several (it is about more than this
 session).`,
-		Args:    cobra.ExactArgs(1),
-		Example: "  sallyport rules explain 4t7k --rules rules/\n  sallyport rules explain 4t7k --rules rules/ --capture monday.capture --all",
+		Args:              cobra.ExactArgs(1),
+		Example:           "  sallyport rules explain 4t7k --rules rules/\n  sallyport rules explain 4t7k --rules rules/ --capture monday.capture --all",
+		ValidArgsFunction: complete.Sessions(&h.state),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return explain(cmd.Context(), env, args[0], rules, h, all, asJSON)
 		},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/internal/cli/complete"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/statedir"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
@@ -24,6 +25,7 @@ func NewShow(env *terminal.Env) *cobra.Command {
 		Example: `  sallyport show 4t7k
   sallyport show 4t7k --evidence
   sallyport show 4t7k --json | jq .processes`,
+		ValidArgsFunction: complete.Sessions(&state),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return show(cmd.Context(), env, state, args[0], evidence, asJSON)
 		},
