@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/cli/terminal"
 	"github.com/sallyport/sallyport/internal/cli/view"
+	"github.com/sallyport/sallyport/internal/core/nearest"
 	"github.com/sallyport/sallyport/internal/core/posture/exposure"
 	"github.com/sallyport/sallyport/internal/core/posture/gain"
 	"github.com/sallyport/sallyport/internal/core/posture/hostaccess"
@@ -195,10 +196,18 @@ func podOf(command string, a *exposure.Analysis, i *inventory.Inventory, namespa
 	if i.Is(inventory.PartPods) {
 		hint = "the right to list pods: none could be read"
 	}
+	var beside []string
 	for n := range i.Cluster.Pods {
-		if p := &i.Cluster.Pods[n]; p.Name == name {
+		p := &i.Cluster.Pods[n]
+		if p.Name == name {
 			hint = "-n " + printable.Command([]string{p.Namespace})
 		}
+		if p.Namespace == namespace {
+			beside = append(beside, p.Name)
+		}
+	}
+	if near := nearest.Name(name, beside); near != "" && hint == "" {
+		hint = printable.Command([]string{near})
 	}
 	return nil, exit.Fail(exit.Usage, hint, "%s: there is no pod %s in namespace %s", command, printable.Text(name), printable.Text(namespace))
 }
