@@ -28,7 +28,7 @@ import (
 
 // New returns sallyport replay.
 func New(env *terminal.Env) *cobra.Command {
-	var asJSON, revisions bool
+	var asJSON, revisions, all bool
 	var show, rules string
 	v := evidence.Reader{Stderr: env.Stderr}
 	cmd := &cobra.Command{
@@ -44,6 +44,9 @@ by time. What they are is told from their first records, or by --format:
 A log says less than the witnesses of "up": what it lacks is unknown, and nothing
 follows from what it does not tell. Standard error says what became of each file.
 
+What a daemon runs by itself again and again (health checks, probes, the canaries of
+"up" in an audit log) is one line with a count; --all and --json list each.
+
 With --rules, what the rules find is printed after the sessions; with --json as
 objects of the one key "finding".
 
@@ -58,13 +61,14 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
   sallyport replay /var/log/audit/audit.log docker-events.json --node edge1
   sallyport replay sysmon.xml --format winevent`,
 		RunE: func(cmd *cobra.Command, files []string) error {
-			return runReplay(cmd.Context(), env, files, &v, replayOutput{asJSON, revisions, show, rules})
+			return runReplay(cmd.Context(), env, files, &v, replayOutput{asJSON, revisions, show, rules, all})
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&v.Format, "format", "", "the logs are of the format `NAME`, whatever they begin with")
 	complete.Words(cmd, "format", evidence.LogFormats()...)
 	f.StringVar(&v.Node, "node", "", "logs that name no node are of `NODE`")
+	f.BoolVar(&all, "all", false, "a line for each run of a health check or probe, and each canary")
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")
 	f.StringVar(&show, "show", "", "print all there is on the session whose `ID` begins so")
@@ -78,6 +82,15 @@ type replayOutput struct {
 	revisions bool
 	show      string
 	rules     string
+	all       bool
+}
+
+// lines are the sessions of a table, as "sallyport sessions" has them.
+func (o *replayOutput) lines(all []session.Session) []view.Row {
+	if o.all {
+		return view.OnePerLine(all)
+	}
+	return view.Fold(all)
 }
 
 func runReplay(ctx context.Context, env *terminal.Env, files []string, v *evidence.Reader, out replayOutput) error {
@@ -116,7 +129,7 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 			}
 		}
 	default:
-		err = view.Sessions(env, render, view.OnePerLine(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
+		err = view.Sessions(env, render, out.lines(result.Sessions), fmt.Sprintf("no sessions in %d observations", result.Observations))
 	}
 	if err == nil && out.rules != "" {
 		err = replayFindings(env, render, found, out)

@@ -58,7 +58,7 @@ checks, probes) is one line with a count; --all and --json list each.`,
 	f.StringVar(&q.Channel, "channel", "", "only this channel `ID`, see \"sallyport channels\"")
 	f.StringVar(&q.Kind, "kind", "", "only this `KIND`: "+kinds())
 	f.BoolVar(&q.Unexplained, "unexplained", false, "only sessions that lack their other half")
-	f.BoolVar(&q.all, "all", false, "a line for each run of a health check or probe")
+	f.BoolVar(&q.all, "all", false, "a line for each run of a health check or probe, and each canary")
 	f.IntVar(&q.limit, "limit", 0, "only the `N` that started last")
 	f.BoolVar(&q.asJSON, "json", false, "print one JSON object per session")
 	return cmd
