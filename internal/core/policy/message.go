@@ -1,7 +1,9 @@
 package policy
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -30,10 +32,34 @@ type Subject struct {
 }
 
 func subject(r *rule, s *session.Session) Subject {
+	s = listed(s)
 	return Subject{
 		Rule: r.ID, Session: s, Request: s, Actor: actorText(s), Target: targetText(s.Target),
 		Command: strings.Join(commandOf(s), " "),
 	}
+}
+
+// listed returns a session of which a message may ask by what several came: of each
+// candidate's, joined, as none is picked.
+func listed(s *session.Session) *session.Session {
+	if s.Attribution.Level != session.LevelSet {
+		return s
+	}
+	of := func(get func(*session.Actor) string) string {
+		var all []string
+		for i := range s.Attribution.Candidates {
+			if text := cmp.Or(get(&s.Attribution.Candidates[i]), "unknown"); !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+		}
+		return strings.Join(all, " or ")
+	}
+	out := *s
+	out.Actor.Exe = of(func(a *session.Actor) string { return a.Exe })
+	out.Actor.Address = of(func(a *session.Actor) string { return a.Address })
+	out.Actor.UserAgent = of(func(a *session.Actor) string { return a.UserAgent })
+	out.Actor.Container = event.ContainerID(of(func(a *session.Actor) string { return string(a.Container) }))
+	return &out
 }
 
 // commandOf returns what was asked for, or what ran.
