@@ -102,6 +102,7 @@ func (f *feed) resume(ctx context.Context) {
 	if !ok {
 		return
 	}
+	f.opt.Logger.Warn("nothing was watched", slog.Time("since", until.UTC()), slog.Time("until", time.Now().UTC()), slog.String("reason", "Sallyport was not running"))
 	for s, err := range f.opt.Keeper.Running(ctx) {
 		if err != nil {
 			f.opt.Logger.Error("sessions of the earlier run could not all be read; some stay as they were", slog.Any("error", err))

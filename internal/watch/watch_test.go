@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"net/http/httptest"
 	"os"
 	"slices"
@@ -630,7 +631,11 @@ func TestRestart(t *testing.T) {
 			event.WitnessState{Header: head("kernel"), Up: true},
 			event.SessionEntry{Header: head("kernel"), Root: root, Cause: event.EntryFound, Container: second.running[0].Target.ContainerID},
 		}
-		e, stop := running(t, Options{Witnesses: []Named{{Name: "kernel", Witness: tell(append(found, observations[cut:]...))}}, Keeper: second})
+		var log strings.Builder
+		e, stop := running(t, Options{
+			Witnesses: []Named{{Name: "kernel", Witness: tell(append(found, observations[cut:]...))}}, Keeper: second,
+			Logger: slog.New(slog.NewTextHandler(&log, nil)),
+		})
 		time.Sleep(60 * time.Second)
 		if err := stop(); err != nil {
 			t.Fatal(err)
@@ -651,6 +656,9 @@ func TestRestart(t *testing.T) {
 		}
 		if states := second.states("kernel"); len(states) == 0 || states[0] != "Sallyport was not running" {
 			t.Errorf("the gap is not stated: %q", states)
+		}
+		if !strings.Contains(log.String(), `msg="nothing was watched" since=`) {
+			t.Errorf("nobody is told of the gap: %s", log.String())
 		}
 	})
 }
