@@ -4,6 +4,7 @@ package rules
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -209,6 +210,11 @@ Exit status 1 when a test fails, 2 when rules or tests cannot be used.`,
 func rulesTest(env *terminal.Env, paths, with []string, verbose, asJSON bool) error {
 	if len(paths) == 0 && len(with) > 0 {
 		return exit.Fail(exit.Usage, "name the tests, too: sallyport rules test PATH --rules PATH", "rules test: --rules without PATH")
+	}
+	noTest := func(path string) bool { return !strings.HasSuffix(path, ruletest.Suffix) }
+	if len(paths) > 0 && len(with) == 0 && !slices.ContainsFunc(paths, noTest) {
+		hint := "sallyport rules test " + printable.Command(paths) + " --rules " + printable.Command([]string{filepath.Dir(paths[0])})
+		return exit.Fail(exit.Usage, hint, "rules test: tests are named, and no rules")
 	}
 	rules, err := ruleset.Files(slices.Concat(with, paths), false)
 	if err != nil {
