@@ -108,10 +108,18 @@ func (a *Authority) Collector(names ...string) (Files, error) {
 	return a.issue("collector", template)
 }
 
+// CheckNode reports why no node can have a name.
+func CheckNode(name string) error {
+	if !nodeName().MatchString(name) {
+		return fmt.Errorf("%q is no name for a node: letters, digits, points, hyphens", name)
+	}
+	return nil
+}
+
 // Node makes a certificate by which the collector knows a node.
 func (a *Authority) Node(name string) (Files, error) {
-	if !nodeName().MatchString(name) {
-		return Files{}, fmt.Errorf("%q is no name for a node: letters, digits, points, hyphens", name)
+	if err := CheckNode(name); err != nil {
+		return Files{}, err
 	}
 	return a.issue("node-"+name, &x509.Certificate{
 		Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},

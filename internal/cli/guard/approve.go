@@ -163,9 +163,12 @@ func (a *approving) webhook(c approvalConfig, log *slog.Logger) error {
 	if u, err := url.Parse(c.webhook); err == nil && u.User != nil {
 		return bad(errors.New("a URL with a password does not belong into a command line"))
 	}
+	if c.secret == "" {
+		return bad(errors.New("what is sent is signed: name a file with the secret, --approval-secret-file"))
+	}
 	text, err := os.ReadFile(c.secret)
 	if err != nil {
-		return bad(fmt.Errorf("what is sent is signed, --approval-secret-file: %w", err))
+		return bad(fmt.Errorf("--approval-secret-file: %w", err))
 	}
 	secret, err := webhook.NewSecret(string(text))
 	if err != nil {

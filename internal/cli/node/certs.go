@@ -2,7 +2,9 @@
 package node
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -57,29 +59,33 @@ func nodeCerts(env *terminal.Env, dir string, collectors, nodes []string) error 
 	if dir == "" || len(collectors)+len(nodes) == 0 {
 		return exit.Fail(exit.Usage, "sallyport node certs -o DIR --collector NAME --node NAME", "node certs: a directory and a name are needed")
 	}
+	for _, n := range nodes { // before anything is made
+		if err := link.CheckNode(n); err != nil {
+			return exit.Fail(exit.Usage, "", "%w", err)
+		}
+	}
 	a, err := link.OpenAuthority(dir)
 	if err != nil {
 		return err
 	}
-	say := func(f link.Files) error {
-		_, err := fmt.Fprintf(env.Stdout, "%s\n%s\n", printable.Text(f.Cert), printable.Text(f.Key))
-		return err
-	}
-	if len(collectors) > 0 {
-		f, err := a.Collector(collectors...)
+	issue := func(flag string, make func() (link.Files, error)) error {
+		f, err := make()
+		if errors.Is(err, fs.ErrExist) {
+			return exit.Fail(exit.Usage, "leave out "+flag+", or remove its .crt and .key to have others made", "there is one already: %w", err)
+		}
 		if err != nil {
 			return err
 		}
-		if err := say(f); err != nil {
+		_, err = fmt.Fprintf(env.Stdout, "%s\n%s\n", printable.Text(f.Cert), printable.Text(f.Key))
+		return err
+	}
+	if len(collectors) > 0 {
+		if err := issue("--collector", func() (link.Files, error) { return a.Collector(collectors...) }); err != nil {
 			return err
 		}
 	}
 	for _, n := range nodes {
-		f, err := a.Node(n)
-		if err != nil {
-			return err
-		}
-		if err := say(f); err != nil {
+		if err := issue("--node "+n, func() (link.Files, error) { return a.Node(n) }); err != nil {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -132,9 +133,12 @@ func destination(c *config.Config, t config.Target) (export.Destination, error) 
 		opt.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
 	if t.Format == "webhook" {
+		if c.ExportSecretFile == "" {
+			return nil, errors.New("webhook+ signs what it sends: name a file with the secret, --export-secret-file or export.secret_file")
+		}
 		text, err := os.ReadFile(c.ExportSecretFile)
 		if err != nil {
-			return nil, fmt.Errorf("webhook+ signs what it sends, export.secret_file: %w", err)
+			return nil, fmt.Errorf("export.secret_file: %w", err)
 		}
 		if opt.Secret, err = webhook.NewSecret(string(text)); err != nil {
 			return nil, err
