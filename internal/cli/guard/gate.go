@@ -251,7 +251,15 @@ func describeGate(env *terminal.Env, dir string, s *kernel.GateStatus) {
 	for _, path := range s.Cgroups {
 		fmt.Fprintf(w, "  what is in cgroup %s\n", printable.Text(path))
 	}
-	fmt.Fprintf(w, "It stays until: sallyport guard gate off, rm -r %s, or a restart.\n", printable.Text(dir))
+	fmt.Fprintf(w, "It stays until: sallyport guard gate off%s, rm -r %s, or a restart.\n", pinsFlag(dir), printable.Text(dir))
+}
+
+// pinsFlag returns the flag that a command needs to find a gate.
+func pinsFlag(dir string) string {
+	if dir == kernel.GateDir {
+		return ""
+	}
+	return " --pins " + printable.Command([]string{dir})
 }
 
 func uidName(names *userNames, uid uint32) string {
@@ -307,7 +315,7 @@ func gateWatch(ctx context.Context, env *terminal.Env, dir string, asJSON bool) 
 		return nil
 	}
 	if errors.Is(err, kernel.ErrGateOff) {
-		return exit.Fail(exit.Usage, "sallyport guard gate on", "no gate is on, or it was switched off or made anew")
+		return exit.Fail(exit.Usage, "sallyport guard gate on"+pinsFlag(dir), "no gate is on, or it was switched off or made anew")
 	}
 	return err
 }
