@@ -56,7 +56,7 @@ check-generated: ## fail when generated files are not what their sources give
 	@tools/check-generated
 
 .PHONY: demo
-demo: build ## watch three people enter a container, in two minutes
+demo: build ## watch three people enter a container
 	@tools/install-deps run
 	@$(GO) build -o build/bin/demo ./testbed/demo
 	@build/bin/demo -sallyport bin/sallyport

@@ -58,6 +58,10 @@ func Main(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 func (c *commandLine) execute(ctx context.Context, args []string) int {
 	root := newRoot(c)
 	root.SetArgs(args)
+	root.InitDefaultCompletionCmd(args...)
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
+		refuseUnknown(completion)
+	}
 	root.SetIn(c.Stdin)
 	root.SetOut(c.Stdout)
 	root.SetErr(c.Stderr)

@@ -41,8 +41,12 @@ func newRoot(c *commandLine) *cobra.Command {
 		Long:          rootLong,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRun: func(*cobra.Command, []string) {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil { // cobra asks when the command has begun
+				return exit.Fail(exit.Usage, cmd.CommandPath()+" --help", "%w: %s", err, cmd.UseLine())
+			}
 			c.running = true
+			return nil
 		},
 	}
 	if c.called != "" {
