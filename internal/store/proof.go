@@ -99,7 +99,11 @@ func (p *proof) readEarlier(saved [][]byte) *Damage {
 	for _, signed := range saved {
 		c, err := ledger.ParseCheckpoint(signed, p.key)
 		if err != nil {
-			return &Damage{Position: -1, What: fmt.Sprintf("saved %v: the ledger is another one than when it was saved", err)}
+			what := "the file is no checkpoint, or was changed"
+			if errors.Is(err, ledger.ErrSigner) {
+				what = "the ledger is another one than when it was saved"
+			}
+			return &Damage{Position: -1, What: fmt.Sprintf("saved %v: %s", err, what)}
 		}
 		p.earlier = append(p.earlier, c)
 	}

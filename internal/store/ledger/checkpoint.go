@@ -47,6 +47,9 @@ func Sign(c Checkpoint, key note.Signer) ([]byte, error) {
 	return signed, nil
 }
 
+// ErrSigner says that a checkpoint is signed by another ledger.
+var ErrSigner = errors.New("not signed by")
+
 // ParseCheckpoint verifies a signed checkpoint and returns what it states.
 func ParseCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 	if len(signed) > maxCheckpoint {
@@ -56,7 +59,7 @@ func ParseCheckpoint(signed []byte, key note.Verifier) (Checkpoint, error) {
 	if err != nil {
 		var unverified *note.UnverifiedNoteError
 		if errors.As(err, &unverified) {
-			return Checkpoint{}, fmt.Errorf("checkpoint: not signed by %s", key.Name())
+			return Checkpoint{}, fmt.Errorf("checkpoint: %w %s", ErrSigner, key.Name())
 		}
 		return Checkpoint{}, fmt.Errorf("checkpoint: %w", err)
 	}
