@@ -56,13 +56,10 @@ func Fail(code int, hint, format string, args ...any) error {
 func Status(code int) error { return &Error{Code: code} }
 
 // CutShort turns an error in the middle of a result into the exit status that
-// says so.
+// says so. That somebody interrupted it is one: what was printed is not all.
 func CutShort(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) {
-		return nil
-	}
 	var e *Error
-	if errors.As(err, &e) {
+	if err == nil || errors.As(err, &e) {
 		return err
 	}
 	return &Error{Code: Incomplete, Err: err}

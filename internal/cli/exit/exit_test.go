@@ -28,6 +28,17 @@ func TestReportPermission(t *testing.T) {
 	}
 }
 
+// TestCutShort: a list that somebody interrupted is not all there is.
+func TestCutShort(t *testing.T) {
+	if err := exit.CutShort(nil); err != nil {
+		t.Errorf("nothing happened: %v", err)
+	}
+	var said strings.Builder
+	if got := exit.Report(&said, exit.CutShort(fmt.Errorf("read sessions: %w", context.Canceled)), true); got != exit.Incomplete {
+		t.Errorf("interrupted: exit status %d and %q, want %d", got, said.String(), exit.Incomplete)
+	}
+}
+
 // TestReportInterrupted: a person who presses Ctrl-C is not told of a context.
 func TestReportInterrupted(t *testing.T) {
 	var said strings.Builder

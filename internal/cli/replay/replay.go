@@ -112,7 +112,7 @@ func runReplay(ctx context.Context, env *terminal.Env, files []string, v *eviden
 	}
 	result, broken := replay.Play(input, correlate.Options{}, each)
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	finish()
 	if broken == nil && v.Faulty {

@@ -124,7 +124,7 @@ func runBacktest(ctx context.Context, env *terminal.Env, paths, against []string
 		b.Observe(s)
 	}
 	if ctx.Err() != nil {
-		return nil
+		return ctx.Err()
 	}
 	out := b.Outcome()
 	if broken != nil && out.Sessions == 0 {

@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -91,7 +92,7 @@ func runUsed(ctx context.Context, env *terminal.Env, q *used) error {
 		return exit.Fail(exit.Usage, "--from cluster", "used: %w", errNoCluster)
 	}
 	t, err := q.tally(ctx, env, i, a)
-	if err != nil || ctx.Err() != nil {
+	if err = cmp.Or(err, ctx.Err()); err != nil {
 		return exit.CutShort(err)
 	}
 	r := t.Report()
