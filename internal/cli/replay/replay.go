@@ -72,7 +72,7 @@ not understood is left out and quoted; exit status 3. Times are in UTC.`,
 	f.BoolVar(&asJSON, "json", false, "print one JSON object per session")
 	f.BoolVar(&revisions, "revisions", false, "print every revision of every session, not only its last state")
 	f.StringVar(&show, "show", "", "print all there is on the session whose `ID` begins so")
-	f.StringVar(&rules, "rules", "", "find by the rules in `PATH`, as up does, and print what they find")
+	f.StringVar(&rules, "rules", "", "find by the rules in `PATH`, as up does, and print what they find; shipped for those in the program")
 	return cmd
 }
 

@@ -240,7 +240,7 @@ session).`,
 		},
 	}
 	h.flags(cmd)
-	cmd.Flags().StringArrayVar(&rules, "rules", nil, "the rules in `PATH`; may be repeated")
+	cmd.Flags().StringArrayVar(&rules, "rules", nil, "the rules in `PATH`, shipped for those in the program; may be repeated")
 	cmd.Flags().BoolVar(&all, "all", false, "also the rules that cannot hold for such sessions")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return cmd

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sallyport/sallyport/internal/cli/config"
 	"github.com/sallyport/sallyport/internal/cli/exit"
 	"github.com/sallyport/sallyport/internal/core/policy"
 	"github.com/sallyport/sallyport/internal/core/policy/ruletest"
@@ -22,8 +23,8 @@ import (
 	"github.com/sallyport/sallyport/rules"
 )
 
-// Files reads rules, or with tests rule tests, from files and directories;
-// without any, those of the shipped pack. It reads until it finds the same twice:
+// Files reads rules, or with tests rule tests, from files and directories; without any,
+// and for the word shipped, those of the shipped pack. It reads until it finds the same twice:
 // whoever changes files meanwhile does not leave some old and some new ones.
 func Files(paths []string, tests bool) ([]policy.File, error) {
 	if len(paths) == 0 {
@@ -51,6 +52,14 @@ func sameRules(a, b policy.File) bool { return a.Name == b.Name && bytes.Equal(a
 func readRuleFiles(paths []string, tests bool) ([]policy.File, error) {
 	var files []policy.File
 	for _, p := range paths {
+		if p == config.RulesShipped { // a directory of that name is ./shipped
+			pack, err := shipped(tests)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, pack...)
+			continue
+		}
 		info, err := os.Stat(p)
 		switch {
 		case err != nil:
