@@ -106,7 +106,7 @@ func appendActor(list []session.Actor, a session.Actor) []session.Actor {
 // sessionOf returns the id of the session that accounts for n.
 func (ac *actors) sessionOf(n *entry) session.ID {
 	if x := ac.inside.execOf(n); x != nil {
-		return x.sessionID()
+		return ac.inside.execs.sessionID(x)
 	}
 	if r := ac.inside.runOf(n); r != nil {
 		return r.sessionID()
@@ -127,7 +127,7 @@ func (ac *actors) entryID(n *entry) session.ID {
 // arrivalID returns the id of the session that a is.
 func (ac *actors) arrivalID(a arrival) session.ID {
 	if a.x != nil {
-		return a.x.sessionID()
+		return ac.inside.execs.sessionID(a.x)
 	}
 	return ac.entryID(a.n)
 }

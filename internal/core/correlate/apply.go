@@ -121,19 +121,6 @@ func (e *Engine) merge(from, to *container) {
 	e.inside.containers.drop(from)
 }
 
-// exec returns an exec, from now on a known one.
-func (e *Engine) exec(id event.ExecID, in event.ContainerID) *exec {
-	key := newExecKey(id, in)
-	x := e.inside.execs.byKey[key]
-	if x == nil {
-		x = e.inside.execs.add(key, e.container(in))
-		for _, n := range e.inside.entries.byExec[id] {
-			e.touch(n, true)
-		}
-	}
-	return x
-}
-
 // pidOf notes that x's root has this host pid.
 func (e *Engine) pidOf(x *exec, pid uint32) {
 	if e.inside.execs.at(pid, x) {

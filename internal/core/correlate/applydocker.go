@@ -24,7 +24,7 @@ func (e *Engine) applyDockerEvent(o event.DockerEvent) {
 			c.forged = insert(c.forged, o, eventsMax)
 			e.touchContainer(o.Container)
 		} else if o.ExecID != "" {
-			x := e.exec(o.ExecID, o.Container)
+			x := e.exec(o.ExecID, o.Container, o)
 			x.docker = insert(x.docker, o, 16)
 			e.touch(x, true)
 		}
@@ -40,11 +40,16 @@ func (e *Engine) applyDockerEvent(o event.DockerEvent) {
 		// Only a short-lived container has nothing but this; see run.derive.
 		e.touch(e.run(runKey{container: o.Container, event: o.Time.UnixNano()}), true)
 	}
+	if o.Action == event.DockerDie {
+		for _, r := range c.runs { // also one that has been running quietly for long
+			e.touch(r, true)
+		}
+	}
 	e.touchContainer(o.Container)
 }
 
 func (e *Engine) applyDockerExec(o event.DockerExec) {
-	x := e.exec(o.ID, o.Container)
+	x := e.exec(o.ID, o.Container, o)
 	if x.inspect == nil || knows(o) > knows(*x.inspect) || knows(o) == knows(*x.inspect) && o.Time.After(x.inspect.Time) {
 		x.inspect = &o
 	}
@@ -153,7 +158,7 @@ func (e *Engine) applyDecision(o event.Decision) {
 		e.applyVerdict(o)
 		return
 	case o.ExecID != "":
-		x := e.exec(o.ExecID, o.Container)
+		x := e.exec(o.ExecID, o.Container, o)
 		x.decision = &o
 		e.touch(x, true)
 		return

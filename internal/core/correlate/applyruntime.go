@@ -13,7 +13,7 @@ func (e *Engine) applyRuntime(o event.RuntimeEvent) {
 		e.applyRunEvent(o)
 		return
 	}
-	x := e.exec(o.ExecID, o.Container)
+	x := e.exec(o.ExecID, o.Container, o)
 	switch o.Action {
 	case event.RuntimeExecAdded:
 		x.added = &o
@@ -31,7 +31,7 @@ func (e *Engine) applyRuntime(o event.RuntimeEvent) {
 func (e *Engine) applyTask(o event.RuntimeTask) {
 	e.container(o.Container).namespace = o.Namespace
 	if o.ExecID != "" {
-		x := e.exec(o.ExecID, o.Container)
+		x := e.exec(o.ExecID, o.Container, o)
 		x.task = &o
 		e.pidOf(x, o.PID)
 		e.touch(x, true)

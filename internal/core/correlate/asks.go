@@ -83,12 +83,12 @@ func (d *doors) asksIn(id event.ContainerID, x event.ExecID) []*event.RuntimeReq
 
 // runtimeClaims returns the requests that started x and those that added it.
 func (d *doors) runtimeClaims(x *exec) (starts, adds []*event.RuntimeRequest) {
-	added, started := timeOf(x.added), timeOf(x.started)
+	since, added, started := d.inside.execs.since(x), timeOf(x.added), timeOf(x.started)
 	for _, o := range d.asksIn(x.container, x.key.id) {
 		switch {
-		case o.Op == event.RuntimeOpStart && between(o.Time, added, started):
+		case o.Op == event.RuntimeOpStart && between(o.Time, cmp.Or(added, since), started):
 			starts = append(starts, o)
-		case o.Op == event.RuntimeOpExec && between(o.Time, time.Time{}, added):
+		case o.Op == event.RuntimeOpExec && between(o.Time, since, added):
 			adds = append(adds, o)
 		}
 	}

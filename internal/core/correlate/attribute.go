@@ -49,7 +49,7 @@ func oneOf(s *session.Session, candidates []session.Actor, complete bool) {
 func (e *Engine) attributeExec(x *exec, s *session.Session) {
 	starters, creators := e.doors.claimants(x)
 	s.Decision = decisionOf(slices.Concat(creators, starters)...)
-	if !x.seenStarting() && !slices.ContainsFunc(e.doors.claims(x.key.id), func(r *request) bool { return !r.nameless() }) {
+	if !x.seenStarting() && !slices.ContainsFunc(e.doors.claimsOn(x), func(r *request) bool { return !r.nameless() }) {
 		none(s) // found running: who asked, asked before we looked
 		return
 	}
@@ -69,7 +69,7 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		known(s, session.LevelExact, e.actors.of(creators[0]), viaCreate)
 	case !told && e.inside.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
-	case len(creators) == 1 && e.coverage.doorsShut(x.asked()):
+	case len(creators) == 1 && e.doors.begunByDocker(x) && e.coverage.doorsShut(x.asked()):
 		known(s, session.LevelStrong, e.actors.of(creators[0]), viaCreate)
 	default:
 		clients, complete := e.actors.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })

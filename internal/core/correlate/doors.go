@@ -174,7 +174,7 @@ func (d *doors) silent(c *conn, x *exec) bool {
 	if !d.heard(c, t) {
 		return false
 	}
-	for _, r := range d.claims(x.key.id) {
+	for _, r := range d.claimsOn(x) {
 		if r.ID.Conn == c.id {
 			return false
 		}
@@ -258,8 +258,7 @@ func (d *doors) atKubelet(t time.Time) []*conn {
 // beside reports whether the exec came to the runtime without Docker: there is
 // a Docker that would have told of it, and it did not.
 func (d *doors) beside(x *exec) bool {
-	if x.event(event.DockerExecCreate) != nil || x.event(event.DockerExecStart) != nil || x.inspect != nil ||
-		len(d.claims(x.key.id)) > 0 {
+	if d.begunByDocker(x) || !x.ran() && (x.byDocker() || len(d.claimsOn(x)) > 0) {
 		return false
 	}
 	if !randomID(string(x.key.id)) {
@@ -274,6 +273,16 @@ func (d *doors) beside(x *exec) bool {
 		return false
 	}
 	return d.coverage.wouldTell(event.WitnessDocker, "", t)
+}
+
+// begunByDocker reports whether Docker started x, by its own word or its client's
+// request. That it made an exec of this id says nothing of who starts one.
+func (d *doors) begunByDocker(x *exec) bool {
+	if in := x.inspect; in != nil && (in.PID != 0 || in.Running || in.ExitCode != nil) {
+		return true
+	}
+	return x.event(event.DockerExecStart) != nil ||
+		slices.ContainsFunc(d.claimsOn(x), func(r *request) bool { return r.Op == event.OpExecStart })
 }
 
 // argvAsked returns the command that a request is about: of the start of an exec,

@@ -169,7 +169,7 @@ func (x *exec) evidence(e *Engine, n *entry) []session.Evidence {
 	if x.inspect != nil {
 		a.add(*x.inspect, "", "pid %d, command %s", x.inspect.PID, quote(event.Argv{Args: x.inspect.Argv}.String()))
 	}
-	for _, r := range e.doors.claims(x.key.id) {
+	for _, r := range e.doors.claimsOn(x) {
 		a.request(r)
 	}
 	a.entry(n)

@@ -5,21 +5,22 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/internal/core/event"
-	"github.com/sallyport/sallyport/internal/core/session"
 )
 
 // execKey names one exec. Docker's and CRI's ids are random and stand alone;
-// ids that a person chose (ctr) are unique only within a container.
+// ids that a person chose (ctr) are unique only within a container. Any of them may
+// be used again: n numbers the execs of one id; see lives.
 type execKey struct {
 	container event.ContainerID
 	id        event.ExecID
+	n         int
 }
 
 func newExecKey(id event.ExecID, in event.ContainerID) execKey {
 	if randomID(string(id)) {
 		return execKey{id: id}
 	}
-	return execKey{in, id}
+	return execKey{container: in, id: id}
 }
 
 // exec is one exec through a runtime: everything that carries its exec id.
@@ -27,21 +28,12 @@ type exec struct {
 	st        state
 	key       execKey
 	container event.ContainerID
-	pids      []uint32 // that its root is said to have
-	docker    []event.DockerEvent
+	pids      []uint32          // that its root is said to have
 	inspect   *event.DockerExec // the latest that knows most
-	added     *event.RuntimeEvent
-	started   *event.RuntimeEvent
-	exited    *event.RuntimeEvent
-	task      *event.RuntimeTask // found running
-	decision  *event.Decision    // of a guard at the runtime
+	life
 }
 
 func (x *exec) state() *state { return &x.st }
-
-func (x *exec) sessionID() session.ID {
-	return sessionID("exec", string(x.key.container), string(x.key.id))
-}
 
 // randomID reports whether id is of the kind that daemons draw: 64 hex digits.
 func randomID(id string) bool {
@@ -69,6 +61,9 @@ func newExecs() execs {
 }
 
 func (xs *execs) add(key execKey, in *container) *exec {
+	for xs.byKey[key] != nil {
+		key.n++
+	}
 	x := &exec{key: key, container: in.id}
 	xs.byKey[key] = x
 	xs.byID[key.id] = append(xs.byID[key.id], x)

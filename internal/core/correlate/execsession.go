@@ -15,7 +15,7 @@ func (x *exec) derive(e *Engine, s *session.Session) bool {
 		return false // its start is still to come
 	}
 	*s = session.Session{
-		ID: x.sessionID(), ExecID: x.key.id,
+		ID: e.inside.execs.sessionID(x), ExecID: x.key.id,
 		Kind: session.KindExec, Channel: event.ChannelDockerExec, State: session.StateRunning,
 		Target: e.target(x.container), Started: x.asked(),
 	}
@@ -53,7 +53,7 @@ func (x *exec) derive(e *Engine, s *session.Session) bool {
 // command fills in what was asked for, and when Docker was asked to create the
 // exec, from the best source.
 func (x *exec) command(e *Engine, s *session.Session) {
-	for _, r := range e.doors.claims(x.key.id) {
+	for _, r := range e.doors.claimsOn(x) {
 		if r.Op != event.OpExecCreate || !r.asked || !r.Certain {
 			continue
 		}
@@ -104,7 +104,7 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 	if !x.begun() || x.stopped() {
 		return true
 	}
-	for _, r := range e.doors.claims(x.key.id) {
+	for _, r := range e.doors.claimsOn(x) {
 		if r.Op == event.OpExecStart && !r.succeeded() {
 			return true
 		}
@@ -120,7 +120,7 @@ func (x *exec) failed(e *Engine, n *entry) bool {
 // explain says whether the exec lacks its other half.
 func (x *exec) explain(e *Engine, s *session.Session, n *entry) {
 	t := x.asked()
-	byDocker := x.docker != nil || x.inspect != nil || len(e.doors.claims(x.key.id)) > 0 ||
+	byDocker := x.docker != nil || x.inspect != nil || len(e.doors.claimsOn(x)) > 0 ||
 		e.inside.seen(x.container).forgedStart(t, e.opt.Window)
 	unexplained := func(format string, args ...any) {
 		s.Unexplained = session.Unexplained{Is: true, Reason: fmt.Sprintf(format, args...)}

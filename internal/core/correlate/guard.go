@@ -46,7 +46,7 @@ func (e *Engine) setOff(r *request) session.ID {
 			id = event.ExecID(r.answer.Created)
 		}
 		if list := e.inside.execs.byID[id]; len(list) > 0 {
-			return list[0].sessionID()
+			return e.inside.execs.sessionID(list[0])
 		}
 	case event.OpContainerCreate, event.OpContainerStart:
 		if u := e.inside.firstSince(r.decision.Time, func(id event.ContainerID) bool { return e.inside.refersTo(r, id) }); u != nil {

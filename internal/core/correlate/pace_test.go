@@ -13,11 +13,11 @@ func TestPace(t *testing.T) {
 	start := time.Unix(1000, 0)
 	made := func(at, took time.Duration) *exec {
 		h := func(d time.Duration) event.Header { return event.Header{Time: start.Add(d)} }
-		return &exec{added: &event.RuntimeEvent{Header: h(at)}, started: &event.RuntimeEvent{Header: h(at + took)}}
+		return &exec{life: life{added: &event.RuntimeEvent{Header: h(at)}, started: &event.RuntimeEvent{Header: h(at + took)}}}
 	}
 	p := pace{}
 	p.note(made(0, 300*time.Millisecond)) // as ever
-	p.note(&exec{added: &event.RuntimeEvent{Header: event.Header{Time: start}}})
+	p.note(&exec{life: life{added: &event.RuntimeEvent{Header: event.Header{Time: start}}}})
 	if got := p.lags(start); len(p) != 0 || got != (lags{syncLag, streamLag}) {
 		t.Errorf("%d seconds noted, lags %v", len(p), got)
 	}

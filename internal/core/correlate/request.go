@@ -57,8 +57,8 @@ func (rs *requests) claims(id event.ExecID) []*request { return rs.byExec[id] }
 
 // claimants returns the requests that name x: those that started it and those
 // that created it.
-func (rs *requests) claimants(x *exec) (starters, creators []*request) {
-	for _, r := range rs.claims(x.key.id) {
+func (d *doors) claimants(x *exec) (starters, creators []*request) {
+	for _, r := range d.claimsOn(x) {
 		switch {
 		case !r.asked || !r.Certain || r.stopped() || !r.succeeded() && r.Op == event.OpExecCreate:
 		case r.Op == event.OpExecStart && (r.succeeded() || !x.ran()):

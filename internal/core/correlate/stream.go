@@ -108,7 +108,10 @@ func (ss *streams) toldByGuard(s *stream) bool {
 
 func (s *stream) derive(e *Engine, out *session.Session) bool {
 	if s.req != nil {
-		s.container = e.inside.resolve(s.req)
+		if id := e.inside.resolve(s.req); id != s.container {
+			s.container = id
+			e.touchStreams(id) // Docker's event may be about this one after all
+		}
 	}
 	if s.req != nil && (s.req.stopped() || e.streams.toldByGuard(s)) {
 		return false
