@@ -69,10 +69,14 @@ func (e *Engine) attributeExec(x *exec, s *session.Session) {
 		known(s, session.LevelExact, e.actors.of(creators[0]), viaCreate)
 	case !told && e.inside.isHealthcheck(x):
 		e.attributeHealthcheck(x, s)
-	case len(creators) == 1 && e.doors.begunByDocker(x) && e.coverage.doorsShut(x.asked()):
-		known(s, session.LevelStrong, e.actors.of(creators[0]), viaCreate)
 	default:
 		clients, complete := e.actors.candidates(x.asked(), event.ServiceDocker, func(c *conn) bool { return e.doors.silent(c, x) })
+		if len(creators) > 0 && !complete { // whoever made it may have started it, as may somebody who was not seen
+			for _, c := range creators {
+				clients = appendActor(clients, e.actors.of(c))
+			}
+			clients = append(clients, session.Actor{Kind: session.ActorNone})
+		}
 		oneOf(s, clients, complete)
 	}
 }
