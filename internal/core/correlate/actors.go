@@ -30,6 +30,9 @@ func (ac *actors) peer(p event.Peer) session.Actor {
 		Kind: session.ActorUnix, Address: p.Address, UID: &uid, User: ac.site.users[uid], LoginUID: p.Cred.LoginUID,
 		PID: p.ID.PID, Process: p.ID, Exe: string(p.Exe), Argv: p.Argv.Args, Container: p.Container,
 	}
+	if p.Container != "" && uid != 0 {
+		a.User = "" // the names of uids in there are the image's, not the host's
+	}
 	a.LoginUser = ac.site.loginName(p.Cred.LoginUID, a.User)
 	if n := ac.inside.entries.byRoot[p.Entry]; n != nil && !p.Entry.IsZero() {
 		a.Session = ac.sessionOf(n)

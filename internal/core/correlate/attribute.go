@@ -211,8 +211,11 @@ func (e *Engine) attributeDockerRun(r *run, first bool, s *session.Session) {
 // attributeStarter names the client of the one request that can have started a
 // container. Of two at the same time only the answers tell which one did.
 func (e *Engine) attributeStarter(s *session.Session, r *request, begins time.Time) {
-	if r.answer == nil && !e.coverage.read(begins.Add(skew)) {
-		oneOf(s, []session.Actor{e.actors.of(r), {Kind: session.ActorNone}}, false)
+	unsaid := r.answer == nil && (!e.coverage.read(begins.Add(skew)) || e.coverage.lost(event.WitnessKernel, "requests", r.Time.Add(-skew), begins.Add(e.opt.Window)) > 0)
+	if unsaid { // the lost answer may have been a refusal
+		clients, _ := e.actors.candidates(begins, event.ServiceDocker, func(k *conn) bool { return k.id == r.ID.Conn || e.doors.silentRun(k, begins) })
+		clients = appendActor(append([]session.Actor{e.actors.of(r)}, clients...), session.Actor{Kind: session.ActorNone})
+		oneOf(s, clients, false)
 		return
 	}
 	known(s, session.LevelExact, e.actors.of(r), viaRequest)
