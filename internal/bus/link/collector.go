@@ -172,7 +172,7 @@ func (c *Collector) accept(ctx context.Context, l net.Listener, wg *sync.WaitGro
 	slots := make(chan struct{}, c.opt.Connections)
 	for {
 		raw, err := l.Accept()
-		if ctx.Err() != nil {
+		if err != nil && ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {

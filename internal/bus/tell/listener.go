@@ -44,6 +44,7 @@ func (l *Listener) Run(ctx context.Context, emit func(event.Observation)) error 
 	if err := os.Chmod(l.Path, 0o600); err != nil {
 		return errors.Join(fmt.Errorf("listen for guards: %w", err), socket.Close())
 	}
+	defer socket.Close() // when Run returns the name is gone, and free for the next one
 	stop := context.AfterFunc(ctx, func() { _ = socket.Close() })
 	defer stop()
 	heard := &heard{emit: emit}
@@ -52,6 +53,9 @@ func (l *Listener) Run(ctx context.Context, emit func(event.Observation)) error 
 	for {
 		c, err := socket.Accept()
 		if ctx.Err() != nil {
+			if err == nil {
+				_ = c.Close()
+			}
 			return nil
 		}
 		if err != nil {

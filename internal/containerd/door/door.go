@@ -95,13 +95,14 @@ func (d *Door) Stats() *Stats { return &d.stats }
 // Serve answers until ctx ends. Calls that wait then have no answer, and are refused
 // by whoever asks.
 func (d *Door) Serve(ctx context.Context, l net.Listener) error {
+	defer l.Close() // when Serve returns the name is gone, and free for the next one
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	for {
 		c, err := l.Accept()
 		switch {
-		case ctx.Err() != nil:
+		case err != nil && ctx.Err() != nil:
 			return nil
 		case err != nil:
 			return fmt.Errorf("runtime door: %w", err)
