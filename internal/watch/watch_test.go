@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -399,9 +400,9 @@ func TestDiskFullAtTheEnd(t *testing.T) {
 func TestHungStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &memory{hang: make(chan struct{})}
-		seen := 0
+		var seen atomic.Int64
 		storm := witnessFunc(func(ctx context.Context, emit func(event.Observation)) error {
-			for ; seen < 5000; seen++ {
+			for ; seen.Load() < 5000; seen.Add(1) {
 				emit(event.ClientClose{Header: head("storm")})
 			}
 			<-ctx.Done()
@@ -410,13 +411,13 @@ func TestHungStore(t *testing.T) {
 		e, stop := running(t, Options{Witnesses: []Named{{Name: "storm", Witness: storm}}, Keeper: m, Unsaved: 1000, Queue: 100})
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		if seen == 5000 {
+		if seen.Load() == 5000 {
 			t.Error("a store that has not answered for 5 s did not make the witness wait")
 		}
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if s := e.Status(); seen != 5000 || s.Store.OK || s.Store.DroppedObservations == 0 || s.BlockedNS < int64(5*time.Second) {
-			t.Errorf("after 15 s: %d of 5000 observations taken, %+v, blocked %v", seen, s.Store, time.Duration(s.BlockedNS))
+		if s := e.Status(); seen.Load() != 5000 || s.Store.OK || s.Store.DroppedObservations == 0 || s.BlockedNS < int64(5*time.Second) {
+			t.Errorf("after 15 s: %d of 5000 observations taken, %+v, blocked %v", seen.Load(), s.Store, time.Duration(s.BlockedNS))
 		}
 		close(m.hang)
 		m.set(func() { m.hang = nil })
