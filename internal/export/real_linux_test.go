@@ -236,7 +236,7 @@ func checkMessage(t *testing.T, r export.Record, line string) {
 	want := receivers.Message{
 		App: "sallyport", Facility: "audit", Severity: syslogSeverities[r.Severity()], Host: exporttest.Origin().Node(r), Text: "\ufeff" + r.Summary(),
 	}
-	data := map[string]string{}
+	var data map[string]string
 	if r.Session != nil {
 		want.ID, data = "session."+string(r.Session.Kind), m.Data["session@32473"]
 		if id := string(r.Session.ID); data["id"] != id || data["channel"] != string(r.Session.Channel) {

@@ -35,7 +35,6 @@ type Recorder struct {
 	file      *os.File        // guarded by mu for writing
 	size      int64           // guarded by mu; whole blocks in the file
 	chain     chain           // guarded by mu; over them
-	stated    int64           // guarded by mu; the size that the ledger knows
 	seq       uint64          // guarded by mu; of the last block that was made
 	packed    time.Time       // guarded by mu; when that was
 	rush      int             // guarded by mu; bytes of frames beyond calm; see hurried

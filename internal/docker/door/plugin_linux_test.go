@@ -27,7 +27,6 @@ import (
 type plugged struct {
 	*doorway
 	plugin *door.Plugin
-	l      net.Listener
 }
 
 const besideHeader = "X-Beside"

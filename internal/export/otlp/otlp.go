@@ -226,11 +226,12 @@ func Partly(body []byte) error {
 	if err != nil || success == nil {
 		return err
 	}
-	message, rejected, err := field(success, 2, protowire.BytesType)
+	message, _, err := field(success, 2, protowire.BytesType)
 	if err != nil {
 		return err
 	}
-	if _, rejected, err = field(success, 1, protowire.VarintType); err != nil || rejected == 0 {
+	_, rejected, err := field(success, 1, protowire.VarintType)
+	if err != nil || rejected == 0 {
 		return err
 	}
 	return &export.Refused{Reason: fmt.Sprintf("%d log records rejected: %.500q", rejected, message), Final: true}

@@ -20,8 +20,6 @@ import (
 	"github.com/sallyport/sallyport/testbed/up"
 )
 
-type containerID = event.ContainerID
-
 // options are those of a cluster that Sallyport watches.
 func options(opts Options) kube.Options {
 	return kube.Options{AuditPolicy: string(audit.MinimalPolicy), Nodes: []kube.NodeOptions{{CRIO: opts.CRIO}}}

@@ -10,12 +10,7 @@ import (
 
 // The questions, by what a yes is good for.
 var (
-	mayExec         = ask(coreGroup, "pods", "exec", "create")
-	mayGetExec      = ask(coreGroup, "pods", "exec", "get")
-	mayAttach       = ask(coreGroup, "pods", "attach", "create")
-	mayGetAttach    = ask(coreGroup, "pods", "attach", "get")
 	mayDebug        = ask(coreGroup, "pods", "ephemeralcontainers", "patch", "update")
-	mayNodeProxy    = ask(coreGroup, "nodes", "proxy", "create", "get")
 	mayCreatePod    = ask(coreGroup, "pods", "", "create")
 	mayChangePod    = ask(coreGroup, "pods", "", "patch", "update")
 	mayBeUser       = ask(coreGroup, "users", "", "impersonate")
