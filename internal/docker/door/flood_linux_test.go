@@ -144,6 +144,9 @@ func TestTenThousandAborts(t *testing.T) {
 // TestIdleSessions measures what a session costs on which nothing passes, client
 // and daemon included, and bounds it.
 func TestIdleSessions(t *testing.T) {
+	if underRace {
+		t.Skip("the race detector takes memory of its own")
+	}
 	socket := standInDoor(t)
 	const n = 500
 	stream(t, socket).Close()

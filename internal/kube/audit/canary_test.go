@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,10 +18,12 @@ import (
 // that is up. Its sink's states are said, and which canary comes back when is up
 // to the test.
 type aviary struct {
-	sink   *sink
-	began  time.Time
-	tokens []string
-	said   []event.WitnessState
+	sink  *sink
+	began time.Time
+
+	mu     sync.Mutex
+	tokens []string             // guarded by mu
+	said   []event.WitnessState // guarded by mu
 }
 
 func newAviary(t *testing.T) *aviary { return aviaryOf(t, 30*time.Second) }
@@ -29,10 +32,17 @@ func aviaryOf(t *testing.T, every time.Duration) *aviary {
 	a := &aviary{began: time.Now()}
 	w := New(Options{Canary: &CanaryOptions{
 		Key: []byte("0123456789abcdef"), Every: every, Within: 2 * time.Minute,
-		Probe: func(_ context.Context, token string) error { a.tokens = append(a.tokens, token); return nil },
+		Probe: func(_ context.Context, token string) error {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.tokens = append(a.tokens, token)
+			return nil
+		},
 	}})
 	a.sink = newSink(w, func(o event.Observation) {
 		if s, ok := o.(event.WitnessState); ok {
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			a.said = append(a.said, s)
 		}
 	})
@@ -54,8 +64,11 @@ func (a *aviary) at(seconds int) {
 // back has the canaries come back that were sent at these seconds.
 func (a *aviary) back(sent ...int) {
 	for _, s := range sent {
+		a.mu.Lock()
+		token := a.tokens[s/30]
+		a.mu.Unlock()
 		a.sink.request(event.KubeRequest{
-			Op: event.KubeExec, Namespace: CanaryNamespace, Pod: canaryPrefix + a.tokens[s/30], Code: http.StatusNotFound,
+			Op: event.KubeExec, Namespace: CanaryNamespace, Pod: canaryPrefix + token, Code: http.StatusNotFound,
 			Received: a.began.Add(time.Duration(s) * time.Second),
 		})
 	}
@@ -70,6 +83,8 @@ type span struct {
 }
 
 func (a *aviary) spans() []span {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	var out []span
 	for _, s := range a.said {
 		p := span{Up: s.Up, At: int(s.Time.Sub(a.began).Seconds()), Silent: strings.Contains(s.Reason, "silent")}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,15 +34,29 @@ func TestDrops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		began := time.Now()
 		one, other := began.Add(-time.Hour), began.Add(-2*time.Hour)
-		answer, refuse := scrape(one, 100, 7), error(nil)
 		kept := &audittest.Memory{}
-		var lost []event.Loss
+		var mu sync.Mutex
+		var answer string     // guarded by mu
+		var refuse error      // guarded by mu
+		var lost []event.Loss // guarded by mu
+		say := func(text string, err error) {
+			mu.Lock()
+			defer mu.Unlock()
+			answer, refuse = text, err
+		}
+		say(scrape(one, 100, 7), nil)
 		start := func(o Options) (*Witness, func()) {
 			o.Drops = &DropsOptions{Keeper: kept, Metrics: func(context.Context) (io.ReadCloser, error) {
+				mu.Lock()
+				defer mu.Unlock()
 				return io.NopCloser(strings.NewReader(answer)), refuse
 			}}
 			w := New(o)
-			s := newSink(w, func(o event.Observation) { lost = append(lost, o.(event.Loss)) })
+			s := newSink(w, func(o event.Observation) {
+				mu.Lock()
+				defer mu.Unlock()
+				lost = append(lost, o.(event.Loss))
+			})
 			ctx, cancel := context.WithCancel(t.Context())
 			go newDrops(w).run(ctx, s)
 			synctest.Wait()
@@ -49,6 +64,8 @@ func TestDrops(t *testing.T) {
 		}
 		expect := func(n int, from time.Time) {
 			t.Helper()
+			mu.Lock()
+			defer mu.Unlock()
 			switch {
 			case n == 0 && len(lost) == 0:
 			case len(lost) != 1 || lost[0].Count != uint64(n) || !lost[0].From.Equal(from.Add(-giveUpMax)):
@@ -62,32 +79,31 @@ func TestDrops(t *testing.T) {
 		expect(0, began)
 		minute()
 		expect(0, began)
-		answer = scrape(one, 103, 9)
+		say(scrape(one, 103, 9), nil)
 		minute()
 		expect(3, began.Add(time.Minute))
-		answer = scrape(other, 5, 0)
+		say(scrape(other, 5, 0), nil)
 		minute()
 		expect(0, began) // it was not asked before
-		answer = scrape(one, 104, 0)
+		say(scrape(one, 104, 0), nil)
 		minute()
 		expect(1, began.Add(2*time.Minute))
-		refuse = errors.New("forbidden")
+		say("", errors.New("forbidden"))
 		minute()
-		refuse = nil
 		if n := w.Stats().Dropped; n != 4 {
 			t.Errorf("%d dropped", n)
 		}
 		stop()
 		synctest.Wait()
 
-		answer = scrape(one, 1004, 0)
+		say(scrape(one, 1004, 0), nil)
 		minute()
 		_, stop = start(Options{})
 		expect(900, began.Add(4*time.Minute))
 		stop()
 		synctest.Wait()
 		restarted := time.Now().Add(time.Second)
-		answer = scrape(restarted, 8, 0)
+		say(scrape(restarted, 8, 0), nil)
 		minute()
 		_, stop = start(Options{})
 		expect(8, restarted)
@@ -97,9 +113,9 @@ func TestDrops(t *testing.T) {
 		if err := kept.Save(nil); err != nil {
 			t.Fatal(err)
 		}
-		answer = scrape(one, 0, 7)
+		say(scrape(one, 0, 7), nil)
 		_, stop = start(Options{Log: &LogOptions{}})
-		answer = scrape(one, 50, 9)
+		say(scrape(one, 50, 9), nil)
 		minute()
 		expect(2, time.Now().Add(-time.Minute))
 		stop()
