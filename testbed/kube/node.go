@@ -104,9 +104,6 @@ func (n *Node) cgroup() string { return filepath.Join(filepath.Base(n.cluster.Di
 // Kubelet is the running kubelet, to freeze it or ask its pid.
 func (n *Node) Kubelet() *daemon.Daemon { return n.kubelet }
 
-// Containerd is the running containerd, to freeze it or ask its pid.
-func (n *Node) Containerd() *daemon.Daemon { return n.containerd }
-
 // Ctr returns ctr with args, for the node's containerd and ContainerdNamespace.
 func (n *Node) Ctr(ctx context.Context, args ...string) *exec.Cmd {
 	path, err := testbed.LookPath("ctr")

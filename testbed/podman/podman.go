@@ -114,9 +114,6 @@ func (s *Service) boot(ctx context.Context) error {
 	})
 }
 
-// PID is the service's pid.
-func (s *Service) PID() int { return s.d.PID() }
-
 // Get asks the API, and returns the answer to what succeeds.
 func (s *Service) Get(ctx context.Context, path string) ([]byte, error) {
 	return s.request(ctx, http.MethodGet, path, nil)

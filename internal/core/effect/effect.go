@@ -22,9 +22,6 @@ const (
 
 var all = []Effect{Allow, Deny, Approve, Record, Alert}
 
-// All returns the effects, the deciding ones first.
-func All() []Effect { return slices.Clone(all) }
-
 // Decides reports whether the effect says if a command may run.
 func (e Effect) Decides() bool { return e == Allow || e == Deny || e == Approve }
 

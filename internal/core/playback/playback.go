@@ -25,7 +25,6 @@ type Engine interface {
 // Player plays to one engine. It is not safe for concurrent use.
 type Player struct {
 	engine Engine
-	last   time.Time // latest time of any observation
 }
 
 // New returns a player of an engine that nothing else drives.
@@ -33,18 +32,11 @@ func New(e Engine) *Player { return &Player{engine: e} }
 
 // Observe lets time pass up to o and then gives o to the engine.
 func (p *Player) Observe(o event.Observation) []session.Revision {
-	t := o.Head().Time
-	out := p.until(o.Head().Node, t)
-	if t.After(p.last) {
-		p.last = t
-	}
+	out := p.until(o.Head().Node, o.Head().Time)
 	return append(out, p.engine.Observe(o)...)
 }
 
-// Until lets time pass up to t, exclusive, on the host itself.
-func (p *Player) Until(t time.Time) []session.Revision { return p.until("", t) }
-
-// until lets time pass on one node: each has a clock of its own.
+// until lets time pass up to t, exclusive, on one node: each has a clock of its own.
 func (p *Player) until(node string, t time.Time) []session.Revision {
 	var out []session.Revision
 	for due, ok := p.engine.NodeDue(node); ok && due.Before(t); {
@@ -56,9 +48,6 @@ func (p *Player) until(node string, t time.Time) []session.Revision {
 	}
 	return out
 }
-
-// Last returns the latest time of any observation so far; zero before the first.
-func (p *Player) Last() time.Time { return p.last }
 
 // Flush ends the input and returns what is still due.
 func (p *Player) Flush() []session.Revision { return p.engine.Flush() }
