@@ -1,8 +1,6 @@
 package exposure
 
 import (
-	"slices"
-
 	"github.com/sallyport/sallyport/internal/core/posture/rbac"
 )
 
@@ -30,9 +28,7 @@ func (a *Analysis) certified(who int32, has *held) {
 		return
 	}
 	by := func(signer string) (hop int32, ok bool) {
-		n := has.one(maySign, func(g *rbac.Grant) bool {
-			return g.Names == nil || slices.Contains(g.Names, signer) || slices.Contains(g.Names, anySigner)
-		})
+		n := has.one(maySign, func(g *rbac.Grant) bool { return g.About(signer) || g.About(anySigner) })
 		if n < 0 {
 			return 0, false
 		}

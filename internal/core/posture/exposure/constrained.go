@@ -112,7 +112,7 @@ func (a *Analysis) nodeTokens(from int32, nodes []string, limit *rbac.Grant) {
 	for i := range a.cluster.Pods {
 		p := &a.cluster.Pods[i]
 		if p.ServiceAccount != "" && slices.Contains(nodes, p.Node) && (limit.Namespace == "" || limit.Namespace == p.Namespace) &&
-			(limit.Names == nil || slices.Contains(limit.Names, p.ServiceAccount)) {
+			limit.About(p.ServiceAccount) {
 			a.link(from, a.podAs[i], h)
 		}
 	}
@@ -234,7 +234,7 @@ func (a *Analysis) asAccounts(g *rbac.Grant) acted {
 			if g.Namespace != "" && g.Namespace != s.namespace {
 				continue
 			}
-			if g.Names == nil || slices.Contains(g.Names, s.name) {
+			if g.About(s.name) {
 				grants = append(grants, a.index.Of(rbac.IdentityOf(rbac.ServiceAccountUser(s.namespace, s.name)))...)
 			}
 		}
@@ -263,7 +263,7 @@ func (a *Analysis) asNodes(who int32, g *rbac.Grant) (out []acted) {
 		}
 		add(modeNode, words, nodes)
 	}
-	if g.Mask.Any(mayActAsOwnNode) && (g.Names == nil || slices.Contains(g.Names, "*")) && a.places[who].kind == atUser {
+	if g.Mask.Any(mayActAsOwnNode) && g.About("*") && a.places[who].kind == atUser {
 		if namespace, name, ok := rbac.ServiceAccountOf(a.places[who].name); ok {
 			add(modeOwnNode, "the nodes of pods of "+string(actorAt(a.places[who])), a.nodeNames(func(p *inventory.Pod) bool {
 				return p.Namespace == namespace && p.ServiceAccount == name

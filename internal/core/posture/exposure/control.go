@@ -3,7 +3,6 @@ package exposure
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/sallyport/sallyport/internal/core/posture/inventory"
 	"github.com/sallyport/sallyport/internal/core/posture/rbac"
@@ -46,7 +45,7 @@ func (a *Analysis) settles(who int32, has *held) {
 	if make, pod := everywhere.one(mayMakeNamespace, unnamed), everywhere.one(a.starts, unnamed); make >= 0 && pod >= 0 && !a.admitting {
 		n := a.at(place{kind: atNew, name: ownNamespace})
 		a.link(who, n, a.by(EdgeControl, make, pod))
-		a.link(n, a.at(place{kind: atNode}), a.hop(Hop{Edge: EdgeEscape, Unless: strings.Join(a.refusing, ", or "),
+		a.link(n, a.at(place{kind: atNode}), a.hop(Hop{Edge: EdgeEscape, Unless: either(a.refusing...),
 			Setting: "a namespace has the Pod Security level that whoever makes it gives it"}))
 	}
 }
@@ -65,7 +64,7 @@ func (a *Analysis) control(who int32, has *held, owned []string) {
 		if pod < 0 {
 			continue
 		}
-		if n := labels.in(in).one(mayLabel, func(g *rbac.Grant) bool { return g.Names == nil || slices.Contains(g.Names, in) }); n >= 0 {
+		if n := labels.in(in).one(mayLabel, about(in)); n >= 0 {
 			a.link(who, a.at(place{kind: atNew, namespace: in, name: relabelled}), a.by(EdgeControl, n, pod))
 		}
 		if claim := claims.in(in).one(mayClaim, unnamed); volume && claim >= 0 {

@@ -33,6 +33,14 @@ func EscapeOfPod(t *inventory.Template, c *inventory.Container) (why, unless str
 	return why, notRoot(c)
 }
 
+// Doubted says why, and what may stand in the way, when anything does.
+func Doubted(why, unless string) string {
+	if unless != "" {
+		why += ", unless " + unless
+	}
+	return why
+}
+
 // notRoot doubts what takes root in a container whose processes are somebody else's; ""
 // for one that may be root.
 func notRoot(c *inventory.Container) string {

@@ -53,9 +53,8 @@ func (a *Analysis) escalate(who int32, has *held) (owned []string) {
 		if b.ToClusterRole {
 			in, escalate, change = "", mayEscalateAll, mayChangeCluster // no RoleBinding gives these
 		}
-		named := func(g *rbac.Grant) bool { return g.Names == nil || slices.Contains(g.Names, b.Role) }
 		h := has.in(in)
-		first, second := h.one(escalate, named), h.one(change, named)
+		first, second := h.one(escalate, about(b.Role)), h.one(change, about(b.Role))
 		if (first < 0 || second < 0) && b.ToClusterRole && a.aggregated(b.Role) {
 			first, second = a.addsTo(h)
 		}
@@ -83,8 +82,8 @@ func (a *Analysis) addsTo(h *held) (escalate, change int) {
 		return e, c
 	}
 	for _, i := range a.named.roles[""] {
-		named := func(g *rbac.Grant) bool { return g.Names == nil || slices.Contains(g.Names, a.cluster.Roles[i].Name) }
-		if e, c := h.one(mayEscalateAll, named), h.one(mayChangeCluster, named); e >= 0 && c >= 0 {
+		this := about(a.cluster.Roles[i].Name)
+		if e, c := h.one(mayEscalateAll, this), h.one(mayChangeCluster, this); e >= 0 && c >= 0 {
 			return e, c
 		}
 	}
@@ -146,16 +145,14 @@ func (a *Analysis) selfGrant(who int32, h *held) {
 // names can be changed, and to which role it is cannot.
 func (a *Analysis) joinBindings(who int32, h *held, k *giving) {
 	for _, change := range h.every(k.change) {
-		g := &a.index.Grants[change]
 		for _, bind := range h.every(k.bind) {
-			names := a.index.Grants[bind].Names
 			if !h.here([]int{change, bind}) {
 				continue
 			}
 			for i := range a.cluster.Bindings {
 				b := &a.cluster.Bindings[i]
 				if b.ToClusterRole != k.cluster || (b.Namespace == "") != k.everywhere || h.namespace != "" && h.namespace != b.Namespace || a.gone != nil && a.gone[i] ||
-					g.Names != nil && !slices.Contains(g.Names, b.Name) || names != nil && !slices.Contains(names, b.Role) {
+					!a.index.Grants[change].About(b.Name) || !a.index.Grants[bind].About(b.Role) {
 					continue
 				}
 				hop := a.hop(Hop{Edge: EdgeGrant, Grants: []int{bind, change}, bound: []int{i}})
@@ -166,6 +163,11 @@ func (a *Analysis) joinBindings(who int32, h *held, k *giving) {
 }
 
 func anyGrant(*rbac.Grant) bool { return true }
+
+// about asks for a grant about objects of that name.
+func about(name string) func(*rbac.Grant) bool {
+	return func(g *rbac.Grant) bool { return g.About(name) }
+}
 
 // unnamed reports whether a grant is not limited to names.
 func unnamed(g *rbac.Grant) bool { return g.Names == nil }

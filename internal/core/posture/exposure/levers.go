@@ -290,9 +290,7 @@ func (w *Weighing) Breakouts() (out []Breakout) {
 		if why == "" {
 			continue
 		}
-		if unless != "" {
-			why += ", unless " + unless
-		}
+		why = Doubted(why, unless)
 		k := place{kind: atPod, namespace: p.Namespace, name: p.Name}
 		if p.Workload != "" {
 			k.kind, k.name = atWorkload, p.Workload

@@ -131,11 +131,7 @@ func shares(p *inventory.Pod) string {
 	for from := range p.Containers {
 		for to := range p.Containers {
 			if h, ok := sibling(p, from, to); ok {
-				why := "container " + p.Containers[from].Name + " can get into container " + p.Containers[to].Name
-				if h.Unless != "" {
-					why += ", unless " + h.Unless
-				}
-				return why
+				return Doubted("container "+p.Containers[from].Name+" can get into container "+p.Containers[to].Name, h.Unless)
 			}
 		}
 	}

@@ -97,11 +97,7 @@ func InPod(namespace string, t *inventory.Template, c *inventory.Container, kube
 		case inventory.Unknown:
 		}
 	}
-	how, unless := exposure.EscapeOfPod(t, c)
-	if unless != "" {
-		how += ", unless " + unless
-	}
-	g.weigh(how)
+	g.weigh(exposure.Doubted(exposure.EscapeOfPod(t, c)))
 	if g.Power == PowerUnknown && c.NonRoot == inventory.Yes { // the kubelet starts no other
 		g.Power, g.Capabilities, g.Added = PowerUser, BaseNone, nil
 	}

@@ -23,7 +23,12 @@ type Grant struct {
 // Allows reports whether the grant says yes to question i about an object. name
 // may be empty: a create has none yet, and a list has no single one.
 func (g *Grant) Allows(i int, namespace, name string) bool {
-	return g.Mask.Has(i) && (g.Namespace == "" || g.Namespace == namespace) && (g.Names == nil || slices.Contains(g.Names, name))
+	return g.Mask.Has(i) && (g.Namespace == "" || g.Namespace == namespace) && g.About(name)
+}
+
+// About reports whether the grant is about objects of that name, among others or all.
+func (g *Grant) About(name string) bool {
+	return g.Names == nil || slices.Contains(g.Names, name)
 }
 
 // Index is who holds which grants.
