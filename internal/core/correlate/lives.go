@@ -176,8 +176,12 @@ func takeCreate(lives []life) []event.DockerEvent {
 
 // lives lists the execs of an id in a container, in no order of time.
 func (xs *execs) lives(id event.ExecID, in event.ContainerID) []*exec {
+	all := xs.byID[id]
+	if len(all) == 1 && sameContainer(all[0].container, in) {
+		return all[:1:1] // as nearly all are
+	}
 	var out []*exec
-	for _, x := range xs.byID[id] {
+	for _, x := range all {
 		if sameContainer(x.container, in) {
 			out = append(out, x)
 		}
@@ -221,12 +225,9 @@ func (x *exec) byDocker() bool {
 // chose are used again: then the pid says which exec is meant.
 func (xs *execs) sessionID(x *exec) session.ID {
 	plain := []string{"exec", string(x.key.container), string(x.key.id)}
-	if randomID(string(x.key.id)) {
-		if xs.principal(x) {
-			return sessionID(plain...)
-		}
-	}
 	switch {
+	case randomID(string(x.key.id)) && xs.principal(x):
+		return sessionID(plain...)
 	case x.pid() != 0:
 		return sessionID(append(plain, strconv.FormatUint(uint64(x.pid()), 10))...)
 	case x.added != nil:
