@@ -90,6 +90,9 @@ func (r *findingRow) fields() []any {
 	return []any{&r.id, &r.seq, &r.time, &r.severity, &r.rule, &r.session}
 }
 
+func (r findingRow) key() finding.ID            { return r.id }
+func (r findingRow) place() (int64, session.ID) { return r.seq, r.session }
+
 // Findings returns the findings that fit q, in order of time.
 func (r *Reader) Findings(ctx context.Context, q FindingQuery) iter.Seq2[finding.Finding, error] {
 	return func(yield func(finding.Finding, error) bool) {

@@ -78,10 +78,10 @@ func (p *proof) run(ctx context.Context, earlier [][]byte) (*Damage, error) {
 	if d, err := p.table(ctx); d != nil || err != nil {
 		return d, err
 	}
-	if d, err := p.findingTable(ctx); d != nil || err != nil {
+	if d, err := listed(ctx, p, "finding", "id, seq, time, severity, rule, session", p.findings, &p.report.Findings); d != nil || err != nil {
 		return d, err
 	}
-	return p.recordingTable(ctx)
+	return listed(ctx, p, "recording", "id, seq, state, started, size, session", p.recordings, &p.report.Recordings)
 }
 
 // unreadable reports damage to the file below the level of records.

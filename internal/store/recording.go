@@ -68,6 +68,9 @@ func (r *recordingRow) fields() []any {
 	return []any{&r.id, &r.seq, &r.state, &r.started, &r.size, &r.session}
 }
 
+func (r recordingRow) key() string                { return r.id }
+func (r recordingRow) place() (int64, session.ID) { return r.seq, r.session }
+
 // Recordings returns the last statement about each recording, in order of start.
 func (r *Reader) Recordings(ctx context.Context) iter.Seq2[session.Recording, error] {
 	type hit struct {

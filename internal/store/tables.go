@@ -53,69 +53,49 @@ func (p *proof) table(ctx context.Context) (*Damage, error) {
 	return found, nil
 }
 
-// findingTable holds the table of findings against the ledger.
-func (p *proof) findingTable(ctx context.Context) (*Damage, error) {
-	rows, err := p.tx.QueryContext(ctx, `SELECT id, seq, time, severity, rule, session FROM finding ORDER BY seq`)
-	if err != nil {
-		return p.unreadable(-1, err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var r findingRow
-		if err := rows.Scan(r.fields()...); err != nil {
-			return p.unreadable(-1, err)
-		}
-		want, ok := p.findings[r.id]
-		switch {
-		case !ok:
-			return &Damage{Position: r.seq, Session: r.session, What: "the table of findings lists it, the ledger has no record of it"}, nil
-		case r != want:
-			return &Damage{Position: want.seq, Session: want.session, What: "the table of findings says something else than the finding's record"}, nil
-		}
-		delete(p.findings, r.id)
-		p.report.Findings++
-	}
-	if err := rows.Err(); err != nil {
-		return p.unreadable(-1, err)
-	}
-	var first *Damage
-	for _, want := range p.findings {
-		if first == nil || want.seq < first.Position {
-			first = &Damage{Position: want.seq, Session: want.session, What: "its finding was removed from the table of findings"}
-		}
-	}
-	return first, nil
+// listing is a row of a table in which each row says what one record does.
+type listing[K comparable] interface {
+	comparable
+	key() K
+	place() (seq int64, of session.ID)
 }
 
-// recordingTable holds the table of recordings against the ledger.
-func (p *proof) recordingTable(ctx context.Context) (*Damage, error) {
-	rows, err := p.tx.QueryContext(ctx, `SELECT id, seq, state, started, size, session FROM recording ORDER BY seq`)
+// listed holds the table of a thing, such as finding, against what the ledger says of each.
+// The rows that fit are counted, and taken from want.
+func listed[K comparable, R listing[K], P interface {
+	*R
+	fields() []any
+}](ctx context.Context, p *proof, thing, columns string, want map[K]R, count *int64) (*Damage, error) {
+	damage := func(r R, what string) *Damage {
+		seq, of := r.place()
+		return &Damage{Position: seq, Session: of, What: what}
+	}
+	rows, err := p.tx.QueryContext(ctx, `SELECT `+columns+` FROM `+thing+` ORDER BY seq`)
 	if err != nil {
 		return p.unreadable(-1, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var r recordingRow
-		if err := rows.Scan(r.fields()...); err != nil {
+		var r R
+		if err := rows.Scan(P(&r).fields()...); err != nil {
 			return p.unreadable(-1, err)
 		}
-		want, ok := p.recordings[r.id]
-		switch {
+		switch says, ok := want[r.key()]; {
 		case !ok:
-			return &Damage{Position: r.seq, Session: r.session, What: "the table of recordings lists it, the ledger has no record of it"}, nil
-		case r != want:
-			return &Damage{Position: want.seq, Session: want.session, What: "the table of recordings says something else than the recording's record"}, nil
+			return damage(r, "the table of "+thing+"s lists it, the ledger has no record of it"), nil
+		case r != says:
+			return damage(says, "the table of "+thing+"s says something else than the "+thing+"'s record"), nil
 		}
-		delete(p.recordings, r.id)
-		p.report.Recordings++
+		delete(want, r.key())
+		*count++
 	}
 	if err := rows.Err(); err != nil {
 		return p.unreadable(-1, err)
 	}
 	var first *Damage
-	for _, want := range p.recordings {
-		if first == nil || want.seq < first.Position {
-			first = &Damage{Position: want.seq, Session: want.session, What: "its recording was removed from the table of recordings"}
+	for _, says := range want {
+		if d := damage(says, "its "+thing+" was removed from the table of "+thing+"s"); first == nil || d.Position < first.Position {
+			first = d
 		}
 	}
 	return first, nil
